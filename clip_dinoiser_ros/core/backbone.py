@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +39,10 @@ class Backbone(nn.Module):
         ValueError: The image tower is not a plain OpenCLIP ViT.
     """
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         super().__init__()
         _check_tower(visual)
-        self.visual = visual.eval().requires_grad_(False)
+        self.visual: Any = visual.eval().requires_grad_(False)
         patch_h, patch_w = visual.patch_size
         if patch_h != patch_w:
             raise ValueError(f'patches must be square, this image tower has {patch_h}x{patch_w}')
@@ -82,7 +83,7 @@ class Backbone(nn.Module):
 
         Resized bicubically when the grid is not the trained one; cached per grid.
         """
-        trained = self.visual.positional_embedding
+        trained: Tensor = self.visual.positional_embedding
         if (h, w) == tuple(self.visual.grid_size):
             return trained
         cached = self._positions.get((h, w))
@@ -120,10 +121,10 @@ def _value_path(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
 
 def _to_map(tokens: Tensor, h: int, w: int) -> Tensor:
     """(B, h * w, C) -> (B, C, h, w)."""
-    return tokens.transpose(1, 2).unflatten(2, (h, w))
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, h, w)
 
 
-def _check_tower(visual: nn.Module) -> None:
+def _check_tower(visual: Any) -> None:
     """Raise ValueError unless the tower is one that `Backbone.forward` computes faithfully."""
     wanted = 'needs an OpenCLIP model whose image tower is a plain ViT, such as ViT-B-16'
     parts = ('conv1', 'class_embedding', 'positional_embedding', 'transformer', 'ln_post', 'proj')
@@ -133,6 +134,8 @@ def _check_tower(visual: nn.Module) -> None:
         raise ValueError(f'{wanted}; this one pools by {visual.pool_type} or by attention')
     blocks = visual.transformer.resblocks
     if len(blocks) < -INNER_BLOCK:
-        raise ValueError(f'{wanted} with at least {-INNER_BLOCK} blocks; this one has {len(blocks)}')
+        raise ValueError(
+            f'{wanted} with at least {-INNER_BLOCK} blocks; this one has {len(blocks)}'
+        )
     if not all(isinstance(block.attn, nn.MultiheadAttention) for block in blocks):
         raise ValueError(f'{wanted}; this one has blocks of type {type(blocks[0]).__name__}')

@@ -1,4 +1,4 @@
-"""CLIP-DINOiser's two convolutions and what is computed from them (ECCV 2024, sections 3.3, 3.5)."""
+"""CLIP-DINOiser's two convolutions and what is computed from them (ECCV 2024, section 3)."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ class Heads(nn.Module):
             float32 (B, N, N), N = h * w: cosines in [-1, 1].
         """
         projected = F.normalize(self.obj_proj(inner).float().flatten(2), dim=1)  # (B, A, N)
-        return projected.transpose(1, 2) @ projected
+        affinity: Tensor = projected.transpose(1, 2) @ projected
+        return affinity
 
     def objectness(self, inner: Tensor) -> Tensor:
         """Predict where objects are (section 3.5): logits, float32 (B, h, w) from (B, D, h, w)."""
         unit = inner / inner.float().norm(dim=1, keepdim=True).to(inner.dtype)
-        return self.bkg_decoder(unit)[:, 0].float()
+        logits: Tensor = self.bkg_decoder(unit)[:, 0].float()
+        return logits
 
 
 def guided_pooling(features: Tensor, affinity: Tensor, gamma: float = GAMMA) -> Tensor:
@@ -61,7 +63,7 @@ def guided_pooling(features: Tensor, affinity: Tensor, gamma: float = GAMMA) -> 
     weights = affinity.masked_fill_(affinity < gamma, 0.0)
     pooled = features.flatten(2) @ weights.transpose(1, 2)  # (B, C, N) x (B, N, N)
     pooled = pooled / (weights.sum(dim=2)[:, None] + 1e-6)
-    return pooled.unflatten(2, features.shape[2:])
+    return pooled.reshape(features.shape)
 
 
 def class_probabilities(features: Tensor, embeddings: Tensor) -> Tensor:
@@ -74,9 +76,10 @@ def class_probabilities(features: Tensor, embeddings: Tensor) -> Tensor:
     Returns:
         float32 (B, K, h, w), summing to 1 over the classes.
     """
+    b, _, h, w = features.shape
     unit = F.normalize(features.flatten(2), dim=1)  # (B, C, N)
     scores = TEMPERATURE * (embeddings @ unit)  # (B, K, N)
-    return scores.softmax(dim=1).unflatten(2, features.shape[2:])
+    return scores.softmax(dim=1).reshape(b, -1, h, w)
 
 
 def background_patches(probabilities: Tensor, objectness: Tensor, delta: float = DELTA) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ class Segmentation:
         vocabulary: The classes that the labels speak of.
     """
 
-    labels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    labels: npt.NDArray[np.unsignedinteger[Any]]
     confidence: npt.NDArray[np.float32]
     vocabulary: Vocabulary
 
@@ -91,7 +91,8 @@ class Segmenter:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         self._dtype = _DTYPES[self.precision]
-        backbone = Backbone(clip.to(self.device).visual)
+        visual: Any = clip.to(self.device).visual
+        backbone = Backbone(visual)
         self._heads = dinoiser.Heads(weights.check_heads(heads, backbone.width))
         self._backbone = backbone.to(self._dtype)
         self._heads.to(self.device, self._dtype)
@@ -100,7 +101,7 @@ class Segmenter:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
         self._text = TextEncoder(clip, tokenizer)
-        preprocess = getattr(clip.visual, 'preprocess_cfg', {})
+        preprocess = getattr(visual, 'preprocess_cfg', {})
         self._mean = torch.tensor(preprocess.get('mean', CLIP_MEAN), device=self.device)
         self._std = torch.tensor(preprocess.get('std', CLIP_STD), device=self.device)
 
@@ -262,9 +263,7 @@ class Segmenter:
         background = None
         if patches.background_confidence is not None and vocabulary.background is not None:
             background = (vocabulary.background, patches.background_confidence[index])
-        labels, confidence = enlarge(
-            patches.probabilities[index], size, patches.extent, background
-        )
+        labels, confidence = enlarge(patches.probabilities[index], size, patches.extent, background)
         dtype = np.uint8 if len(vocabulary) <= 254 else np.uint16
         return Segmentation(
             labels=labels.cpu().numpy().astype(dtype, copy=False),
@@ -311,7 +310,9 @@ def find_device(device: str) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f'device {device!r} is unknown; allowed: auto, cpu, cuda, cuda:N') from error
+        raise ValueError(
+            f'device {device!r} is not known; allowed: auto, cpu, cuda, cuda:N'
+        ) from error
     if found.type not in ('cpu', 'cuda'):
         raise ValueError(f'device {device!r} is not supported; allowed: auto, cpu, cuda, cuda:N')
     count = torch.cuda.device_count()
@@ -321,7 +322,7 @@ def find_device(device: str) -> torch.device:
 
 
 def find_precision(precision: Precision, device: torch.device) -> Literal['fp32', 'bf16', 'fp16']:
-    """Choose the precision: 'auto' is bf16 where the hardware has it, fp16 on older GPUs, else fp32.
+    """Choose the precision: 'auto' is bf16 in hardware, fp16 on older GPUs, else fp32.
 
     Raises:
         ValueError: Unknown precision.

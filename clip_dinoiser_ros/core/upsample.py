@@ -17,8 +17,8 @@ def enlarge(
 ) -> tuple[Tensor, Tensor]:
     """Interpolate probabilities bilinearly and take the most probable class of every pixel.
 
-    The image is worked off in strips of rows, so that never all classes of all pixels are in memory.
-    Equal to `F.interpolate(..., align_corners=False)` followed by max, up to rounding.
+    Works in strips of rows, so that never all classes of all pixels are in memory. Equal to
+    `F.interpolate(..., align_corners=False)` followed by max, up to rounding.
 
     Args:
         probabilities: float32 (K, h, w).
@@ -58,7 +58,7 @@ def enlarge(
 def _row_weights(
     height: int, grid_h: int, extent: float, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For each pixel row: the patch rows above and below, int64 (H,), and the lower one's weight."""
+    """Each pixel row's patch row above and below, int64 (H,), and the weight of the lower one."""
     centre = (torch.arange(height, dtype=torch.float64) + 0.5) * extent / height - 0.5
     centre = centre.clamp(min=0.0, max=grid_h - 1.0)
     upper = centre.floor().long()

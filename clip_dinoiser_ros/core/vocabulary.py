@@ -176,13 +176,12 @@ class TextEncoder:
         missing = [text for text in texts if (templates, text) not in self._cache]
         if not missing:
             return
-        sentences = [_sentences(text, templates) for text in missing]
-        tokens = torch.cat([self._tokenize(text, lines) for text, lines in zip(missing, sentences)])
+        tokens = torch.cat([self._tokenize(t, _sentences(t, templates)) for t in missing])
         # short texts together: the tower runs no further than the longest of a batch
         order = (tokens == self._end).int().argmax(dim=1).argsort()
         unit = torch.cat([self._run(tokens[part]) for part in order.split(BATCH_SIZE)])
         unit = unit[order.argsort()].unflatten(0, (len(missing), -1))  # (texts, templates, C)
-        for text, embedding in zip(missing, F.normalize(unit.mean(dim=1), dim=1)):
+        for text, embedding in zip(missing, F.normalize(unit.mean(dim=1), dim=1), strict=True):
             self._cache[templates, text] = embedding
 
     def _tokenize(self, text: str, sentences: list[str]) -> Tensor:

@@ -130,7 +130,7 @@ def load_heads(heads: str | Path, width: int | None = None) -> dict[str, Tensor]
     path = authors_heads() if str(heads) == AUTHORS else Path(heads)
     if not path.is_file():
         raise WeightsError(
-            f'heads {str(heads)!r} is not a file; give a safetensors file, the authors\' last.pt, '
+            f"heads {str(heads)!r} is not a file; give a safetensors file, the authors' last.pt, "
             f'or {AUTHORS!r} to download that'
         )
     try:
@@ -211,7 +211,7 @@ def authors_heads() -> Path:
         blob = git_blob_id(part.read_bytes())
         if blob != AUTHORS_BLOB:
             raise WeightsError(
-                f'what {AUTHORS_URL} sent is not the authors\' file: its git blob id is {blob}, '
+                f"what {AUTHORS_URL} sent is not the authors' file: its git blob id is {blob}, "
                 f'it must be {AUTHORS_BLOB}'
             )
         part.replace(path)
@@ -221,4 +221,4 @@ def authors_heads() -> Path:
 def git_blob_id(content: bytes) -> str:
     """Return the id under which git stores a file of this content."""
     # git's format, not a choice; it names the content that the authors published
-    return hashlib.sha1(b'blob %d\0' % len(content) + content).hexdigest()  # noqa: S324
+    return hashlib.sha1(b'blob %d\0' % len(content) + content).hexdigest()
