@@ -73,9 +73,7 @@ def draw_overlay(
     return tinted
 
 
-def _draw_legend(
-    image: npt.NDArray[np.uint8], rows: Sequence[tuple[str, tuple[int, ...]]]
-) -> None:
+def _draw_legend(image: npt.NDArray[np.uint8], rows: Sequence[tuple[str, tuple[int, ...]]]) -> None:
     """Write rows of text behind a swatch of colour onto the image, in a size that suits it."""
     if not rows:
         return

@@ -1,4 +1,4 @@
-"""Fixtures: the small CLIP whose weights anyone can make again, with the authors' numbers for it."""
+"""Fixtures: the small CLIP whose weights anyone can make again, with the authors' numbers."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Ten
     try:
         clip = open_clip.create_model(name, pretrained=checkpoint, weights_only=True)
     except Exception as error:  # OpenCLIP raises whatever the reader of the file raises
-        raise WeightsError(f'{pretrained!r} cannot be loaded into {model!r}: {error}') from error
+        reason = ' '.join(str(error).split())
+        raise WeightsError(f'{pretrained!r} cannot be loaded into {model!r}: {reason}') from error
     return clip.eval().requires_grad_(False), open_clip.get_tokenizer(name)
 
 
@@ -102,7 +103,7 @@ def _find_checkpoint(name: str, pretrained: str) -> str:
         return pretrained
     repository = open_clip.get_pretrained_cfg(name, pretrained)['hf_hub'].rstrip('/')
     try:
-        path: str = open_clip.download_pretrained_from_hf(repository, revision=revision)
+        path: str = open_clip.pretrained.download_pretrained_from_hf(repository, revision=revision)
     except Exception as error:
         raise WeightsError(
             f'{pretrained!r} cannot be downloaded: {error}; on a machine without a network, '

@@ -56,9 +56,7 @@ class FrameSlots:
         clock: Steady clock in seconds.
     """
 
-    def __init__(
-        self, cameras: Sequence[str], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, cameras: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._slots = {camera: _Slot() for camera in cameras}
         self._clock = clock
         self._changed = threading.Condition()

@@ -110,11 +110,13 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'device': _Spec('auto', 'Where the model runs', allowed='auto, cpu, cuda, cuda:N'),
     'precision': _Spec(
-        'auto', 'Number format of the model; auto: what the device has in hardware',
+        'auto',
+        'Number format of the model; auto: what the device has in hardware',
         allowed='auto, fp32, bf16, fp16',
     ),
     'short_side': _Spec(
-        448, 'Short side in pixels at which images are segmented; 0: as they come',
+        448,
+        'Short side in pixels at which images are segmented; 0: as they come',
         range=(0, 4096),
     ),
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
@@ -223,9 +225,7 @@ def _read_camera(node: Node, name: str) -> Camera:
                 description=spec.description, additional_constraints=spec.allowed
             )
             node.declare_parameter(key, spec.default, descriptor)
-    _check_choice(
-        f'{name}.transport', node.get_parameter(f'{name}.transport').value, TRANSPORTS
-    )
+    _check_choice(f'{name}.transport', node.get_parameter(f'{name}.transport').value, TRANSPORTS)
     topic = node.get_parameter(f'{name}.image_topic').value
     if not topic:
         raise ParameterError(f'{name}.image_topic is empty; give the topic of its images')

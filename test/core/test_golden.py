@@ -16,7 +16,7 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
 
 
 def normalised(image):
-    """The golden files' preprocessing: zero padding to multiples of 16, then CLIP's mean and std."""
+    """The golden files' preprocessing: zeros up to multiples of 16, then CLIP's mean and std."""
     height, width = image.shape[:2]
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     return (F.pad(x, (0, -width % 16, 0, -height % 16)) - MEAN) / STD

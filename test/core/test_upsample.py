@@ -19,13 +19,16 @@ def reference(maps, size, padded):
 
 
 @pytest.mark.parametrize('padded', [True, False])
-@pytest.mark.parametrize(('classes', 'h', 'w', 'size'), [
-    (7, 11, 14, (170, 215)),
-    (2, 4, 9, (50, 131)),
-    (1, 1, 1, (16, 16)),
-    (300, 5, 6, (80, 96)),
-    (20, 28, 37, (448, 592)),
-])
+@pytest.mark.parametrize(
+    ('classes', 'h', 'w', 'size'),
+    [
+        (7, 11, 14, (170, 215)),
+        (2, 4, 9, (50, 131)),
+        (1, 1, 1, (16, 16)),
+        (300, 5, 6, (80, 96)),
+        (20, 28, 37, (448, 592)),
+    ],
+)
 def test_equals_interpolation_followed_by_max(monkeypatch, padded, classes, h, w, size):
     monkeypatch.setattr(upsample, 'TILE_ELEMENTS', 1 << 14)  # many strips
     maps = probabilities(classes, h, w)
