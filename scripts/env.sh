@@ -24,6 +24,7 @@ _clip_dinoiser_env() {
     fi
     for name in AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH LD_LIBRARY_PATH PATH; do
         [ -z "${!name:-}" ] || export "$name=$(_clip_dinoiser_others "${!name}")"
+        [ -n "${!name:-}" ] || unset "$name" # set but empty would come to mean the current folder
     done
     unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # the wheels find their libraries when Python starts
     if [ "${VIRTUAL_ENV:-}" != "$venv" ] || [[ ":$PATH:" != *":$venv/bin:"* ]]; then
@@ -35,6 +36,8 @@ _clip_dinoiser_env() {
     fi
     # shellcheck disable=SC1090
     . "$root/install/$ros/local_setup.bash"
+    # colcon asks a Python in which the wheels have set this, and ends it with an empty entry
+    [ -z "${LD_LIBRARY_PATH:-}" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH%:}
 }
 
 _clip_dinoiser_env

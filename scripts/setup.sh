@@ -117,6 +117,7 @@ install_requirements() {
     else
         "${pip[@]}" -r "requirements/$ros.txt" -r requirements/core.txt -r requirements/dev.txt
         say "$("$venv/bin/python" scripts/repair_cmake_exports.py)"
+        touch "$venv/local_setup.sh" # colcon warns of a prefix that has none
     fi
 }
 
