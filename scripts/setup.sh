@@ -111,9 +111,9 @@ install_requirements() {
     [ -t 1 ] || pip+=(--quiet)
     if [ -n "$installation" ]; then
         local absent
-        mapfile -t absent < <(absent_requirements requirements/core.txt requirements/dev.txt)
-        say "beside what $ros has: ${absent[*]:-nothing}"
-        [ ${#absent[@]} -eq 0 ] || "${pip[@]}" "${absent[@]}"
+        absent=$(absent_requirements requirements/core.txt requirements/dev.txt)
+        say "Python: beside what $ros has: ${absent//$'\n'/ }"
+        [ -z "$absent" ] || "${pip[@]}" -r <(echo "$absent")
     else
         "${pip[@]}" -r "requirements/$ros.txt" -r requirements/core.txt -r requirements/dev.txt
         say "$("$venv/bin/python" scripts/repair_cmake_exports.py)"
