@@ -26,6 +26,7 @@ _clip_dinoiser_env() {
     venv=$root/.venv
     [ "$ros" = jazzy ] || venv=$venv-$ros
     venv=${CLIP_DINOISER_VENV:-$venv}
+    [[ $venv = /* ]] || venv=$root/$venv
     if [ ! -e "$venv/bin/activate" ] || [ ! -e "$root/install/$ros/.clip_dinoiser" ]; then
         echo "env.sh: nothing is set up for $ros yet: make -C $root setup ROS=$ros" >&2
         return 1

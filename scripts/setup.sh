@@ -44,6 +44,7 @@ choose_ros() {
     fi
     venv=${CLIP_DINOISER_VENV:-$root/.venv}
     [[ -n ${CLIP_DINOISER_VENV:-} || $ros = jazzy ]] || venv=$root/.venv-$ros
+    [[ $venv = /* ]] || venv=$root/$venv
 }
 
 # What python3 is missing, as Debian packages.
