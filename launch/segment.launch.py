@@ -1,10 +1,11 @@
 """Start the segmentation node: ros2 launch clip_dinoiser_ros segment.launch.py"""
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
 
 # Arguments that become parameters of the same name. Empty: what the parameter file says.
 PARAMETERS = {

@@ -13,9 +13,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
+from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.node import parameters
-from clip_dinoiser_ros.node.class_ids import ClassIds
 from clip_dinoiser_ros.node.frames import FrameSlots
 from clip_dinoiser_ros.node.parameters import Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
