@@ -1,4 +1,4 @@
-"""Start the segmentation node: ros2 launch clip_dinoiser_ros segment.launch.py"""
+"""Start the segmentation node: ros2 launch clip_dinoiser_ros segment.launch.py."""
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
