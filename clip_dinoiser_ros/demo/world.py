@@ -126,6 +126,7 @@ def drive(
     height: int = 480,
     moving: bool = True,
     names: Sequence[str] | None = None,
+    held_out: bool | None = None,
 ) -> Iterator[Scene]:
     """Move a camera through one place and yield what it sees.
 
@@ -137,15 +138,27 @@ def drive(
         height: Of the image, pixels.
         moving: Whether people walk and balls roll.
         names: Classes of the things along the way, in order from the start ('red ball', 'person');
-            repeated until the way is full. None: drawn, held-out pairs among them.
+            repeated until the way is full. None: drawn by the rule of `held_out`.
+        held_out: As in `scene`, for what is drawn; by default any pair.
     """
-    layout = drive_layout(seed, moving, names)
+    layout = drive_layout(seed, moving, names, held_out)
     intrinsics = Intrinsics.from_fov(width, height, HFOV_DEG)
     count = max(1, round(seconds * rate_hz))
     for frame in range(count):
         time_s = frame / rate_hz
         pose = _along(time_s, seconds, seed)
         yield render(layout, pose, intrinsics, time_s, noise_seed=seed * 100_003 + frame)
+
+
+def glimpse(seed: int, width: int = 640, height: int = 480, held_out: bool | None = False) -> Scene:
+    """Return one frame out of the middle of a drive, drawn by the seed."""
+    rng = np.random.default_rng([seed, 2])
+    seconds = 20.0
+    time_s = float(rng.uniform(0, seconds))
+    layout = drive_layout(seed, held_out=held_out)
+    pose = _along(time_s, seconds, seed)
+    intrinsics = Intrinsics.from_fov(width, height, HFOV_DEG)
+    return render(layout, pose, intrinsics, time_s, noise_seed=seed)
 
 
 _WAY_M = 9.0
@@ -165,7 +178,12 @@ def _along(time_s: float, seconds: float, seed: int) -> Pose:
     )
 
 
-def drive_layout(seed: int, moving: bool = True, names: Sequence[str] | None = None) -> Layout:
+def drive_layout(
+    seed: int,
+    moving: bool = True,
+    names: Sequence[str] | None = None,
+    held_out: bool | None = None,
+) -> Layout:
     """Draw the place of a drive: things left and right of the way, and at its end."""
     rng = np.random.default_rng([seed, 1])
     things: list[Thing] = []
@@ -174,7 +192,7 @@ def drive_layout(seed: int, moving: bool = True, names: Sequence[str] | None = N
         side = 1 if number % 2 else -1
         for _ in range(8):
             reach = rng.uniform(1.2, 3.0) if x < _WAY_M + 2 else rng.uniform(0.2, 3.0)
-            name = split_name(names[number % len(names)]) if names else draw_name(rng, None)
+            name = split_name(names[number % len(names)]) if names else draw_name(rng, held_out)
             if name[1] == 'door':
                 break
             yaw = float(rng.uniform(0, 2 * np.pi))
@@ -182,7 +200,7 @@ def drive_layout(seed: int, moving: bool = True, names: Sequence[str] | None = N
             if _free(thing, things):
                 things.append(_set_moving(thing, rng) if moving else thing)
                 break
-    layout = _furnish(things, rng, None)
+    layout = _furnish(things, rng, held_out)
     wanted = [split_name(name) for name in names or () if name.endswith(' door')]
     if not wanted:
         return layout
