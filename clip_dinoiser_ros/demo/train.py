@@ -49,7 +49,7 @@ _STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
 class Recipe:
     """How long and how hard to train; the shipped model was made with the defaults."""
 
-    steps: int = 3400
+    steps: int = 2700
     full_from: float = 0.6  # after this part of the steps, mostly pictures at full scale
     full_share: float = 0.7
     batch: int = 32  # of small pictures
