@@ -1,0 +1,39 @@
+# Daily commands; `make` alone lists them. ROS=kilted works with every one of them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+ROS ?= $(or $(ROS_DISTRO),jazzy)
+PYTEST_ARGS ?=
+export ROS
+
+# No packet leaves this machine.
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+
+# PYTHONSAFEPATH: the sources in this folder have no messages beside them, so `python -m` from here must find
+# the built package instead.
+ENV := export PYTHONSAFEPATH=1 && . scripts/env.sh
+CORE := $(wildcard clip_dinoiser_ros/core)
+
+.PHONY: help setup test lint demo clean distclean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup:  ## install and build what is missing: ROS, torch, this package (ROS=jazzy or kilted)
+	@scripts/setup.sh
+
+test: setup  ## run the tests; PYTEST_ARGS='test/node -x' chooses
+	@$(ENV) && pytest --timeout 300 $(PYTEST_ARGS)
+
+lint: setup  ## ruff, its format, mypy (strict on core)
+	@$(ENV) && ruff check . && ruff format --check . && $(if $(CORE),mypy --strict $(CORE),true)
+
+demo: setup  ## see it work on a generated world
+	@$(ENV) && clip-dinoiser demo run
+
+clean:  ## remove what was built, and caches
+	rm -rf build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find clip_dinoiser_ros launch scripts test -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean  ## and the virtual environments in this folder
+	rm -rf .venv .venv-kilted

@@ -1,0 +1,141 @@
+"""The frozen CLIP image tower, read densely: one feature per patch instead of one per image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INNER_BLOCK = -3  # the block whose ln_2 output the heads read: layer 10 of 12 (paper, section 4.1)
+MAX_CACHED_GRIDS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFeatures:
+    """What one pass of the image tower gives, in the tower's dtype.
+
+    Attributes:
+        maskclip: (B, C, h, w), MaskCLIP's dense features in the space of the text embeddings.
+        inner: (B, D, h, w), input of the two heads.
+    """
+
+    maskclip: Tensor
+    inner: Tensor
+
+
+class Backbone(nn.Module):
+    """Dense features of an OpenCLIP ViT in one pass, without hooks (paper, section 3.1).
+
+    All blocks but the last run in full. Of the last one only the value path is computed: there
+    MaskCLIP replaces the attention by the identity.
+
+    Args:
+        visual: `open_clip.transformer.VisionTransformer`; used as it is, not copied.
+
+    Raises:
+        ValueError: The image tower is not a plain OpenCLIP ViT.
+    """
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        _check_tower(visual)
+        self.visual: Any = visual.eval().requires_grad_(False)
+        patch_h, patch_w = visual.patch_size
+        if patch_h != patch_w:
+            raise ValueError(f'patches must be square, this image tower has {patch_h}x{patch_w}')
+        self.patch_size: int = patch_h
+        self.width: int = visual.conv1.out_channels
+        self._positions: dict[tuple[int, int], Tensor] = {}
+
+    def forward(self, images: Tensor) -> DenseFeatures:
+        """Compute the dense features.
+
+        Args:
+            images: (B, 3, H, W), normalised, H and W multiples of the patch size, in the dtype and
+                on the device of the tower.
+        """
+        visual = self.visual
+        x = visual.conv1(images)  # (B, D, h, w)
+        b, d, h, w = x.shape
+        x = x.flatten(2).transpose(1, 2)  # (B, N, D)
+        x = torch.cat([visual.class_embedding.expand(b, 1, d), x], dim=1)  # (B, 1 + N, D)
+        x = visual.ln_pre(x + self.positions(h, w))
+
+        *blocks, last = visual.transformer.resblocks
+        inner_index = len(blocks) + 1 + INNER_BLOCK
+        for index, block in enumerate(blocks):
+            x = x + block.ls_1(_attention(block.attn, block.ln_1(x)))
+            y = block.ln_2(x)
+            if index == inner_index:
+                inner = y
+            x = x + block.ls_2(block.mlp(y))
+
+        v = last.ls_1(_value_path(last.attn, last.ln_1(x))) + x
+        v = v + last.ls_2(last.mlp(last.ln_2(v)))
+        features = visual.ln_post(v[:, 1:]) @ visual.proj  # (B, N, C), [CLS] dropped
+        return DenseFeatures(maskclip=_to_map(features, h, w), inner=_to_map(inner[:, 1:], h, w))
+
+    def positions(self, h: int, w: int) -> Tensor:
+        """Return the positional embedding for a grid of h x w patches: (1 + h * w, D).
+
+        Resized bicubically when the grid is not the trained one; cached per grid.
+        """
+        trained: Tensor = self.visual.positional_embedding
+        if (h, w) == tuple(self.visual.grid_size):
+            return trained
+        cached = self._positions.get((h, w))
+        if cached is None or cached.dtype != trained.dtype or cached.device != trained.device:
+            if len(self._positions) >= MAX_CACHED_GRIDS:
+                self._positions.clear()
+            cached = resize_positions(trained, self.visual.grid_size, (h, w))
+            self._positions[h, w] = cached
+        return cached
+
+
+def resize_positions(positions: Tensor, grid: tuple[int, int], target: tuple[int, int]) -> Tensor:
+    """Resize positional embeddings (1 + h * w, D) from one grid (h, w) to another, bicubically."""
+    cls, patches = positions[:1], positions[1:]
+    patches = patches.reshape(1, *grid, -1).permute(0, 3, 1, 2).float()  # (1, D, h, w)
+    patches = F.interpolate(patches, size=target, mode='bicubic', align_corners=False)
+    return torch.cat([cls, patches.flatten(2)[0].T.to(cls.dtype)])
+
+
+def _attention(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
+    """Multi-head self-attention, (B, N, D) -> (B, N, D)."""
+    b, n, d = x.shape
+    qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
+    q, k, v = qkv.view(b, n, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, N, d)
+    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
+    return F.linear(out, attn.out_proj.weight, attn.out_proj.bias)
+
+
+def _value_path(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
+    """What attention gives when every token attends to itself alone, (B, N, D) -> (B, N, D)."""
+    d = x.shape[-1]
+    v = F.linear(x, attn.in_proj_weight[2 * d :], attn.in_proj_bias[2 * d :])
+    return F.linear(v, attn.out_proj.weight, attn.out_proj.bias)
+
+
+def _to_map(tokens: Tensor, h: int, w: int) -> Tensor:
+    """(B, h * w, C) -> (B, C, h, w)."""
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, h, w)
+
+
+def _check_tower(visual: Any) -> None:
+    """Raise ValueError unless the tower is one that `Backbone.forward` computes faithfully."""
+    wanted = 'needs an OpenCLIP model whose image tower is a plain ViT, such as ViT-B-16'
+    parts = ('conv1', 'class_embedding', 'positional_embedding', 'transformer', 'ln_post', 'proj')
+    if any(getattr(visual, part, None) is None for part in parts):
+        raise ValueError(f'{wanted}; this one is a {type(visual).__name__}')
+    if visual.attn_pool is not None or visual.pool_type != 'tok':
+        raise ValueError(f'{wanted}; this one pools by {visual.pool_type} or by attention')
+    blocks = visual.transformer.resblocks
+    if len(blocks) < -INNER_BLOCK:
+        raise ValueError(
+            f'{wanted} with at least {-INNER_BLOCK} blocks; this one has {len(blocks)}'
+        )
+    if not all(isinstance(block.attn, nn.MultiheadAttention) for block in blocks):
+        raise ValueError(f'{wanted}; this one has blocks of type {type(blocks[0]).__name__}')

@@ -1,0 +1,345 @@
+"""RGB images and a vocabulary in, labels and confidence out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip_dinoiser_ros.core import dinoiser, weights
+from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.upsample import enlarge
+from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder, Vocabulary
+
+Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
+RgbImage = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 64 * 2**20
+MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What one image shows.
+
+    Attributes:
+        labels: (H, W), index into `vocabulary.names`; uint8, past 254 classes uint16.
+        confidence: float32 (H, W) in [0, 1]: the probability of the label; where the background
+            filter struck, 1 - objectness, at least 0.5.
+        vocabulary: The classes that the labels speak of.
+    """
+
+    labels: npt.NDArray[np.unsignedinteger[Any]]
+    confidence: npt.NDArray[np.float32]
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class _Patches:
+    """One batch at patch resolution, float32.
+
+    Attributes:
+        probabilities: (B, K, h, w), background filter applied.
+        background_confidence: (B, h, w), what to report where the background class wins; None
+            without the filter.
+        extent: Height and width of the image in patches, padding not counted.
+    """
+
+    probabilities: Tensor
+    background_confidence: Tensor | None
+    extent: tuple[float, float]
+
+
+class Segmenter:
+    """CLIP-DINOiser: segments images by any vocabulary in one pass of the image tower.
+
+    Args:
+        clip: OpenCLIP model with a ViT image tower. It is taken over: moved to the device, its
+            image tower converted to the precision.
+        heads: `obj_proj.weight/bias` and `bkg_decoder.weight/bias`; see `load_heads`.
+        tokenizer: `open_clip.get_tokenizer(...)` of that model.
+        device: 'auto' (CUDA where there is one), 'cpu', 'cuda', 'cuda:1', ...
+        precision: Of the image tower and the heads. 'auto': the fastest that the device has in
+            hardware. Norms, cosines and softmax are float32 always.
+        short_side: Images are resized to this short side in pixels, both sides rounded to
+            multiples of the patch; None: keep the size and pad with black to such multiples.
+
+    Raises:
+        ValueError: Unknown device or precision, short side below one patch, unusable model.
+        WeightsError: Heads that do not fit.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        heads: Mapping[str, Tensor],
+        tokenizer: Callable[..., Tensor],
+        device: str = 'cpu',
+        precision: Precision = 'fp32',
+        short_side: int | None = None,
+    ) -> None:
+        self.device = find_device(device)
+        self.precision = find_precision(precision, self.device)
+        self._dtype = _DTYPES[self.precision]
+        visual: Any = clip.to(self.device).visual
+        backbone = Backbone(visual)
+        self._heads = dinoiser.Heads(weights.check_heads(heads, backbone.width))
+        self._backbone = backbone.to(self._dtype)
+        self._heads.to(self.device, self._dtype)
+        self.patch_size = backbone.patch_size
+        if short_side is not None and short_side < self.patch_size:
+            raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
+        self.short_side = short_side
+        self._text = TextEncoder(clip, tokenizer)
+        preprocess = getattr(visual, 'preprocess_cfg', {})
+        self._mean = torch.tensor(preprocess.get('mean', CLIP_MEAN), device=self.device)
+        self._std = torch.tensor(preprocess.get('std', CLIP_STD), device=self.device)
+
+    @classmethod
+    def load(
+        cls,
+        model: str = 'ViT-B-16',
+        pretrained: str = 'laion2b_s34b_b88k',
+        heads: str | Path = weights.AUTHORS,
+        device: str = 'auto',
+        precision: Precision = 'auto',
+        short_side: int | None = 448,
+    ) -> Segmenter:
+        """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class."""
+        find_precision(precision, find_device(device))  # a typing error should not cost a load
+        clip, tokenizer = weights.load_clip(model, pretrained)
+        return cls(clip, weights.load_heads(heads), tokenizer, device, precision, short_side)
+
+    def encode(
+        self,
+        prompts: Sequence[str],
+        background: str | None = 'background',
+        templates: Templates = 'imagenet',
+    ) -> Vocabulary:
+        """Turn prompts into a vocabulary; a known prompt costs nothing.
+
+        Args:
+            prompts: One text per class, at most 1000; 'a|b|c' are synonyms of the class 'a', whose
+                embedding is the mean of theirs.
+            background: Name of the class that receives the background filter, wherever it stands
+                among the prompts. None, or a name that is not there: no filter.
+            templates: 'imagenet' (80 sentences), 'simple' (7) or 'none' (the prompt as it is).
+
+        Raises:
+            PromptError: A prompt that cannot be used; which one and why.
+        """
+        return self._text.encode(prompts, background, templates)
+
+    @overload
+    def segment(
+        self, image: RgbImage, vocabulary: Vocabulary, gamma: float = ..., delta: float = ...
+    ) -> Segmentation: ...
+
+    @overload
+    def segment(
+        self,
+        image: Sequence[RgbImage],
+        vocabulary: Vocabulary,
+        gamma: float = ...,
+        delta: float = ...,
+    ) -> list[Segmentation]: ...
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        image: RgbImage | Sequence[RgbImage],
+        vocabulary: Vocabulary,
+        gamma: float = dinoiser.GAMMA,
+        delta: float = dinoiser.DELTA,
+    ) -> Segmentation | list[Segmentation]:
+        """Find the class of every pixel.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, or a list of such images of one size, which go through the
+                model as one batch.
+            vocabulary: From `encode`.
+            gamma: Threshold on the affinities of the guided pooling, in [0, 0.99].
+            delta: Certainty below which the background filter may strike, in [0, 1].
+
+        Returns:
+            A Segmentation at the size of the image, or a list of them for a list.
+
+        Raises:
+            ValueError: An image of another type or size than allowed; what came is said.
+        """
+        images = [image] if isinstance(image, np.ndarray) else list(image)
+        if not images:
+            return []
+        patches = self._segment_patches(images, vocabulary, gamma, delta)
+        size = images[0].shape[:2]
+        results = [
+            self._enlarge(patches, index, (size[0], size[1]), vocabulary)
+            for index in range(len(images))
+        ]
+        return results[0] if isinstance(image, np.ndarray) else results
+
+    @torch.inference_mode()
+    def patch_probabilities(
+        self,
+        image: RgbImage,
+        vocabulary: Vocabulary,
+        gamma: float = dinoiser.GAMMA,
+        delta: float = dinoiser.DELTA,
+    ) -> npt.NDArray[np.float32]:
+        """Return the probability of every class in every patch, before enlarging.
+
+        Arguments as for `segment`, one image only.
+
+        Returns:
+            float32 (K, h, w). As in the published code the background filter sets its class to 1.0
+            where it strikes and leaves the others as they are.
+        """
+        patches = self._segment_patches([image], vocabulary, gamma, delta)
+        return patches.probabilities[0].cpu().numpy()
+
+    def _segment_patches(
+        self, images: list[RgbImage], vocabulary: Vocabulary, gamma: float, delta: float
+    ) -> _Patches:
+        _check_thresholds(gamma, delta)
+        for image in images:
+            self._check_image(image)
+        if len({image.shape for image in images}) > 1:
+            shapes = ', '.join(f'{image.shape[1]}x{image.shape[0]}' for image in images)
+            raise ValueError(f'images of one batch must have one size, got {shapes}')
+        batch, extent = self._preprocess(images)
+        features = self._backbone(batch)
+        affinity = self._heads.affinity(features.inner)
+        pooled = dinoiser.guided_pooling(features.maskclip.float(), affinity, gamma)
+        embeddings = vocabulary.embeddings.to(self.device)
+        probabilities = dinoiser.class_probabilities(pooled, embeddings)
+        if vocabulary.background is None:
+            return _Patches(probabilities, None, extent)
+        objectness = self._heads.objectness(features.inner)
+        struck = dinoiser.background_patches(probabilities, objectness, delta)
+        own = probabilities[:, vocabulary.background]
+        confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)
+        own.masked_fill_(struck, 1.0)  # a view: changes the probabilities
+        return _Patches(probabilities, confidence, extent)
+
+    def _preprocess(self, images: list[RgbImage]) -> tuple[Tensor, tuple[float, float]]:
+        """Resize or pad and normalise; return (B, 3, H', W') and the image's extent in patches."""
+        p = self.patch_size
+        # np.stack copies: the message the image lies in may be read-only
+        pixels = torch.from_numpy(np.stack(images)).to(self.device)
+        x = pixels.permute(0, 3, 1, 2).float() / 255.0
+        height, width = x.shape[2:]
+        h, w = self.grid(height, width)
+        if self.short_side is None:
+            x = F.pad(x, (0, w * p - width, 0, h * p - height))
+            extent = (height / p, width / p)
+        else:
+            if (height, width) != (h * p, w * p):
+                x = F.interpolate(x, size=(h * p, w * p), mode='bilinear', antialias=True)
+            extent = (float(h), float(w))
+        x = (x - self._mean[:, None, None]) / self._std[:, None, None]
+        return x.to(self._dtype), extent
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return the grid of patches (h, w) that an image of this size is seen through."""
+        p = self.patch_size
+        if self.short_side is None:
+            return -(-height // p), -(-width // p)
+        scale = self.short_side / min(height, width)
+        return max(1, round(height * scale / p)), max(1, round(width * scale / p))
+
+    def _enlarge(
+        self, patches: _Patches, index: int, size: tuple[int, int], vocabulary: Vocabulary
+    ) -> Segmentation:
+        background = None
+        if patches.background_confidence is not None and vocabulary.background is not None:
+            background = (vocabulary.background, patches.background_confidence[index])
+        labels, confidence = enlarge(patches.probabilities[index], size, patches.extent, background)
+        dtype = np.uint8 if len(vocabulary) <= 254 else np.uint16
+        return Segmentation(
+            labels=labels.cpu().numpy().astype(dtype, copy=False),
+            confidence=confidence.cpu().numpy(),
+            vocabulary=vocabulary,
+        )
+
+    def _check_image(self, image: RgbImage) -> None:
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+            got = getattr(image, 'dtype', type(image).__name__)
+            raise ValueError(f'image must be a numpy array of uint8, got {got}')
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f'image must have the shape (H, W, 3), got {image.shape}')
+        height, width = image.shape[:2]
+        p = self.patch_size
+        if min(height, width) < p or height * width > MAX_PIXELS:
+            raise ValueError(
+                f'image is {width}x{height}; allowed are at least {p}x{p} and at most '
+                f'{MAX_PIXELS} pixels'
+            )
+        h, w = self.grid(height, width)
+        if h * w > MAX_PATCHES:
+            raise ValueError(
+                f'image of {width}x{height} makes {h * w} patches with '
+                f'short_side={self.short_side}; at most {MAX_PATCHES} are allowed'
+            )
+
+
+def _check_thresholds(gamma: float, delta: float) -> None:
+    if not 0.0 <= gamma <= 0.99:
+        raise ValueError(f'gamma is {gamma}; allowed is 0 to 0.99')
+    if not 0.0 <= delta <= 1.0:
+        raise ValueError(f'delta is {delta}; allowed is 0 to 1')
+
+
+def find_device(device: str) -> torch.device:
+    """Choose the device: 'auto' is CUDA where there is one.
+
+    Raises:
+        ValueError: No such device; what there is is said.
+    """
+    if device == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f'device {device!r} is not known; allowed: auto, cpu, cuda, cuda:N'
+        ) from error
+    if found.type not in ('cpu', 'cuda'):
+        raise ValueError(f'device {device!r} is not supported; allowed: auto, cpu, cuda, cuda:N')
+    count = torch.cuda.device_count()
+    if found.type == 'cuda' and (found.index or 0) >= count:
+        raise ValueError(f'device {device!r} is not there; torch sees {count} CUDA devices')
+    return found
+
+
+def find_precision(precision: Precision, device: torch.device) -> Literal['fp32', 'bf16', 'fp16']:
+    """Choose the precision: 'auto' is bf16 in hardware, fp16 on older GPUs, else fp32.
+
+    Raises:
+        ValueError: Unknown precision.
+    """
+    if precision == 'auto':
+        if device.type == 'cuda':
+            return 'bf16' if torch.cuda.get_device_capability(device) >= (8, 0) else 'fp16'
+        return 'bf16' if _cpu_has_bf16() else 'fp32'
+    if precision not in _DTYPES:
+        raise ValueError(f'precision is {precision!r}; allowed: auto, {", ".join(_DTYPES)}')
+    return precision
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX-BF16)."""
+    try:
+        flags = Path('/proc/cpuinfo').read_text().split()
+    except OSError:
+        return False
+    return 'avx512_bf16' in flags or 'amx_bf16' in flags

@@ -1,0 +1,247 @@
+"""Prompts -> Vocabulary: the classes' names and their unit text embeddings."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Templates = Literal['imagenet', 'simple', 'none']
+MAX_CLASSES = 1000
+MAX_PROMPT_CHARACTERS = 1000
+MAX_CACHED_PROMPTS = 4096
+BATCH_SIZE = 256  # texts through the text tower at once
+
+_TEMPLATE_NAMES: tuple[str, ...] = get_args(Templates)
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be used; says which, and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One class as the user wrote it.
+
+    Attributes:
+        text: The whole prompt, trimmed, synonyms included: 'person|human'.
+        synonyms: What is encoded, at least one: ('person', 'human').
+    """
+
+    text: str
+    synonyms: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The class's name: its first synonym."""
+        return self.synonyms[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The classes that a segmentation chooses between.
+
+    Attributes:
+        prompts: One per class, in the order given.
+        embeddings: float32 (K, C), unit rows: each the mean over templates and synonyms.
+        background: Index of the class that receives the background filter; None: filter off.
+        templates: Which sentences the prompts were put into.
+    """
+
+    prompts: tuple[Prompt, ...]
+    embeddings: Tensor
+    background: int | None
+    templates: Templates
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names; a label image holds indices into them."""
+        return tuple(prompt.name for prompt in self.prompts)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def parse_prompts(prompts: Sequence[str]) -> tuple[Prompt, ...]:
+    """Check prompts and split them into synonyms.
+
+    Texts are trimmed and brought to Unicode's normal form C. Two names are the same when they
+    differ only in case, spacing or Unicode compatibility: CLIP reads them alike.
+
+    Raises:
+        PromptError: No prompt, too many, an empty or overlong one, a control character, or a name
+            that stands twice.
+    """
+    if isinstance(prompts, str):
+        raise PromptError(f'prompts must be a list of texts, got the single text {_show(prompts)}')
+    if not prompts:
+        raise PromptError('prompts is empty; give at least one class')
+    if len(prompts) > MAX_CLASSES:
+        raise PromptError(f'{len(prompts)} prompts given; at most {MAX_CLASSES} are allowed')
+    parsed = tuple(_parse_prompt(prompt, index) for index, prompt in enumerate(prompts))
+    seen: dict[str, str] = {}
+    for prompt in parsed:
+        for synonym in prompt.synonyms:
+            key = ' '.join(unicodedata.normalize('NFKC', synonym).casefold().split())
+            if key in seen:
+                where = 'twice' if seen[key] == synonym else f'as {_show(seen[key])} too'
+                raise PromptError(f'{_show(synonym)} is given {where}; names must differ')
+            seen[key] = synonym
+    return parsed
+
+
+def _parse_prompt(prompt: str, index: int) -> Prompt:
+    if not isinstance(prompt, str):
+        raise PromptError(f'prompt {index} must be a text, got {type(prompt).__name__}')
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise PromptError(
+            f'prompt {_show(prompt)} has {len(prompt)} characters; '
+            f'at most {MAX_PROMPT_CHARACTERS} are allowed'
+        )
+    text = unicodedata.normalize('NFC', prompt).strip()
+    for character in text:
+        if unicodedata.category(character) in ('Cc', 'Cs', 'Zl', 'Zp'):
+            raise PromptError(
+                f'prompt {_show(prompt)} contains the control character U+{ord(character):04X}; '
+                'only printable text is allowed'
+            )
+    synonyms = tuple(synonym.strip() for synonym in text.split('|'))
+    if not all(_is_visible(synonym) for synonym in synonyms):
+        what = 'an empty name' if len(synonyms) == 1 else 'an empty synonym'
+        raise PromptError(f'prompt {index} ({_show(prompt)}) has {what}; every name needs a text')
+    return Prompt(text='|'.join(synonyms), synonyms=synonyms)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether any character shows: spaces and format characters alone do not."""
+    return any(unicodedata.category(character)[0] not in 'CZ' for character in text)
+
+
+def _show(text: str) -> str:
+    """Quote a text for an error message, shortened."""
+    return repr(text if len(text) <= 60 else f'{text[:57]}...')
+
+
+class TextEncoder:
+    """The frozen CLIP text tower; encodes every prompt once.
+
+    Args:
+        clip: OpenCLIP model.
+        tokenizer: Its tokenizer, `open_clip.get_tokenizer(...)`.
+    """
+
+    def __init__(self, clip: nn.Module, tokenizer: Callable[..., Tensor]) -> None:
+        self._clip = clip
+        self._tokenizer = tokenizer
+        tower: Any = getattr(clip, 'text', clip)
+        self._tower = tower
+        self._pool = getattr(tower, 'text_pool_type', getattr(tower, 'pool_type', ''))
+        self._end: int = getattr(tokenizer, 'eot_token_id', -1)
+        self._limit: int = getattr(tower, 'context_length', 77)
+        self._cache: dict[tuple[str, str], Tensor] = {}
+
+    def encode(
+        self,
+        prompts: Sequence[str],
+        background: str | None = 'background',
+        templates: Templates = 'imagenet',
+    ) -> Vocabulary:
+        """Turn prompts into a Vocabulary; see `Segmenter.encode`."""
+        parsed = parse_prompts(prompts)
+        if templates not in _TEMPLATE_NAMES:
+            raise PromptError(f'templates is {templates!r}; allowed: {", ".join(_TEMPLATE_NAMES)}')
+        self._encode_missing([s for p in parsed for s in p.synonyms], templates)
+        rows = [
+            torch.stack([self._cache[templates, synonym] for synonym in prompt.synonyms]).mean(0)
+            for prompt in parsed
+        ]
+        names = [prompt.name for prompt in parsed]
+        filtered = unicodedata.normalize('NFC', background).strip() if background else None
+        self._shrink_cache()
+        return Vocabulary(
+            prompts=parsed,
+            embeddings=F.normalize(torch.stack(rows), dim=1),
+            background=names.index(filtered) if filtered in names else None,
+            templates=templates,
+        )
+
+    @torch.inference_mode()
+    def _encode_missing(self, texts: Sequence[str], templates: Templates) -> None:
+        """Put the unit embeddings of texts that are not known yet into the cache."""
+        missing = [text for text in texts if (templates, text) not in self._cache]
+        if not missing:
+            return
+        tokens = torch.cat([self._tokenize(t, _sentences(t, templates)) for t in missing])
+        # short texts together: the tower runs no further than the longest of a batch
+        order = (tokens == self._end).int().argmax(dim=1).argsort()
+        unit = torch.cat([self._run(tokens[part]) for part in order.split(BATCH_SIZE)])
+        unit = unit[order.argsort()].unflatten(0, (len(missing), -1))  # (texts, templates, C)
+        for text, embedding in zip(missing, F.normalize(unit.mean(dim=1), dim=1), strict=True):
+            self._cache[templates, text] = embedding
+
+    def _tokenize(self, text: str, sentences: list[str]) -> Tensor:
+        """Tokens, int64 (S, context length), of the sentences made of one text.
+
+        Raises:
+            PromptError: A sentence would be cut, or the text contains one of CLIP's own marks.
+        """
+        room = self._limit - 2  # without the start and the end mark
+        # one more than the tower takes, so that a cut shows
+        tokens: Tensor = self._tokenizer(sentences, context_length=self._limit + 1)
+        if bool(tokens[:, -1].any()):
+            raise PromptError(
+                f'prompt {_show(text)} makes a sentence of more than {room} tokens; '
+                f'at most {room} are allowed, the words of the template included'
+            )
+        marks = torch.tensor(getattr(self._tokenizer, 'all_special_ids', ()))
+        if len(marks) == 2 and bool((torch.isin(tokens, marks).sum(dim=1) != 2).any()):
+            raise PromptError(
+                f"prompt {_show(text)} contains one of CLIP's own marks, "
+                '<start_of_text> or <end_of_text>; ordinary words are allowed'
+            )
+        return tokens[:, :-1]
+
+    def _run(self, tokens: Tensor) -> Tensor:
+        """Unit embeddings, float32 (S, C), of tokens (S, context length).
+
+        Causal attention lets no token see a later one, so the tower stops at the last end mark.
+        """
+        tower = self._tower
+        device = next(self._clip.parameters()).device
+        tokens = tokens.to(device)
+        causal = getattr(tower, 'attn_mask', None) is not None
+        plain = self._pool in ('argmax', 'eos') and getattr(tower, 'cls_emb', None) is None
+        if not (causal and plain) or getattr(tower, 'use_pad_mask', False) or self._end < 0:
+            embeddings = self._clip.encode_text(tokens)  # type: ignore[operator]
+            return F.normalize(embeddings, dim=-1).float()
+        ends = (tokens == self._end).int().argmax(dim=1)
+        length = int(ends.max()) + 1
+        x = tower.token_embedding(tokens[:, :length]) + tower.positional_embedding[:length]
+        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
+        x = tower.ln_final(x[torch.arange(len(tokens), device=device), ends])
+        projection = tower.text_projection
+        x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        return F.normalize(x, dim=-1).float()
+
+    def _shrink_cache(self) -> None:
+        """Forget the prompts that have been known longest when there are too many."""
+        for key in list(self._cache)[: max(0, len(self._cache) - MAX_CACHED_PROMPTS)]:
+            del self._cache[key]
+
+
+def _sentences(text: str, templates: Templates) -> list[str]:
+    """Put a text into every template."""
+    import open_clip  # slow to import, and the prompt rules do not need it
+
+    if templates == 'none':
+        return [text]
+    known = {
+        'imagenet': open_clip.OPENAI_IMAGENET_TEMPLATES,
+        'simple': open_clip.SIMPLE_IMAGENET_TEMPLATES,
+    }
+    return [template(text) for template in known[templates]]

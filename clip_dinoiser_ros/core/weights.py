@@ -1,0 +1,225 @@
+"""Find, verify, load and convert weights: the frozen CLIP model and the two heads."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+AUTHORS = 'authors'  # stands for the heads published with the paper
+AUTHORS_URL = (
+    'https://raw.githubusercontent.com/wysoczanska/clip_dinoiser/'
+    'a954aae6fb61f5ff18834e50a0c78a2258cd9afb/checkpoints/last.pt'
+)
+AUTHORS_BLOB = '0b6c94d9c439ebac7bcb07fe805be3654ea03c7f'  # git's id of that file's content
+DOWNLOAD_TIMEOUT_S = 30
+
+# OpenCLIP follows the newest revision of a model's repository; these are the ones we know
+PINNED_REVISIONS = {
+    ('ViT-B-16', 'laion2b_s34b_b88k'): '7288da5a0d6f0b51c4a2b27c624837a9236d0112',
+}
+
+_HEAD_DIMENSIONS = {
+    'obj_proj.weight': '(A, D, 3, 3)',
+    'obj_proj.bias': '(A,)',
+    'bkg_decoder.weight': '(1, D, 1, 1)',
+    'bkg_decoder.bias': '(1,)',
+}
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be found or used; says what is wrong and what to do."""
+
+
+def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """Load an OpenCLIP model and its tokenizer onto the CPU, in float32.
+
+    Args:
+        model: OpenCLIP architecture ('ViT-B-16') or path of an OpenCLIP JSON config.
+        pretrained: OpenCLIP tag (downloaded once by OpenCLIP) or path of a weights file.
+
+    Raises:
+        WeightsError: Unknown model or tag, missing file, or weights that do not fit the model.
+    """
+    import open_clip
+
+    name = _register_config(Path(model)) if model.endswith('.json') else model
+    if name not in open_clip.list_models():
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=5, cutoff=0.3)
+        raise WeightsError(
+            f'model {model!r} is neither an OpenCLIP architecture nor the path of an OpenCLIP '
+            f'JSON config; similar architectures: {", ".join(near) or "none"}'
+        )
+    checkpoint = _find_checkpoint(name, pretrained)
+    try:
+        clip = open_clip.create_model(name, pretrained=checkpoint, weights_only=True)
+    except Exception as error:  # OpenCLIP raises whatever the reader of the file raises
+        reason = ' '.join(str(error).split())
+        raise WeightsError(f'{pretrained!r} cannot be loaded into {model!r}: {reason}') from error
+    return clip.eval().requires_grad_(False), open_clip.get_tokenizer(name)
+
+
+def _register_config(path: Path) -> str:
+    """Make an OpenCLIP JSON config known to OpenCLIP; return the name it goes by."""
+    import open_clip
+
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise WeightsError(f'model config {str(path)!r} does not exist') from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f'model config {str(path)!r} cannot be read: {error}') from error
+    keys = ('embed_dim', 'vision_cfg', 'text_cfg')
+    if not isinstance(config, dict) or any(key not in config for key in keys):
+        raise WeightsError(f'model config {str(path)!r} must have the keys {", ".join(keys)}')
+    open_clip.add_model_config(path.absolute())
+    return path.stem
+
+
+def _find_checkpoint(name: str, pretrained: str) -> str:
+    """Return what OpenCLIP loads: a file, or a tag whose revision is not pinned here."""
+    import open_clip
+
+    if Path(pretrained).is_file():
+        return pretrained
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags:
+        raise WeightsError(
+            f'pretrained {pretrained!r} is neither a file nor an OpenCLIP tag of {name!r}; '
+            f'its tags: {", ".join(tags) or "none, give a file"}'
+        )
+    revision = PINNED_REVISIONS.get((name, pretrained))
+    if revision is None:
+        return pretrained
+    repository = open_clip.get_pretrained_cfg(name, pretrained)['hf_hub'].rstrip('/')
+    try:
+        path: str = open_clip.pretrained.download_pretrained_from_hf(repository, revision=revision)
+    except Exception as error:
+        raise WeightsError(
+            f'{pretrained!r} cannot be downloaded: {error}; on a machine without a network, '
+            'download it elsewhere and give the file as pretrained'
+        ) from error
+    return path
+
+
+def load_heads(heads: str | Path, width: int | None = None) -> dict[str, Tensor]:
+    """Load the two heads, strictly: exactly four tensors, of shapes that fit each other.
+
+    Args:
+        heads: A safetensors file, a PyTorch file with the tensors under `model_state_dict` (the
+            layout of the authors' last.pt), or 'authors': that very file, downloaded once and
+            verified.
+        width: Channels D of the image tower that the heads must fit; None: any.
+
+    Returns:
+        float32 tensors on the CPU: obj_proj.weight (A, D, 3, 3), obj_proj.bias (A,),
+        bkg_decoder.weight (1, D, 1, 1), bkg_decoder.bias (1,).
+
+    Raises:
+        WeightsError: Missing or unreadable file; a tensor missing, extra or of the wrong shape.
+    """
+    path = authors_heads() if str(heads) == AUTHORS else Path(heads)
+    if not path.is_file():
+        raise WeightsError(
+            f"heads {str(heads)!r} is not a file; give a safetensors file, the authors' last.pt, "
+            f'or {AUTHORS!r} to download that'
+        )
+    try:
+        tensors = _read_tensors(path)
+    except Exception as error:  # the readers raise many types
+        raise WeightsError(f'heads {str(path)!r} cannot be read: {error}') from error
+    return check_heads(tensors, width, str(path))
+
+
+def _read_tensors(path: Path) -> Mapping[str, Any]:
+    if path.suffix == '.safetensors':
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    content = torch.load(path, map_location='cpu', weights_only=True)
+    if not isinstance(content, dict) or 'model_state_dict' not in content:
+        raise ValueError('it has no model_state_dict')
+    tensors: Mapping[str, Any] = content['model_state_dict']
+    return tensors
+
+
+def check_heads(
+    tensors: Mapping[str, Any], width: int | None = None, source: str = 'heads'
+) -> dict[str, Tensor]:
+    """Check names and shapes of the heads' four tensors; see `load_heads`."""
+    missing = sorted(_HEAD_DIMENSIONS.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - _HEAD_DIMENSIONS.keys())
+    if missing or extra:
+        raise WeightsError(
+            f'{source} must hold exactly {", ".join(_HEAD_DIMENSIONS)}; '
+            f'missing: {", ".join(missing) or "none"}; extra: {", ".join(extra) or "none"}'
+        )
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    a, d = (shapes['obj_proj.weight'] + (0, 0))[:2]
+    d = d if width is None else width
+    allowed = {
+        'obj_proj.weight': (a, d, 3, 3),
+        'obj_proj.bias': (a,),
+        'bkg_decoder.weight': (1, d, 1, 1),
+        'bkg_decoder.bias': (1,),
+    }
+    for name, shape in shapes.items():
+        if shape != allowed[name]:
+            raise WeightsError(
+                f'{source}: {name} has shape {shape}; it must be {_HEAD_DIMENSIONS[name]} '
+                f'= {allowed[name]}, D being the width of the image tower'
+            )
+    return {name: tensors[name].float() for name in _HEAD_DIMENSIONS}
+
+
+def convert_heads(source: str | Path, target: str | Path) -> None:
+    """Write heads of any layout that `load_heads` reads as a safetensors file."""
+    from safetensors.torch import save_file
+
+    save_file(load_heads(source), target)
+
+
+def authors_heads() -> Path:
+    """Return the path of the authors' heads, downloaded to the user's cache when missing."""
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    path = cache / 'clip_dinoiser_ros' / 'last.pt'
+    if path.is_file() and git_blob_id(path.read_bytes()) == AUTHORS_BLOB:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / 'last.pt'
+        try:
+            with (
+                urllib.request.urlopen(AUTHORS_URL, timeout=DOWNLOAD_TIMEOUT_S) as response,
+                part.open('wb') as file,
+            ):
+                shutil.copyfileobj(response, file)
+        except OSError as error:
+            raise WeightsError(
+                f'the heads cannot be downloaded from {AUTHORS_URL}: {error}; '
+                'download them elsewhere and give the file as heads'
+            ) from error
+        blob = git_blob_id(part.read_bytes())
+        if blob != AUTHORS_BLOB:
+            raise WeightsError(
+                f"what {AUTHORS_URL} sent is not the authors' file: its git blob id is {blob}, "
+                f'it must be {AUTHORS_BLOB}'
+            )
+        part.replace(path)
+    return path
+
+
+def git_blob_id(content: bytes) -> str:
+    """Return the id under which git stores a file of this content."""
+    # git's format, not a choice; it names the content that the authors published
+    return hashlib.sha1(b'blob %d\0' % len(content) + content).hexdigest()

@@ -1,0 +1,128 @@
+"""How an encoding lies in the memory of an image message, and whether a message fits it.
+
+The fields of a message come from the network, so every size is checked before a pixel is touched.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+MAX_PIXELS = 64 * 2**20  # 64 megapixels: 192 MiB as RGB
+
+
+class ImageError(ValueError):
+    """An image that cannot be decoded or encoded; says what came and what is allowed."""
+
+
+class ImageLike(Protocol):
+    """The fields of `sensor_msgs/msg/Image` that hold the picture."""
+
+    height: int  # pixels
+    width: int  # pixels
+    encoding: str
+    is_bigendian: Any  # 0 or 1; rclpy has an int, others a bool
+    step: int  # bytes from the start of one row to the start of the next
+    data: Any  # a buffer of bytes: array.array (rclpy), numpy uint8 (rosbags), bytes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an encoding lies in memory, and the OpenCV conversion that makes it RGB."""
+
+    code: int | None  # of cv2.cvtColor; None: it is RGB already
+    channels: int = 1  # samples per pixel in a row
+    sample_bytes: int = 1
+    block: tuple[int, int] = (1, 1)  # the smallest image, (height, width) in pixels
+    whole_blocks: bool = False  # height and width have to be multiples of the block
+    chroma_below: bool = False  # half as many rows of chroma follow the rows of luma
+
+
+# OpenCV names a Bayer pattern by the second and third pixel of its second row: its BG is RGGB,
+# that is R G in the first row and G B in the second.
+BAYER_CODES = {
+    'bayer_rggb8': cv2.COLOR_BayerBG2RGB,
+    'bayer_bggr8': cv2.COLOR_BayerRG2RGB,
+    'bayer_gbrg8': cv2.COLOR_BayerGR2RGB,
+    'bayer_grbg8': cv2.COLOR_BayerGB2RGB,
+}
+# OpenCV reads all of these as BT.601 in limited range (luma 16..235, chroma 16..240), takes luma
+# below 16 for 16, and repeats a chroma sample for each pixel it covers. A message cannot name
+# another range or matrix, and cv_bridge reads them by the same conversions.
+_UYVY = Layout(cv2.COLOR_YUV2RGB_UYVY, channels=2, block=(1, 2), whole_blocks=True)
+_YUYV = Layout(cv2.COLOR_YUV2RGB_YUY2, channels=2, block=(1, 2), whole_blocks=True)
+_NV12 = Layout(cv2.COLOR_YUV2RGB_NV12, block=(2, 2), whole_blocks=True, chroma_below=True)
+_NV21 = Layout(cv2.COLOR_YUV2RGB_NV21, block=(2, 2), whole_blocks=True, chroma_below=True)
+
+LAYOUTS = {
+    'rgb8': Layout(None, channels=3),
+    'bgr8': Layout(cv2.COLOR_BGR2RGB, channels=3),
+    'rgba8': Layout(cv2.COLOR_RGBA2RGB, channels=4),
+    'bgra8': Layout(cv2.COLOR_BGRA2RGB, channels=4),
+    'mono8': Layout(cv2.COLOR_GRAY2RGB),
+    'mono16': Layout(cv2.COLOR_GRAY2RGB, sample_bytes=2),
+    **{name: Layout(code, block=(2, 2)) for name, code in BAYER_CODES.items()},
+    'yuv422': _UYVY,
+    'uyvy': _UYVY,
+    'yuv422_yuy2': _YUYV,
+    'yuyv': _YUYV,
+    'nv12': _NV12,
+    'nv21': _NV21,
+}
+SUPPORTED: tuple[str, ...] = tuple(LAYOUTS)
+
+
+def check_size(message: ImageLike) -> None:
+    """Refuse an image without pixels, or with more than `MAX_PIXELS`."""
+    height, width = int(message.height), int(message.width)
+    if height < 1 or width < 1:
+        raise ImageError(f'height {height} and width {width}: both have to be at least 1')
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f'height {height} and width {width} make {height * width} pixels; '
+            f'at most {MAX_PIXELS} are allowed'
+        )
+
+
+def check_blocks(message: ImageLike, layout: Layout) -> None:
+    """Refuse a height or width at which the samples of the encoding do not come out even."""
+    for side, length, least in zip(
+        ('height', 'width'), (message.height, message.width), layout.block, strict=True
+    ):
+        if length < least:
+            raise ImageError(f'{side} {length}: {message.encoding} needs at least {least}')
+        if layout.whole_blocks and length % least:
+            raise ImageError(f'{side} {length}: {message.encoding} needs a multiple of {least}')
+
+
+def check_step(message: ImageLike, row_bytes: int, unit_bytes: int) -> None:
+    """Refuse rows that overlap or that cut a unit (a sample, or a pixel)."""
+    step, encoding = int(message.step), reprlib.repr(message.encoding)
+    if step < row_bytes:
+        raise ImageError(
+            f'step {step}: a row of {message.width} pixels of {encoding} takes at least '
+            f'{row_bytes} bytes'
+        )
+    if step % unit_bytes:
+        raise ImageError(f'step {step}: {encoding} needs a multiple of {unit_bytes} bytes')
+
+
+def byte_rows(message: ImageLike, rows: int) -> np.ndarray:
+    """View the data as uint8 (rows, step), without a copy; refuse data that is too short."""
+    step = int(message.step)
+    try:
+        memory = np.frombuffer(message.data, np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise ImageError(
+            f'data of type {type(message.data).__name__}: needs a contiguous buffer of bytes'
+        ) from error
+    if memory.size < rows * step:
+        raise ImageError(
+            f'data of {memory.size} bytes: height {message.height} and step {step} of '
+            f'{reprlib.repr(message.encoding)} take at least {rows * step} bytes'
+        )
+    return memory[: rows * step].reshape(rows, step)

@@ -1,0 +1,55 @@
+"""Class ids that never change meaning, however often the prompts change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+UNLABELLED_8 = 255
+UNLABELLED_16 = 65535
+
+
+class TooManyClassesError(ValueError):
+    """The ids that fit into an image are used up."""
+
+
+@dataclass(frozen=True)
+class ClassIds:
+    """Every class name the node has ever used, with its id.
+
+    A name that comes back gets its old id, a new one the next id: a costmap that holds old ids
+    stays right. 255 is never given away, since it means unlabelled in 8-bit label images.
+    """
+
+    known: Mapping[str, int] = field(default_factory=dict)
+
+    def with_names(self, names: Sequence[str]) -> ClassIds:
+        """Return the ids with new names added, in their order.
+
+        Raises:
+            TooManyClassesError: No id is left for a name.
+        """
+        known = dict(self.known)
+        for name in names:
+            if name not in known:
+                index = len(known)
+                known[name] = index if index < UNLABELLED_8 else index + 1
+        if len(known) > UNLABELLED_16 - 1:
+            raise TooManyClassesError(
+                f'{len(known)} different class names since the node started; at most '
+                f'{UNLABELLED_16 - 1} are allowed, since ids are never reused: restart the node'
+            )
+        return ClassIds(known)
+
+    def table(self, names: Sequence[str]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+        """Return the id of each name, (K,): uint8 where all of them fit, else uint16."""
+        ids = [self.known[name] for name in names]
+        return np.array(ids, dtype=np.uint8 if max(ids) < UNLABELLED_8 else np.uint16)
+
+
+def unlabelled_id(table: npt.NDArray[np.generic]) -> int:
+    """Return the pixel value that means unlabelled in images of the table's type."""
+    return UNLABELLED_8 if table.dtype == np.uint8 else UNLABELLED_16

@@ -1,0 +1,124 @@
+"""The newest frame of every camera, handed from the callbacks to the worker. No queue."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera message on its way.
+
+    Attributes:
+        camera: Name of the camera.
+        message: sensor_msgs/Image as it came.
+        arrived_s: When it came, in seconds of the steady clock.
+        taken_s: When the worker took it.
+    """
+
+    camera: str
+    message: Any
+    arrived_s: float
+    taken_s: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Frames of one camera since the node was activated."""
+
+    received: int = 0
+    segmented: int = 0
+    replaced: int = 0
+    rejected: int = 0
+
+
+@dataclass(eq=False)
+class _Slot:
+    message: Any = None
+    arrived_s: float = 0.0
+    last_s: float = -math.inf  # when max_rate was last made use of
+    received: int = 0
+    segmented: int = 0
+    replaced: int = 0
+    rejected: int = 0
+
+
+class FrameSlots:
+    """One slot per camera: a newer frame replaces an older one that nobody took.
+
+    Args:
+        cameras: Names.
+        clock: Steady clock in seconds.
+    """
+
+    def __init__(self, cameras: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._slots = {camera: _Slot() for camera in cameras}
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._woken = False
+        self._closed = False
+
+    def put(self, camera: str, message: Any) -> None:
+        """Store the newest message of a camera; cheap enough for any callback."""
+        with self._changed:
+            slot = self._slots[camera]
+            slot.received += 1
+            slot.replaced += slot.message is not None
+            slot.message, slot.arrived_s = message, self._clock()
+            self._changed.notify()
+
+    def take(self, max_rate_hz: float = 0.0) -> list[Frame] | None:
+        """Wait for work and take the newest frame of every camera that is due.
+
+        Args:
+            max_rate_hz: At most so many frames of each camera per second; 0: no limit.
+
+        Returns:
+            The frames; an empty list after `wake`; None once closed.
+        """
+        period = 1.0 / max_rate_hz if max_rate_hz else 0.0
+        with self._changed:
+            while True:
+                now = self._clock()
+                waiting = [(c, slot) for c, slot in self._slots.items() if slot.message is not None]
+                due = [(c, slot) for c, slot in waiting if slot.last_s + period <= now]
+                if self._closed or self._woken or due:
+                    break
+                next_s = min((slot.last_s + period for _, slot in waiting), default=None)
+                self._changed.wait(None if next_s is None else next_s - now)
+            if self._closed:
+                return None
+            self._woken = False
+            return [self._take(camera, slot, now, period) for camera, slot in due]
+
+    def _take(self, camera: str, slot: _Slot, now: float, period: float) -> Frame:
+        frame = Frame(camera, slot.message, slot.arrived_s, now)
+        slot.message = None
+        due = slot.last_s + period
+        slot.last_s = due if now - due < period else now  # late once is made up for, not twice
+        return frame
+
+    def count(self, camera: str, segmented: int = 0, rejected: int = 0) -> Counts:
+        """Count what became of frames that were taken; return the camera's counts."""
+        with self._changed:
+            slot = self._slots[camera]
+            slot.segmented += segmented
+            slot.rejected += rejected
+            return Counts(slot.received, slot.segmented, slot.replaced, slot.rejected)
+
+    def wake(self) -> None:
+        """Let `take` return although no frame came."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Let `take` return None from now on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()

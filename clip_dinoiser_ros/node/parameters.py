@@ -1,0 +1,232 @@
+"""The node's parameters: declared with description and range, read into frozen dataclasses."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from clip_dinoiser_ros.core import dinoiser
+from clip_dinoiser_ros.core.vocabulary import parse_prompts
+
+TEMPLATES = ('imagenet', 'simple', 'none')
+CONFIDENCE_ENCODINGS = ('mono8', '32FC1')
+TRANSPORTS = ('raw',)
+DEFAULT_PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
+
+
+class ParameterError(ValueError):
+    """A parameter value that cannot be used; says what was given and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can change while the node runs; field names are parameter names."""
+
+    prompts: tuple[str, ...]
+    background: str
+    templates: str
+    gamma: float
+    delta: float
+    min_confidence: float
+    confidence_encoding: str
+    max_rate: float
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera: `name` stands in the topics of its outputs, `image_topic` is subscribed to."""
+
+    name: str
+    image_topic: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is read when the node is configured."""
+
+    cameras: tuple[Camera, ...]
+    model: str
+    pretrained: str
+    heads: str
+    device: str
+    precision: str
+    short_side: int | None
+
+
+@dataclass(frozen=True)
+class _Spec:
+    default: Any
+    description: str
+    allowed: str = ''
+    range: tuple[float, float] | None = None
+    runtime: bool = False
+
+
+def _runtime(default: Any, description: str, **kwargs: Any) -> _Spec:
+    return _Spec(default, description, runtime=True, **kwargs)
+
+
+SPECS: Mapping[str, _Spec] = {
+    'prompts': _runtime(
+        list(DEFAULT_PROMPTS), 'Classes to look for, one text each; a|b|c are synonyms of class a'
+    ),
+    'background': _runtime(
+        'background', 'Prompt whose class takes what looks like no object; empty: no such filter'
+    ),
+    'templates': _runtime(
+        'imagenet',
+        'Sentences the prompts are put into: 80, 7, or none',
+        allowed=', '.join(TEMPLATES),
+    ),
+    'gamma': _runtime(
+        dinoiser.GAMMA, 'Affinities below it do not take part in the pooling', range=(0.0, 0.99)
+    ),
+    'delta': _runtime(
+        dinoiser.DELTA, 'Patches less certain than this may become background', range=(0.0, 1.0)
+    ),
+    'min_confidence': _runtime(
+        0.0, 'Pixels less certain than this are published as unlabelled', range=(0.0, 1.0)
+    ),
+    'confidence_encoding': _runtime(
+        'mono8',
+        'Encoding of the confidence map: mono8 (255 is certain) or 32FC1 (1.0 is certain)',
+        allowed=', '.join(CONFIDENCE_ENCODINGS),
+    ),
+    'max_rate': _runtime(
+        0.0, 'Most frames per second and camera; 0: as fast as the model', range=(0.0, 1000.0)
+    ),
+    'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
+    'model': _Spec('ViT-B-16', 'OpenCLIP architecture, or path of an OpenCLIP JSON config'),
+    'pretrained': _Spec('laion2b_s34b_b88k', 'OpenCLIP tag (downloaded once) or weights file'),
+    'heads': _Spec(
+        'authors', "File with the two heads' weights, or authors: those of the paper, downloaded"
+    ),
+    'device': _Spec('auto', 'Where the model runs', allowed='auto, cpu, cuda, cuda:N'),
+    'precision': _Spec(
+        'auto',
+        'Number format of the model; auto: what the device has in hardware',
+        allowed='auto, fp32, bf16, fp16',
+    ),
+    'short_side': _Spec(
+        448,
+        'Short side in pixels at which images are segmented; 0: as they come',
+        range=(0, 4096),
+    ),
+    'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
+}
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare everything but the cameras' own parameters."""
+    for name, spec in SPECS.items():
+        descriptor = ParameterDescriptor(
+            description=spec.description, additional_constraints=spec.allowed
+        )
+        if spec.range is not None:
+            low, high = spec.range
+            if isinstance(spec.default, int):
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(low), to_value=int(high), step=1)
+                ]
+            else:
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=low, to_value=high, step=0.0)
+                ]
+        node.declare_parameter(name, spec.default, descriptor)
+
+
+def read_settings(node: Node) -> Settings:
+    """Read and check the runtime parameters.
+
+    Raises:
+        ParameterError: A value that cannot be used.
+        PromptError: A prompt that cannot be used.
+    """
+    names = [name for name, spec in SPECS.items() if spec.runtime]
+    return _check_settings(_settings({name: node.get_parameter(name).value for name in names}))
+
+
+def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings:
+    """Apply the runtime parameters among `parameters`; raises as `read_settings`."""
+    values = {p.name: p.value for p in parameters if p.name in SPECS and SPECS[p.name].runtime}
+    return _check_settings(_settings(values, current)) if values else current
+
+
+def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    values = dict(values)
+    if 'prompts' in values:
+        values['prompts'] = tuple(values['prompts'])
+    return Settings(**values) if base is None else replace(base, **values)
+
+
+def _check_settings(settings: Settings) -> Settings:
+    parse_prompts(settings.prompts)
+    _check_choice('templates', settings.templates, TEMPLATES)
+    _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
+    for name in ('gamma', 'delta', 'min_confidence', 'max_rate'):
+        value, bounds = getattr(settings, name), SPECS[name].range
+        # rclpy's own range check lets NaN pass
+        if bounds and not (math.isfinite(value) and bounds[0] <= value <= bounds[1]):
+            raise ParameterError(f'{name} is {value}; allowed is {bounds[0]} to {bounds[1]}')
+    return settings
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ParameterError(f'{name} is {value!r}; allowed: {", ".join(allowed)}')
+
+
+def read_configuration(node: Node) -> Configuration:
+    """Read what the node is configured with; declares the cameras' own parameters.
+
+    Raises:
+        ParameterError: A value that cannot be used.
+    """
+    values = {name: node.get_parameter(name).value for name in SPECS}
+    names = values['cameras']
+    if not names:
+        raise ParameterError('cameras is empty; give at least one name')
+    for name in names:
+        if not re.fullmatch('[A-Za-z][A-Za-z0-9_]*', name) or '__' in name or name.endswith('_'):
+            raise ParameterError(
+                f'camera name {name!r} cannot stand in a topic; allowed are letters, digits and '
+                'single underscores inside, a letter first'
+            )
+    if len(set(names)) < len(names):
+        raise ParameterError(f'cameras is {list(names)}; names must differ')
+    return Configuration(
+        cameras=tuple(_read_camera(node, name) for name in names),
+        model=values['model'],
+        pretrained=values['pretrained'],
+        heads=values['heads'],
+        device=values['device'],
+        precision=values['precision'],
+        short_side=values['short_side'] or None,
+    )
+
+
+def _read_camera(node: Node, name: str) -> Camera:
+    specs = {
+        f'{name}.image_topic': _Spec(f'{name}/image_raw', f'Topic of the images of {name}'),
+        f'{name}.transport': _Spec(
+            'raw', f'How the images of {name} come', allowed=', '.join(TRANSPORTS)
+        ),
+    }
+    for key, spec in specs.items():
+        if not node.has_parameter(key):
+            descriptor = ParameterDescriptor(
+                description=spec.description, additional_constraints=spec.allowed
+            )
+            node.declare_parameter(key, spec.default, descriptor)
+    _check_choice(f'{name}.transport', node.get_parameter(f'{name}.transport').value, TRANSPORTS)
+    topic = node.get_parameter(f'{name}.image_topic').value
+    if not topic:
+        raise ParameterError(f'{name}.image_topic is empty; give the topic of its images')
+    return Camera(name=name, image_topic=topic)

@@ -1,0 +1,209 @@
+"""The managed node: life cycle, parameters, subscriptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image
+
+from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.node import parameters
+from clip_dinoiser_ros.node.class_ids import ClassIds
+from clip_dinoiser_ros.node.frames import FrameSlots
+from clip_dinoiser_ros.node.parameters import Configuration, Settings
+from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
+from clip_dinoiser_ros.node.worker import Worker
+
+NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+
+@dataclass
+class _Pipeline:
+    """What exists while the node is configured."""
+
+    configuration: Configuration
+    segmenter: Segmenter
+    publishers: dict[str, CameraPublishers]
+
+
+class SegmentationNode(LifecycleNode):
+    """Segments camera images by the prompts in its parameters.
+
+    The executor's thread stores frames and answers services; a worker thread, alive while the node
+    is active, segments. Whatever a parameter changes goes to the worker as one frozen `Active`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('clip_dinoiser')
+        parameters.declare_parameters(self)
+        self._ids = ClassIds()
+        self._active: Active | None = None
+        self._pending: tuple[Settings, Active | None, ClassIds] | None = None
+        self._settings: Settings | None = None
+        self._pipeline: _Pipeline | None = None
+        self._slots: FrameSlots | None = None
+        self._worker: Worker | None = None
+        self._subscriptions_of_cameras: list[Subscription] = []
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._use_parameters)
+
+    # life cycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, encode the prompts, create the publishers."""
+        try:
+            settings = parameters.read_settings(self)
+            configuration = parameters.read_configuration(self)
+            self.get_logger().info(
+                f'loading {configuration.model} ({configuration.pretrained}), '
+                f'heads {configuration.heads}'
+            )
+            segmenter = Segmenter.load(
+                configuration.model,
+                configuration.pretrained,
+                configuration.heads,
+                configuration.device,
+                configuration.precision,
+                configuration.short_side,
+            )
+            active, ids = self._encode(settings, segmenter)
+        except ValueError as error:  # all of this project's errors are
+            self.get_logger().fatal(f'cannot configure: {error}')
+            return FAILURE
+        publishers = {
+            camera.name: CameraPublishers(self, camera.name) for camera in configuration.cameras
+        }
+        self._settings, self._active, self._ids = settings, active, ids
+        self._pipeline = _Pipeline(configuration, segmenter, publishers)
+        self.get_logger().info(
+            f'configured on {segmenter.device} in {segmenter.precision}; '
+            f'cameras: {", ".join(publishers)}; classes: {", ".join(active.vocabulary.names)}'
+        )
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the cameras and start the worker."""
+        pipeline = self._pipeline
+        assert pipeline is not None
+        result = super().on_activate(state)  # the publishers, before anything is published
+        cameras = pipeline.configuration.cameras
+        self._slots = FrameSlots([camera.name for camera in cameras])
+        self._worker = Worker(
+            pipeline.segmenter,
+            self._slots,
+            pipeline.publishers,
+            self._current,
+            self.get_logger(),
+        )
+        self._worker.start()
+        self._subscriptions_of_cameras = [
+            self.create_subscription(
+                Image,
+                camera.image_topic,
+                partial(self._slots.put, camera.name),
+                NEWEST_ONLY,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            for camera in cameras
+        ]
+        topics = ', '.join(s.topic_name for s in self._subscriptions_of_cameras)
+        self.get_logger().info(f'active; waiting for images on {topics}')
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening and end the worker after the frame it works on."""
+        if not self.stop(STOP_TIMEOUT_S):
+            self.get_logger().fatal(f'the model did not return within {STOP_TIMEOUT_S:.0f} s')
+            return TransitionCallbackReturn.ERROR
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give the model and the topics back."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop whatever runs, from any state."""
+        self.stop(STOP_TIMEOUT_S)
+        self._release()
+        return super().on_shutdown(state)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Stop listening and segmenting; return whether the worker ended in time."""
+        for subscription in self._subscriptions_of_cameras:
+            self.destroy_subscription(subscription)
+        self._subscriptions_of_cameras = []
+        stopped = self._worker is None or self._worker.stop(timeout_s)
+        if stopped:
+            self._worker = self._slots = None
+        return stopped
+
+    def _release(self) -> None:
+        if self._pipeline is not None:
+            for publishers in self._pipeline.publishers.values():
+                publishers.destroy()
+        self._pipeline = self._active = self._settings = None
+
+    # parameters
+
+    def _current(self) -> Active:
+        assert self._active is not None
+        return self._active
+
+    def _encode(self, settings: Settings, segmenter: Segmenter) -> tuple[Active, ClassIds]:
+        """Encode the prompts of settings and give every class its id."""
+        vocabulary = segmenter.encode(
+            settings.prompts, settings.background or None, settings.templates
+        )
+        ids = self._ids.with_names(vocabulary.names)
+        version = 1 if self._active is None else self._active.version + 1
+        return Active(settings, vocabulary, ids.table(vocabulary.names), version), ids
+
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        """Accept or refuse a change; whatever takes time or can fail happens here."""
+        self._pending = None
+        if self._settings is None or self._pipeline is None:  # unconfigured: read at configure
+            return SetParametersResult(successful=True)
+        try:
+            settings = parameters.changed_settings(self._settings, changes)
+            active, ids = self._active, self._ids
+            if _words(settings) != _words(self._settings):
+                active, ids = self._encode(settings, self._pipeline.segmenter)
+            elif active is not None:
+                active = replace(active, settings=settings)
+        except Exception as error:  # anything that escaped would end the executor
+            return SetParametersResult(successful=False, reason=str(error))
+        self._pending = (settings, active, ids)
+        return SetParametersResult(successful=True)
+
+    def _use_parameters(self, changes: list[Parameter]) -> None:
+        """Put an accepted change into use, from the next frame on."""
+        late = [p.name for p in changes if self._pipeline and self._is_read_at_configure(p.name)]
+        if late:
+            self.get_logger().warning(f'{", ".join(late)} takes effect at the next configure')
+        if self._pending is not None:
+            self._settings, self._active, self._ids = self._pending
+            self._pending = None
+            if self._slots is not None:
+                self._slots.wake()
+
+    def _is_read_at_configure(self, name: str) -> bool:
+        if name in parameters.SPECS:
+            return not parameters.SPECS[name].runtime
+        return name.endswith(('.image_topic', '.transport'))
+
+
+def _words(settings: Settings) -> tuple[tuple[str, ...], str, str]:
+    """The part of the settings that makes the vocabulary."""
+    return settings.prompts, settings.background, settings.templates

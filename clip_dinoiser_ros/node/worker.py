@@ -1,0 +1,157 @@
+"""The thread that segments: newest frames in, label images out, in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros import images
+from clip_dinoiser_ros.core import Segmentation, Segmenter
+from clip_dinoiser_ros.msg import FrameInfo
+from clip_dinoiser_ros.node.frames import Frame, FrameSlots
+from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
+
+LOG_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    frame: Frame
+    image: npt.NDArray[np.uint8]  # (H, W, 3) RGB
+    decode_s: float
+
+
+class Worker:
+    """Segments the newest frame of every camera, over and over, in a thread of its own.
+
+    It alone publishes, so that a new vocabulary is announced after the last frame of the old one
+    and before the first frame of its own.
+
+    Args:
+        segmenter: The model.
+        slots: Where the newest frames lie.
+        publishers: Per camera.
+        active: Returns what the next frame is to be segmented with.
+        logger: `error(text)` is called for frames that cannot be used.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        slots: FrameSlots,
+        publishers: Mapping[str, CameraPublishers],
+        active: Callable[[], Active],
+        logger: Any,
+    ) -> None:
+        self._segmenter = segmenter
+        self._slots = slots
+        self._publishers = publishers
+        self._active = active
+        self._logger = logger
+        self._announced: tuple[int, float] | None = None
+        self._silent_until: dict[str, float] = {}
+        self._unreported: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._run, name='segmentation', daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the thread after the frame it works on; return whether it ended in time."""
+        self._slots.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            active = self._active()
+            self._announce(active)
+            frames = self._slots.take(active.settings.max_rate)
+            if frames is None:
+                return
+            active = self._active()  # newer than the one we waited with
+            self._announce(active)
+            decoded = [d for d in map(self._decode, frames) if d is not None]
+            decoded.sort(key=lambda d: d.image.shape)
+            for _, batch in groupby(decoded, key=lambda d: d.image.shape):
+                self._process(list(batch), active)
+
+    def _announce(self, active: Active) -> None:
+        state = (active.version, active.settings.min_confidence)
+        if state != self._announced:
+            for publishers in self._publishers.values():
+                publishers.announce(active)
+            self._announced = state
+
+    def _decode(self, frame: Frame) -> _Decoded | None:
+        start = time.monotonic()
+        try:
+            image = images.to_rgb(frame.message)
+        except images.ImageError as error:
+            self._reject(frame, str(error))
+            return None
+        return _Decoded(frame, image, time.monotonic() - start)
+
+    def _process(self, batch: list[_Decoded], active: Active) -> None:
+        """Segment images of one size and publish what they show."""
+        settings = active.settings
+        start = time.monotonic()
+        try:
+            results = self._segmenter.segment(
+                [d.image for d in batch], active.vocabulary, settings.gamma, settings.delta
+            )
+        except Exception as error:  # whatever the model raises, the node goes on
+            for d in batch:
+                self._reject(d.frame, f'{type(error).__name__}: {error}')
+            return
+        segment_s = time.monotonic() - start
+        for d, result in zip(batch, results, strict=True):
+            self._publish(d, result, active, len(batch), segment_s)
+
+    def _publish(
+        self,
+        decoded: _Decoded,
+        result: Segmentation,
+        active: Active,
+        batch_size: int,
+        segment_s: float,
+    ) -> None:
+        frame = decoded.frame
+        publishers = self._publishers[frame.camera]
+        start = time.monotonic()
+        publishers.publish(frame.message.header, decoded.image, result, active)
+        end = time.monotonic()
+        counts = self._slots.count(frame.camera, segmented=1)
+        publishers.publish_frame_info(
+            FrameInfo(
+                header=frame.message.header,
+                vocabulary_version=active.version,
+                frames_received=counts.received,
+                frames_segmented=counts.segmented,
+                frames_replaced=counts.replaced,
+                frames_rejected=counts.rejected,
+                batch_size=batch_size,
+                wait_ms=1e3 * (frame.taken_s - frame.arrived_s),
+                decode_ms=1e3 * decoded.decode_s,
+                segment_ms=1e3 * segment_s,
+                publish_ms=1e3 * (end - start),
+                total_ms=1e3 * (end - frame.arrived_s),
+            )
+        )
+
+    def _reject(self, frame: Frame, reason: str) -> None:
+        """Count a frame that cannot be used; say so at most once a second and camera."""
+        camera, now = frame.camera, time.monotonic()
+        counts = self._slots.count(camera, rejected=1)
+        if now < self._silent_until.get(camera, 0.0):
+            return
+        self._silent_until[camera] = now + LOG_PERIOD_S
+        self._logger.error(f'{camera}: frame dropped ({counts.rejected} so far): {reason}')

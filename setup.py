@@ -1,0 +1,27 @@
+from setuptools import find_packages, setup
+
+# `pip install .` gives what works without ROS: everything but the node. The ROS package, node and messages
+# included, is built by colcon from CMakeLists.txt; do not put both on one path.
+setup(
+    name='clip_dinoiser_ros',
+    version='0.1.0',
+    description='Segments camera images by text prompts, with CLIP-DINOiser: the part without ROS',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(
+        include=['clip_dinoiser_ros', 'clip_dinoiser_ros.*'],
+        exclude=['clip_dinoiser_ros.node', 'clip_dinoiser_ros.node.*'],
+    ),
+    package_data={
+        'clip_dinoiser_ros': ['**/*.json', '**/*.safetensors', '**/*.yaml', '**/*.md', 'py.typed'],
+    },
+    install_requires=[
+        'torch>=2.10',  # before it torch.load runs code from a file, CVE-2026-24747
+        'open_clip_torch>=2.26',
+        'numpy',
+        'opencv-python-headless',
+        'safetensors',
+    ],
+    extras_require={'bags': ['rosbags']},
+    entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},
+)

@@ -1,0 +1,76 @@
+"""Fixtures: the small CLIP whose weights anyone can make again, with the authors' numbers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parent / 'golden'
+sys.path.insert(0, str(GOLDEN))
+
+from recipe import deterministic_heads, deterministic_weights  # noqa: E402
+
+
+@pytest.fixture(scope='session')
+def golden_clip():
+    """The golden CLIP and its tokenizer; shared, so it must not be changed."""
+    import open_clip
+
+    open_clip.add_model_config(GOLDEN / 'golden-tiny.json')
+    clip = open_clip.create_model('golden-tiny')
+    clip.load_state_dict(deterministic_weights(clip))
+    return clip.eval(), open_clip.get_tokenizer('golden-tiny')
+
+
+@pytest.fixture(scope='session')
+def golden_heads():
+    return deterministic_heads()
+
+
+@pytest.fixture(scope='session')
+def golden_segmenter(golden_clip, golden_heads):
+    from clip_dinoiser_ros import Segmenter
+
+    clip, tokenizer = golden_clip
+    return Segmenter(clip, golden_heads, tokenizer, device='cpu', precision='fp32')
+
+
+@pytest.fixture(scope='session')
+def golden_files(tmp_path_factory, golden_clip, golden_heads):
+    """The golden model as files: config, CLIP weights, heads, as a user would have them."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp('golden_model')
+    clip, _ = golden_clip
+    config = folder / 'golden-tiny.json'
+    config.write_bytes((GOLDEN / 'golden-tiny.json').read_bytes())
+    state = {key: value.contiguous().clone() for key, value in clip.state_dict().items()}
+    save_file(state, folder / 'clip.safetensors')
+    save_file(golden_heads, folder / 'heads.safetensors')
+    return {
+        'model': str(config),
+        'pretrained': str(folder / 'clip.safetensors'),
+        'heads': str(folder / 'heads.safetensors'),
+    }
+
+
+@pytest.fixture(scope='session')
+def golden_prompts():
+    return [str(prompt) for prompt in np.load(GOLDEN / 'text.npz')['prompts']]
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    """Read one golden file; the background files take their image from the plain ones."""
+    content = dict(np.load(GOLDEN / f'{name}.npz'))
+    if 'image' not in content:
+        content['image'] = np.load(GOLDEN / f'{name.rsplit("_", 1)[0]}_plain.npz')['image']
+    return content
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    torch.set_num_threads(min(2, torch.get_num_threads()))

@@ -1,0 +1,208 @@
+import copy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import golden
+
+from clip_dinoiser_ros import Segmenter
+from clip_dinoiser_ros.core import segmenter as module
+
+
+@pytest.fixture(scope='module')
+def image():
+    return golden('image_170x215_plain')['image']
+
+
+@pytest.fixture(scope='module')
+def vocabulary(golden_segmenter, golden_prompts):
+    return golden_segmenter.encode(golden_prompts)
+
+
+def make(golden_clip, golden_heads, **kwargs):
+    clip, tokenizer = golden_clip
+    return Segmenter(copy.deepcopy(clip), golden_heads, tokenizer, **kwargs)
+
+
+def test_result(golden_segmenter, vocabulary, image):
+    result = golden_segmenter.segment(image, vocabulary)
+    assert result.vocabulary is vocabulary
+    assert result.labels.dtype == np.uint8
+    assert result.labels.shape == result.confidence.shape == image.shape[:2]
+    assert result.confidence.dtype == np.float32
+    assert result.confidence.min() >= 0
+    assert result.confidence.max() <= 1
+    assert len(np.unique(result.labels)) > 1
+
+
+def test_a_batch_equals_its_images(golden_segmenter, vocabulary, image):
+    batch = [image, image[::-1].copy(), np.ascontiguousarray(image[:, ::-1])]
+    results = golden_segmenter.segment(batch, vocabulary)
+    assert len(results) == 3
+    for one, result in zip(batch, results, strict=True):
+        single = golden_segmenter.segment(one, vocabulary)
+        np.testing.assert_array_equal(result.labels, single.labels)
+        np.testing.assert_allclose(result.confidence, single.confidence, atol=1e-5)
+    assert golden_segmenter.segment([], vocabulary) == []
+
+
+def test_the_order_of_the_prompts_does_not_matter(golden_segmenter, golden_prompts, image):
+    """The background filter strikes the class it names, wherever that stands."""
+    order = [3, 0, 6, 1, 5, 2, 4]
+    shuffled = golden_segmenter.encode([golden_prompts[i] for i in order])
+    assert shuffled.background == 1
+    one = golden_segmenter.segment(image, golden_segmenter.encode(golden_prompts))
+    other = golden_segmenter.segment(image, shuffled)
+    np.testing.assert_array_equal(np.array(order)[other.labels], one.labels)
+    np.testing.assert_allclose(other.confidence, one.confidence, atol=1e-5)
+
+
+def test_confidence_where_the_filter_struck_is_the_lack_of_objectness(
+    golden_segmenter, golden_prompts
+):
+    expected = golden('image_224x224_plain')
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    probabilities = golden_segmenter.patch_probabilities(expected['image'], vocabulary)
+    struck = probabilities[0] == 1.0
+    assert 0.2 < struck.mean() < 0.9
+    result = golden_segmenter.segment(expected['image'], vocabulary)
+    # in the middle of 3x3 struck patches nothing else is interpolated in
+    inside = F.max_pool2d(torch.from_numpy(~struck).float()[None, None], 3, 1, 1)[0, 0] == 0
+    rows, columns = np.nonzero(inside.numpy())
+    assert len(rows) > 0
+    logit = torch.from_numpy(expected['objectness_logit'])[None, None]
+    full = F.interpolate(1 - logit.sigmoid(), scale_factor=16, mode='bilinear')[0, 0].numpy()
+    for row, column in zip(rows, columns, strict=True):
+        y, x = 16 * row + 8, 16 * column + 8
+        assert result.labels[y, x] == 0
+        assert 0.5 <= result.confidence[y, x] < 1
+        np.testing.assert_allclose(result.confidence[y, x], full[y, x], atol=1e-5)
+
+
+def test_delta_and_gamma_are_used(golden_segmenter, vocabulary, image):
+    def probabilities(**kwargs):
+        return golden_segmenter.patch_probabilities(image, vocabulary, **kwargs)
+
+    assert (probabilities(delta=0.0)[0] < 1).all()  # nothing is that uncertain
+    assert (probabilities()[0] == 1).any()
+    assert not np.allclose(probabilities(gamma=0.8), probabilities(), atol=1e-3)
+    for wrong in ({'gamma': 1.0}, {'gamma': float('nan')}, {'delta': -0.1}):
+        with pytest.raises(ValueError, match='allowed is'):
+            probabilities(**wrong)
+
+
+def test_short_side_resizes_without_a_border(golden_clip, golden_heads, golden_segmenter, image):
+    """170x215 at short side 96: 96x121.4, so 96x128 by rounding to patches."""
+    small = make(golden_clip, golden_heads, short_side=96)
+    vocabulary = golden_segmenter.encode(['grass', 'red ball', 'wooden table'], background=None)
+    assert small.grid(170, 215) == (6, 8)
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    resized = F.interpolate(x, size=(96, 128), mode='bilinear', antialias=True)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (module.CLIP_MEAN, module.CLIP_STD))
+    batch, extent = small._preprocess([image])
+    torch.testing.assert_close(batch, (resized - mean) / std)
+    assert extent == (6.0, 8.0)
+    probabilities = small.patch_probabilities(image, vocabulary)
+    assert probabilities.shape == (3, 6, 8)
+    full = F.interpolate(torch.from_numpy(probabilities)[None], size=(170, 215), mode='bilinear')[0]
+    result = small.segment(image, vocabulary)
+    np.testing.assert_allclose(result.confidence, full.max(dim=0).values.numpy(), atol=1e-5)
+    assert (result.labels == full.argmax(dim=0).numpy()).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ('size', 'grid'),
+    [
+        ((480, 640), (28, 37)),
+        ((640, 480), (37, 28)),
+        ((1080, 1920), (28, 50)),
+        ((448, 448), (28, 28)),
+        ((16, 16), (28, 28)),
+    ],
+)
+def test_grid_of_common_cameras(golden_clip, golden_heads, size, grid):
+    assert make(golden_clip, golden_heads, short_side=448).grid(*size) == grid
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'reason'),
+    [
+        (np.zeros((64, 64, 3), np.float32), 'uint8, got float32'),
+        (np.zeros((64, 64), np.uint8), r'\(H, W, 3\), got \(64, 64\)'),
+        (np.zeros((64, 64, 4), np.uint8), r'got \(64, 64, 4\)'),
+        (np.zeros((15, 64, 3), np.uint8), '64x15.*at least 16x16'),
+        (np.zeros((0, 64, 3), np.uint8), '64x0'),
+        (np.broadcast_to(np.zeros(1, np.uint8), (8193, 8193, 3)), '8193x8193.*67108864'),
+        (np.broadcast_to(np.zeros(1, np.uint8), (4096, 4096, 3)), '65536 patches.*16384'),
+    ],
+)
+def test_wrong_images(golden_segmenter, vocabulary, wrong, reason):
+    with pytest.raises(ValueError, match=reason):
+        golden_segmenter.segment(wrong, vocabulary)
+
+
+def test_images_of_several_sizes_are_no_batch(golden_segmenter, vocabulary, image):
+    with pytest.raises(ValueError, match='one size, got 215x170, 215x64'):
+        golden_segmenter.segment([image, image[:64]], vocabulary)
+
+
+def test_more_classes_than_a_byte_holds(golden_segmenter, image):
+    for count, dtype in [(254, np.uint8), (255, np.uint16), (1000, np.uint16)]:
+        names = [f'class {i}' for i in range(count)]
+        vocabulary = golden_segmenter.encode(names, templates='none')
+        result = golden_segmenter.segment(image, vocabulary)
+        assert result.labels.dtype == dtype
+        assert result.labels.max() < count
+        expected = golden_segmenter.patch_probabilities(image, vocabulary).max(axis=(1, 2)).argmax()
+        assert (result.labels == expected).any()
+
+
+def test_lower_precision_agrees_where_the_answer_is_clear(golden_clip, golden_heads, image):
+    segmenter = make(golden_clip, golden_heads, precision='bf16')
+    exact = make(golden_clip, golden_heads)
+    vocabulary = exact.encode(['grass', 'wooden table', 'red ball'], background=None)
+    difference = np.abs(
+        segmenter.patch_probabilities(image, vocabulary)
+        - exact.patch_probabilities(image, vocabulary)
+    )
+    assert 0 < difference.max() < 0.2
+    assert segmenter.precision == 'bf16'
+
+
+def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
+    for device in ('gpu', 'meta', 'cuda:99'):
+        with pytest.raises(ValueError, match=f"device '{device}'"):
+            make(golden_clip, golden_heads, device=device)
+    with pytest.raises(ValueError, match="precision is 'int8'; allowed: auto, fp32, bf16, fp16"):
+        make(golden_clip, golden_heads, precision='int8')
+    with pytest.raises(ValueError, match='short_side is 8; at least 16'):
+        make(golden_clip, golden_heads, short_side=8)
+    cpu = torch.device('cpu')
+    for has_bf16, expected in [(True, 'bf16'), (False, 'fp32')]:
+        monkeypatch.setattr(module, '_cpu_has_bf16', lambda answer=has_bf16: answer)
+        assert module.find_precision('auto', cpu) == expected
+
+
+def test_importing_the_package_loads_nothing_of_ros():
+    code = (
+        'import sys, clip_dinoiser_ros, clip_dinoiser_ros.core, clip_dinoiser_ros.images\n'
+        "names = ('rclpy', 'cv_bridge', 'sensor_msgs', 'std_msgs', 'rcl_interfaces')\n"
+        "ros = [m for m in sys.modules if m.split('.')[0] in names or '.msg' in m]\n"
+        'assert not ros, ros'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+@pytest.mark.parametrize('size', ['160x208', '320x448'])
+def test_gpu_equals_the_golden_files(golden_clip, golden_heads, golden_prompts, size):
+    expected = golden(f'image_{size}_plain')
+    segmenter = make(golden_clip, golden_heads, device='cuda', precision='fp32')
+    vocabulary = segmenter.encode(golden_prompts, background=None)
+    probabilities = segmenter.patch_probabilities(expected['image'], vocabulary)
+    np.testing.assert_allclose(probabilities, expected['probs'], atol=1e-4)
+    labels = segmenter.segment(expected['image'], vocabulary).labels
+    assert (labels == expected['labels']).mean() >= 0.999
