@@ -1,7 +1,8 @@
 """A pinhole camera that looks over flat ground.
 
-World: x forward at yaw 0, y left, z up, metres. Camera: the optical frame of ROS (REP 103): x right,
-y down, z forward. The camera does not roll, so the height component of a ray is one number per row.
+World: x forward at yaw 0, y left, z up, metres. Camera: the optical frame of ROS (REP 103): x
+right, y down, z forward. The camera does not roll, so the height component of a ray is one number
+per row.
 """
 
 from dataclasses import dataclass

@@ -116,7 +116,7 @@ def _surface(name: str, rng: np.random.Generator) -> Surface:
 def draw_surroundings(
     rng: np.random.Generator, room: tuple[float, float, float, float]
 ) -> Surroundings:
-    """Draw a warehouse, a walled yard or open land; `room` is where walls stand if there are any."""
+    """Draw a warehouse, a walled yard or open land; `room` is where walls stand, if any."""
     place = rng.choice(['warehouse', 'yard', 'open'], p=[0.4, 0.35, 0.25])
     grounds = ['floor'] if place == 'warehouse' else ['floor', 'road', 'grass', 'road']
     name = str(rng.choice(grounds))

@@ -7,8 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clip_dinoiser_ros.demo.words import (
+    BACKGROUND,
     COLOURS,
     OBJECTS,
+    OF_COLOUR,
     PERSON,
     SEEN_CLASSES,
     STUFF,
@@ -19,7 +21,6 @@ from clip_dinoiser_ros.demo.words import (
 SCALE = 100.0  # CLIP's temperature, as used at inference
 GAMMA = 0.2
 KINDS = (*STUFF, *OBJECTS, PERSON)
-BACKGROUND = 'background'
 _THINGS = torch.tensor([name not in STUFF for name in SEEN_CLASSES])
 
 
@@ -57,7 +58,7 @@ def _say(name: str, rng: np.random.Generator) -> str:
 
 def draw_phrases(rng: np.random.Generator) -> list[str]:
     """Draw one phrase for every class, kind and colour, and for the background."""
-    thing = ('thing', 'object', '')
+    thing = (*OF_COLOUR, '')
     names = [
         *SEEN_CLASSES,
         *KINDS,

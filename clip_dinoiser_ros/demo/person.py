@@ -69,7 +69,9 @@ def paint_person(
             continue
         px = np.arange(x0, x1, dtype=np.float32) + np.float32(cols.start - pixels[0, 0])
         py = np.arange(y0, y1, dtype=np.float32) + np.float32(rows.start - pixels[0, 1])
-        part, shade = _capsule(px, py[:, None], pixels[1] - pixels[0], z, size, (r0, r1), light, sun)
+        part, shade = _capsule(
+            px, py[:, None], pixels[1] - pixels[0], z, size, (r0, r1), light, sun
+        )
         window = (slice(y0, y1), slice(x0, x1))
         nearer = part < depth[window]
         depth[window][nearer] = part[nearer]
@@ -77,8 +79,28 @@ def paint_person(
     return depth, rgb
 
 
-def _capsule(px, py, axis, z, size, radius, light, sun):  # noqa: ANN001, ANN202
-    """Return depth and brightness of one tapered capsule; px, py are pixels from its start."""
+def _capsule(
+    px: np.ndarray,
+    py: np.ndarray,
+    axis: np.ndarray,
+    z: np.ndarray,
+    size: np.ndarray,
+    radius: tuple[float, float],
+    light: Light,
+    sun: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return depth and brightness of one tapered capsule.
+
+    Args:
+        px: Columns from its start, pixels, float32 (w,).
+        py: Rows from its start, pixels, float32 (h, 1).
+        axis: From start to end, pixels (2,).
+        z: Depth of both ends, metres (2,).
+        size: Radius at both ends, pixels (2,).
+        radius: Radius at both ends, metres.
+        light: For its strengths.
+        sun: Direction towards the sun in the camera's frame, float32 (3,).
+    """
     ax, ay = np.float32(axis[0]), np.float32(axis[1])
     along = np.clip((px * ax + py * ay) / np.float32(ax * ax + ay * ay + 1e-6), 0, 1)
     r = np.float32(size[0]) + along * np.float32(size[1] - size[0])

@@ -8,9 +8,10 @@ import numpy as np
 
 from clip_dinoiser_ros.demo.camera import Intrinsics, Pose, cast_rays
 from clip_dinoiser_ros.demo.layout import Layout
+from clip_dinoiser_ros.demo.paint import paint_thing, scaled
 from clip_dinoiser_ros.demo.person import paint_person
 from clip_dinoiser_ros.demo.surroundings import paint_surroundings
-from clip_dinoiser_ros.demo.things import Thing, paint_thing, scaled
+from clip_dinoiser_ros.demo.things import Thing
 from clip_dinoiser_ros.demo.words import CLASSES
 
 _NEAR_M = 0.25
@@ -69,7 +70,9 @@ def _window(thing: Thing, pose: Pose, intrinsics: Intrinsics) -> tuple[slice, sl
     if depth.min() < _NEAR_M:
         return slice(0, intrinsics.height), slice(0, intrinsics.width)
     low = np.maximum(np.floor(pixels.min(axis=0)).astype(int), 0)
-    high = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + 1, (intrinsics.width, intrinsics.height))
+    high = np.minimum(
+        np.ceil(pixels.max(axis=0)).astype(int) + 1, (intrinsics.width, intrinsics.height)
+    )
     if low[0] >= high[0] or low[1] >= high[1]:
         return None
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
@@ -89,7 +92,9 @@ def _fill(mask: np.ndarray, points: np.ndarray, pose: Pose, intrinsics: Intrinsi
     if len(kept) < 3:
         return
     x, y, z = np.array(kept).T
-    pixels = np.array([x / z * intrinsics.fx + intrinsics.cx, y / z * intrinsics.fy + intrinsics.cy])
+    pixels = np.array(
+        [x / z * intrinsics.fx + intrinsics.cx, y / z * intrinsics.fy + intrinsics.cy]
+    )
     pixels = np.clip(pixels.T, -4000, 4000)
     cv2.fillConvexPoly(mask, np.round(pixels * 8).astype(np.int32), 255, cv2.LINE_AA, 3)
 

@@ -1,4 +1,4 @@
-"""Training samples: pictures with the share of each class in each patch, drawn by a side process."""
+"""Training samples: pictures with the share of each class in each patch."""
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from clip_dinoiser_ros.demo.world import HFOV_DEG, glimpse, scene
 from clip_dinoiser_ros.demo.words import CLASSES, SEEN_CLASSES
+from clip_dinoiser_ros.demo.world import HFOV_DEG, glimpse, scene
 
 PATCH = 16
 _SEEN_INDEX = {name: SEEN_CLASSES.index(name) for name in SEEN_CLASSES}

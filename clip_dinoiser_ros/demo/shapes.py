@@ -1,7 +1,7 @@
-"""Where a ray meets a box, an upright cylinder, an upright cone or a ball: closed forms, vectorised.
+"""Where a ray meets a box, an upright cylinder, an upright cone or a ball, in closed form.
 
-Every function takes rays in the frame of the thing (its footprint centred on the origin, standing on
-z = 0) and returns a `Hit`; depths are infinite where the ray misses.
+Every function takes rays in the frame of the thing (its footprint centred on the origin, standing
+on z = 0) and returns a `Hit`; depths are infinite where the ray misses.
 """
 
 from dataclasses import dataclass

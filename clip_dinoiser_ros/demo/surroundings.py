@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from clip_dinoiser_ros.demo.camera import Rays
+from clip_dinoiser_ros.demo.paint import scaled
 from clip_dinoiser_ros.demo.textures import SIZE, textures
-from clip_dinoiser_ros.demo.things import Light, scaled
+from clip_dinoiser_ros.demo.things import Light
 from clip_dinoiser_ros.demo.words import CLASSES
 
 FAR_M = 60.0  # ground beyond is haze; the sky has no depth

@@ -24,7 +24,7 @@ def _noise(rng: np.random.Generator, cells: tuple[int, ...], fade: float = 0.6) 
 
 
 def _joints(texture: np.ndarray, rows: int, cols: int, width: int, shift: bool) -> np.ndarray:
-    """Cut dark joints into a texture; with `shift` every other row by half a column, as in bricks."""
+    """Cut dark joints into a texture; with `shift` every other row by half a column."""
     out = texture.copy()
     high, wide = SIZE // rows, SIZE // cols
     for row in range(rows):

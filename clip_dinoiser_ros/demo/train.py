@@ -6,8 +6,8 @@ while it runs.
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,14 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from clip_dinoiser_ros.demo import objectives
+from clip_dinoiser_ros.demo.batches import Recipe, batches, collate, plan_views
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
-from clip_dinoiser_ros.demo.samples import FULL, NEAR, PATCH, WIDE, Sample, View, stream
-from clip_dinoiser_ros.demo.words import SEEN_CLASSES
+from clip_dinoiser_ros.demo.files import CLIP, CONFIG, HEADS, VOCABULARY, describe_vocabulary
+from clip_dinoiser_ros.demo.samples import PATCH, Sample
 
-NAME = 'clip-dinoiser-demo'
-CONFIG = {
+SHAPE = {
     'embed_dim': 128,
     'vision_cfg': {
         'image_size': 224,
@@ -41,84 +40,6 @@ CONFIG = {
     },
 }
 _AFFINITY_DIM = 64
-_MEAN = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
-_STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How long and how hard to train; the shipped model was made with the defaults."""
-
-    steps: int = 2700
-    full_from: float = 0.6  # after this part of the steps, mostly pictures at full scale
-    full_share: float = 0.7
-    batch: int = 32  # of small pictures
-    batch_full: int = 8
-    fresh: int = 12  # new pictures per step; a picture is met batch / fresh times on average
-    fresh_full: int = 4
-    keep: int = 2048  # pictures kept to draw from
-    keep_full: int = 512
-    lr: float = 1e-3
-    lr_matrix: float = 2e-3  # of Muon, for the matrices inside the blocks
-    lr_objectness: float = 0.05  # its input has length one, so its weights must grow large
-    weight_decay: float = 0.05
-    warmup: int = 150
-    pooled_from: int = 600  # pooling joins when the features mean something
-
-
-def _plan_views(recipe: Recipe, rng: np.random.Generator) -> list[View]:
-    """Draw which view each step looks through."""
-    views = []
-    for step in range(recipe.steps):
-        late = step >= recipe.steps * recipe.full_from
-        if late and rng.random() < recipe.full_share:
-            views.append(FULL)
-        else:
-            views.append(NEAR if rng.random() < 0.5 else WIDE)
-    return views
-
-
-def _fresh(view: View, first: bool, recipe: Recipe) -> int:
-    if first:
-        return recipe.batch_full if view is FULL else recipe.batch
-    return recipe.fresh_full if view is FULL else recipe.fresh
-
-
-def batches(
-    recipe: Recipe, views: list[View], seed: int, rng: np.random.Generator
-) -> Iterator[list[Sample]]:
-    """Yield a batch per step: new pictures join a pool, the oldest leave, the batch is drawn."""
-    met: set[View] = set()
-    counts = []
-    for view in views:
-        counts.append(_fresh(view, view not in met, recipe))
-        met.add(view)
-    order = [view for view, count in zip(views, counts, strict=True) for _ in range(count)]
-    start = 1_000_000 * (seed + 1)  # scenes below a million are for evaluation
-    samples = stream(list(zip(range(start, start + len(order)), order, strict=True)))
-    pools: dict[View, list[Sample]] = {view: [] for view in met}
-    for view, count in zip(views, counts, strict=True):
-        pool_of_view = pools[view]
-        pool_of_view.extend(next(samples) for _ in range(count))
-        del pool_of_view[: -(recipe.keep_full if view is FULL else recipe.keep)]
-        size = recipe.batch_full if view is FULL else recipe.batch
-        chosen = rng.choice(len(pool_of_view), size, replace=False)
-        yield [pool_of_view[index] for index in chosen]
-
-
-def collate(samples: list[Sample], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return normalised images (B, 3, H, W) and shares (B, h * w, classes), some mirrored."""
-    images, targets = [], []
-    for sample in samples:
-        image, shares = sample.image, sample.shares
-        if rng.random() < 0.5:
-            image, shares = image[:, ::-1], shares[:, :, ::-1]
-        gain = np.float32(rng.uniform(0.85, 1.12) / 255)
-        images.append(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) * gain)
-        target = torch.zeros(shares[0].size, len(SEEN_CLASSES))
-        target[:, sample.classes] = torch.from_numpy(shares.reshape(len(shares), -1).T.copy())
-        targets.append(target)
-    return (torch.stack(images).clamp(0, 1) - _MEAN) / _STD, torch.stack(targets)
 
 
 def _losses(
@@ -190,7 +111,7 @@ def _rate(step: int, steps: int, warmup: int) -> float:
 
 def new_model() -> nn.Module:
     """Return an untrained CLIP of the demo's shape."""
-    return open_clip.CLIP(**CONFIG, output_dict=False)
+    return open_clip.CLIP(**SHAPE, output_dict=False)
 
 
 def train(
@@ -210,9 +131,9 @@ def train(
     recipe = recipe or Recipe()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    clip, heads = new_model(), Heads(CONFIG['vision_cfg']['width'], _AFFINITY_DIM)
+    clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
     tokenize = open_clip.SimpleTokenizer()
-    views = _plan_views(recipe, rng)
+    views = plan_views(recipe, rng)
     stock = batches(recipe, views, seed, rng)
     began = time.monotonic()
 
@@ -241,15 +162,15 @@ def train(
     save(out_dir, clip, heads, seed, recipe)
 
 
-def save(
-    out_dir: Path | str, clip: nn.Module, heads: Heads, seed: int, recipe: Recipe
-) -> None:
+def save(out_dir: Path | str, clip: nn.Module, heads: Heads, seed: int, recipe: Recipe) -> None:
     """Write the config, the CLIP in half precision, the heads, and how they were made."""
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f'{NAME}.json').write_text(json.dumps(CONFIG, indent=2) + '\n')
     weights = {key: value.half().contiguous() for key, value in clip.state_dict().items()}
-    save_file(weights, folder / f'{NAME}.safetensors')
-    save_file({k: v.contiguous() for k, v in heads.state_dict().items()}, folder / 'heads.safetensors')
+    save_file(weights, folder / CLIP)
+    light = {key: value.contiguous() for key, value in heads.state_dict().items()}
+    save_file(light, folder / HEADS)
+    (folder / CONFIG).write_text(json.dumps(SHAPE, indent=2) + '\n')
+    (folder / VOCABULARY).write_text(json.dumps(describe_vocabulary(), indent=2) + '\n')
     made = {'seed': seed, 'recipe': asdict(recipe)}
     (folder / 'training.json').write_text(json.dumps(made, indent=2) + '\n')

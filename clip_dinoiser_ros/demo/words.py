@@ -4,6 +4,8 @@ COLOURS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'white', 'black
 OBJECTS = ('ball', 'box', 'cone', 'barrel', 'door', 'pallet')
 STUFF = ('floor', 'road', 'grass', 'wall', 'sky')
 PERSON = 'person'
+BACKGROUND = 'background'  # in training: everything that is not prompted
+OF_COLOUR = ('thing', 'object')  # 'red thing'
 
 # Each colour once, each object at least once: no colour and no object is itself unseen.
 HELD_OUT = (
@@ -31,7 +33,7 @@ SYNONYMS = {
     'wall': ('building',),
 }
 
-THING_CLASSES = tuple(f'{colour} {kind}' for kind in OBJECTS for colour in COLOURS) + (PERSON,)
+THING_CLASSES = (*(f'{colour} {kind}' for kind in OBJECTS for colour in COLOURS), PERSON)
 CLASSES = STUFF + THING_CLASSES
 SEEN_CLASSES = tuple(name for name in CLASSES if name not in HELD_OUT)
 
