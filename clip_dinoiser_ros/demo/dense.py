@@ -80,7 +80,8 @@ def encode_texts(clip: nn.Module, tokens: Tensor) -> Tensor:
     tokens = tokens[:, :length]
     x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
     x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-    x = clip.ln_final(x)[torch.arange(len(x)), tokens.argmax(dim=1)]
+    rows = torch.arange(len(x), device=x.device)
+    x = clip.ln_final(x)[rows, tokens.argmax(dim=1)]
     return F.normalize((x @ clip.text_projection).float(), dim=-1)
 
 

@@ -79,7 +79,7 @@ def busy(target: Tensor) -> Tensor:
 
     A mixed patch weighs as much as a full one, or the outlines of things would be drawn too wide.
     """
-    return 1 + 2 * (target[..., _THINGS].sum(-1) > 0).float()
+    return 1 + 2 * (target[..., _THINGS.to(target.device)].sum(-1) > 0).float()
 
 
 def word_losses(
@@ -94,10 +94,10 @@ def word_losses(
         rng: Draws which classes are prompted beside 'background'.
     """
     logits = SCALE * features @ text.T
-    colour_target, weight = target @ _TO_COLOUR, busy(target)
+    colour_target, weight = target @ _TO_COLOUR.to(target.device), busy(target)
     return {
         'class': cross_entropy(logits[..., CLASS_ROWS], target, weight),
-        'kind': cross_entropy(logits[..., KIND_ROWS], target @ _TO_KIND, weight),
+        'kind': cross_entropy(logits[..., KIND_ROWS], target @ _TO_KIND.to(target.device), weight),
         'colour': cross_entropy(logits[..., COLOUR_ROWS], colour_target),
         'background': _background_loss(logits, target, rng),
     }
@@ -106,11 +106,11 @@ def word_losses(
 def _background_loss(logits: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
     """Prompt for some classes and 'background', which stands for all that is not prompted."""
     count = len(target)
-    present = target.amax(dim=1) > 0  # (B, classes)
+    present = target.amax(dim=1).cpu() > 0  # (B, classes)
     chance = torch.where(present, 0.7, float(rng.uniform(0.02, 0.4)))
     chance = torch.where(_THINGS, chance, 0.3 if rng.random() < 0.3 else 0.0)
     drawn = torch.from_numpy(rng.random((count, len(SEEN_CLASSES)), dtype=np.float32)) < chance
-    mask = drawn[:, None, :]
+    mask = drawn[:, None, :].to(target.device)
     prompted = logits[..., CLASS_ROWS].masked_fill(~mask, -1e4)
     both = torch.cat([prompted, logits[..., BACKGROUND_ROW, None]], dim=-1)
     asked = target * mask
@@ -120,7 +120,8 @@ def _background_loss(logits: Tensor, target: Tensor, rng: np.random.Generator) -
 
 def objectness_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Return the loss of objectness logits (B, N) against the share of things in each patch."""
-    return F.binary_cross_entropy_with_logits(logits, (target @ _THINGS.float()).clamp(0, 1))
+    things = target[..., _THINGS.to(target.device)].sum(-1).clamp(0, 1)
+    return F.binary_cross_entropy_with_logits(logits, things)
 
 
 def affinity_loss(affinity: Tensor, target: Tensor) -> Tensor:
@@ -151,5 +152,5 @@ def caption(classes: Tensor, rng: np.random.Generator) -> str:
 def contrastive_loss(images: Tensor, texts: Tensor) -> Tensor:
     """Return CLIP's symmetric loss of paired unit embeddings (B, D), at a mild temperature."""
     logits = 20.0 * images @ texts.T
-    pairs = torch.arange(len(images))
+    pairs = torch.arange(len(images), device=images.device)
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2

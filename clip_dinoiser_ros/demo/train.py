@@ -51,14 +51,15 @@ def _losses(
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Return the weighted losses of one batch."""
-    images, target = collate(samples, rng)
+    device = clip.logit_scale.device
+    images, target = (tensor.to(device) for tensor in collate(samples, rng))
     h, w = images.shape[-2] // PATCH, images.shape[-1] // PATCH
     few = len(samples) // 4
     phrases = objectives.draw_phrases(rng)
     captions = [objectives.caption(sample.classes, rng) for sample in samples[:few]]
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         features, inner, whole = encode_dense(clip.visual, images, few)
-        text = encode_texts(clip, tokenize([*phrases, *captions]))
+        text = encode_texts(clip, tokenize([*phrases, *captions]).to(device))
     text, caption_text = text[: len(phrases)], text[len(phrases) :]
     losses = objectives.word_losses(features, text, target, rng)
     losses['whole'] = 0.1 * objectives.contrastive_loss(whole, caption_text)
@@ -119,6 +120,7 @@ def train(
     seed: int = 0,
     recipe: Recipe | None = None,
     progress: Callable[[str], None] = print,
+    device: str = 'cpu',
 ) -> None:
     """Train the demo model and write it.
 
@@ -127,11 +129,14 @@ def train(
         seed: Decides the pictures, their order and the first weights.
         recipe: How long and how hard; the default makes the shipped model.
         progress: Takes a line of text now and then.
+        device: Where to compute; the shipped model was made on 'cpu'.
     """
     recipe = recipe or Recipe()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
+    clip.to(device)
+    heads.to(device)
     tokenize = open_clip.SimpleTokenizer()
     views = plan_views(recipe, rng)
     stock = batches(recipe, views, seed, rng)
@@ -166,9 +171,9 @@ def save(out_dir: Path | str, clip: nn.Module, heads: Heads, seed: int, recipe: 
     """Write the config, the CLIP in half precision, the heads, and how they were made."""
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {key: value.half().contiguous() for key, value in clip.state_dict().items()}
+    weights = {key: value.half().cpu().contiguous() for key, value in clip.state_dict().items()}
     save_file(weights, folder / CLIP)
-    light = {key: value.contiguous() for key, value in heads.state_dict().items()}
+    light = {key: value.cpu().contiguous() for key, value in heads.state_dict().items()}
     save_file(light, folder / HEADS)
     (folder / CONFIG).write_text(json.dumps(SHAPE, indent=2) + '\n')
     (folder / VOCABULARY).write_text(json.dumps(describe_vocabulary(), indent=2) + '\n')
