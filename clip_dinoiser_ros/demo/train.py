@@ -21,6 +21,7 @@ from clip_dinoiser_ros.demo.batches import Recipe, batches, collate, plan_views
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
 from clip_dinoiser_ros.demo.files import CLIP, CONFIG, HEADS, VOCABULARY, describe_vocabulary
 from clip_dinoiser_ros.demo.samples import PATCH, Sample
+from clip_dinoiser_ros.demo.train_heads import HeadRecipe, train_heads
 
 SHAPE = {
     'embed_dim': 128,
@@ -119,17 +120,19 @@ def train(
     out_dir: Path | str,
     seed: int = 0,
     recipe: Recipe | None = None,
+    head_recipe: HeadRecipe | None = None,
     progress: Callable[[str], None] = print,
     device: str = 'cpu',
 ) -> None:
-    """Train the demo model and write it.
+    """Train the demo model and write it: first everything, then the heads on the frozen tower.
 
     Args:
         out_dir: Folder for the files; made when missing.
         seed: Decides the pictures, their order and the first weights.
         recipe: How long and how hard; the default makes the shipped model.
+        head_recipe: The same for the last lap of the heads.
         progress: Takes a line of text now and then.
-        device: Where to compute; the shipped model was made on 'cpu'.
+        device: Where to train the towers; the shipped model was made on 'cpu'.
     """
     recipe = recipe or Recipe()
     torch.manual_seed(seed)
@@ -162,9 +165,8 @@ def train(
             optimizer.zero_grad(set_to_none=True)
         if step % 25 == 0 or step == recipe.steps - 1:
             say(step, recipe.steps, {name: value.item() for name, value in losses.items()})
-        if step % 500 == 499:
-            save(out_dir, clip, heads, seed, recipe)
     save(out_dir, clip, heads, seed, recipe)
+    train_heads(out_dir, seed, head_recipe, progress)
 
 
 def save(out_dir: Path | str, clip: nn.Module, heads: Heads, seed: int, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
 from clip_dinoiser_ros.demo.files import load_segmenter
 from clip_dinoiser_ros.demo.samples import FULL, WIDE, Sample
 from clip_dinoiser_ros.demo.train import new_model, train
+from clip_dinoiser_ros.demo.train_heads import HeadRecipe
 from clip_dinoiser_ros.demo.words import HELD_OUT, SEEN_CLASSES
 
 
@@ -103,7 +104,8 @@ def test_small_pictures_come_first():
 def test_one_call_makes_a_model_that_loads(tmp_path):
     recipe = Recipe(steps=2, batch=4, batch_full=4, fresh=2, fresh_full=2, warmup=1, pooled_from=0)
     lines = []
-    train(tmp_path, seed=3, recipe=recipe, progress=lines.append)
+    last_lap = HeadRecipe(steps=1, batch=1)
+    train(tmp_path, 3, recipe, last_lap, lines.append)
     assert any(line.startswith('step 2/2') for line in lines)
     assert json.loads((tmp_path / 'training.json').read_text())['seed'] == 3
     segmenter = load_segmenter('cpu', 'fp32', short_side=64, folder=tmp_path)
