@@ -9,9 +9,8 @@ export ROS
 # No packet leaves this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-# PYTHONSAFEPATH: the sources in this folder have no messages beside them, so `python -m` from here must find
-# the built package instead.
-ENV := export PYTHONSAFEPATH=1 && . scripts/env.sh
+# `python -m` below, because a program of an installed ROS (pytest) would not run in our environment.
+ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
 .PHONY: help setup test lint demo clean distclean
@@ -23,10 +22,11 @@ setup:  ## install and build what is missing: ROS, torch, this package (ROS=jazz
 	@scripts/setup.sh
 
 test: setup  ## run the tests; PYTEST_ARGS='test/node -x' chooses
-	@$(ENV) && pytest --timeout 300 $(PYTEST_ARGS)
+	@$(ENV) && python -m pytest --timeout 300 $(PYTEST_ARGS)
 
 lint: setup  ## ruff, its format, mypy (strict on core)
-	@$(ENV) && ruff check . && ruff format --check . && $(if $(CORE),mypy --strict $(CORE),true)
+	@$(ENV) && python -m ruff check . && python -m ruff format --check . \
+		&& $(if $(CORE),python -m mypy --strict $(CORE),true)
 
 demo: setup  ## see it work on a generated world
 	@$(ENV) && clip-dinoiser demo run

@@ -1,7 +1,7 @@
 from setuptools import find_packages, setup
 
-# `pip install .` gives what works without ROS: everything but the node. The ROS package, node and messages
-# included, is built by colcon from CMakeLists.txt; do not put both on one path.
+# `pip install .` gives what works without ROS: everything but the node. The ROS package, node and
+# messages included, is built by colcon from CMakeLists.txt; do not put both on one path.
 setup(
     name='clip_dinoiser_ros',
     version='0.1.0',

@@ -1,13 +1,21 @@
 # shellcheck shell=bash
 # Puts this workspace into the current shell, a bash in any folder: . scripts/env.sh
 # Again does no harm, and ROS=kilted . scripts/env.sh changes over. `make setup` comes first.
+#
+# Python here leaves the current folder (of a script: its own) out of its search, by PYTHONSAFEPATH: the sources in
+# this checkout have no messages beside them and would hide the built package, which has.
 
-# A list of paths without the entries of this workspace and of wheel environments
+# A list of paths without the entries of this workspace, and without what a Python of ROS wheels, when it is what
+# started this shell, has added for itself
 _clip_dinoiser_others() {
     local entry kept='' IFS=:
     for entry in $1; do
-        case $entry in "$root"/install/* | */ros_*.libs) continue ;; esac
-        [ -e "${entry%/lib}/pyvenv.cfg" ] || kept=$kept${kept:+:}$entry
+        case $entry in "$root"/install/*) continue ;; esac
+        if [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ]; then
+            case $entry in */ros_*.libs) continue ;; esac
+            [ ! -e "${entry%/lib}/pyvenv.cfg" ] || continue
+        fi
+        kept=$kept${kept:+:}$entry
     done
     printf '%s' "$kept"
 }
@@ -18,12 +26,14 @@ _clip_dinoiser_env() {
     venv=$root/.venv
     [ "$ros" = jazzy ] || venv=$venv-$ros
     venv=${CLIP_DINOISER_VENV:-$venv}
+    [[ $venv = /* ]] || venv=$root/$venv
     if [ ! -e "$venv/bin/activate" ] || [ ! -e "$root/install/$ros/.clip_dinoiser" ]; then
         echo "env.sh: nothing is set up for $ros yet: make -C $root setup ROS=$ros" >&2
         return 1
     fi
     for name in AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH LD_LIBRARY_PATH PATH; do
         [ -z "${!name:-}" ] || export "$name=$(_clip_dinoiser_others "${!name}")"
+        [ -n "${!name:-}" ] || unset "$name" # set but empty would come to mean the current folder
     done
     unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # the wheels find their libraries when Python starts
     if [ "${VIRTUAL_ENV:-}" != "$venv" ] || [[ ":$PATH:" != *":$venv/bin:"* ]]; then
@@ -35,6 +45,9 @@ _clip_dinoiser_env() {
     fi
     # shellcheck disable=SC1090
     . "$root/install/$ros/local_setup.bash"
+    # colcon asks a Python in which the wheels have set this, and ends it with an empty entry
+    [ -z "${LD_LIBRARY_PATH:-}" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH%:}
+    export PYTHONSAFEPATH=1
 }
 
 _clip_dinoiser_env

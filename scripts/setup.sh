@@ -38,10 +38,13 @@ choose_ros() {
         [ -f "requirements/$ros.txt" ] || fail "no wheels of ROS '$ros': say ROS=jazzy or ROS=kilted," \
             "or source an installation (. /opt/ros/$ros/setup.bash)"
         say "ROS: $ros from wheels (to use an installed ROS, source it first)"
-        unset PYTHONPATH # an installation's modules are for another Python
+        unset PYTHONPATH COLCON_PREFIX_PATH # what else is sourced is for another Python
+        # a Python of ROS wheels that started this has added its libraries, perhaps of the other distribution
+        [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] || unset LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
     fi
     venv=${CLIP_DINOISER_VENV:-$root/.venv}
     [[ -n ${CLIP_DINOISER_VENV:-} || $ros = jazzy ]] || venv=$root/.venv-$ros
+    [[ $venv = /* ]] || venv=$root/$venv
 }
 
 # What python3 is missing, as Debian packages.
@@ -111,12 +114,13 @@ install_requirements() {
     [ -t 1 ] || pip+=(--quiet)
     if [ -n "$installation" ]; then
         local absent
-        mapfile -t absent < <(absent_requirements requirements/core.txt requirements/dev.txt)
-        say "beside what $ros has: ${absent[*]:-nothing}"
-        [ ${#absent[@]} -eq 0 ] || "${pip[@]}" "${absent[@]}"
+        absent=$(absent_requirements requirements/core.txt requirements/dev.txt)
+        say "Python: beside what $ros has: ${absent//$'\n'/ }"
+        [ -z "$absent" ] || "${pip[@]}" -r <(echo "$absent")
     else
         "${pip[@]}" -r "requirements/$ros.txt" -r requirements/core.txt -r requirements/dev.txt
         say "$("$venv/bin/python" scripts/repair_cmake_exports.py)"
+        touch "$venv/local_setup.sh" # colcon warns of a prefix that has none
     fi
 }
 
@@ -188,4 +192,8 @@ exec 9<"$venv" # one set-up of an environment at a time
 flock 9
 prepare_venv
 build
-say "ready: . scripts/env.sh"
+if [ "$ros" = "${ROS_DISTRO:-jazzy}" ]; then
+    say "ready: . scripts/env.sh"
+else
+    say "ready: ROS=$ros . scripts/env.sh"
+fi

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-
-GOLDEN = Path(__file__).parent / 'golden'
-sys.path.insert(0, str(GOLDEN))
-
-from recipe import deterministic_heads, deterministic_weights  # noqa: E402
+from golden_data import GOLDEN, deterministic_heads, deterministic_weights
 
 
 @pytest.fixture(scope='session')
@@ -61,14 +54,6 @@ def golden_files(tmp_path_factory, golden_clip, golden_heads):
 @pytest.fixture(scope='session')
 def golden_prompts():
     return [str(prompt) for prompt in np.load(GOLDEN / 'text.npz')['prompts']]
-
-
-def golden(name: str) -> dict[str, np.ndarray]:
-    """Read one golden file; the background files take their image from the plain ones."""
-    content = dict(np.load(GOLDEN / f'{name}.npz'))
-    if 'image' not in content:
-        content['image'] = np.load(GOLDEN / f'{name.rsplit("_", 1)[0]}_plain.npz')['image']
-    return content
 
 
 @pytest.fixture(autouse=True)

@@ -19,25 +19,21 @@ SPIN_PERIOD_S = 0.2  # how late a signal may be noticed
 STOP_TIMEOUT_S = 1.0  # how long a frame in work may hold up the end
 
 
-class _Stop(Exception):  # noqa: N818  (no error: the user wants to end)
-    """Raised in the main thread by SIGINT and SIGTERM."""
-
-
-def _raise_stop(_signal: int, _frame: FrameType | None) -> None:
-    raise _Stop
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
     # our own handlers: rclpy's would let a load of several seconds run to its end first
-    signal.signal(signal.SIGINT, _raise_stop)
-    signal.signal(signal.SIGTERM, _raise_stop)
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
         node = SegmentationNode()
         _run(node)
-    except (_Stop, KeyboardInterrupt, ExternalShutdownException):
+    except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except ParameterException as error:
         rclpy.logging.get_logger('clip_dinoiser').fatal(f'cannot start: {error}')
@@ -69,7 +65,7 @@ def _run(node: SegmentationNode) -> None:
     while rclpy.ok():
         try:
             executor.spin_once(timeout_sec=SPIN_PERIOD_S)
-        except (_Stop, KeyboardInterrupt, ExternalShutdownException):
+        except ExternalShutdownException:
             raise
         except Exception as error:
             # one malformed request, such as an unknown parameter type, must not end the node

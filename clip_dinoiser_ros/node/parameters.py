@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -170,11 +169,6 @@ def _check_settings(settings: Settings) -> Settings:
     parse_prompts(settings.prompts)
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
-    for name in ('gamma', 'delta', 'min_confidence', 'max_rate'):
-        value, bounds = getattr(settings, name), SPECS[name].range
-        # rclpy's own range check lets NaN pass
-        if bounds and not (math.isfinite(value) and bounds[0] <= value <= bounds[1]):
-            raise ParameterError(f'{name} is {value}; allowed is {bounds[0]} to {bounds[1]}')
     return settings
 
 
@@ -227,6 +221,9 @@ def _read_camera(node: Node, name: str) -> Camera:
             node.declare_parameter(key, spec.default, descriptor)
     _check_choice(f'{name}.transport', node.get_parameter(f'{name}.transport').value, TRANSPORTS)
     topic = node.get_parameter(f'{name}.image_topic').value
-    if not topic:
-        raise ParameterError(f'{name}.image_topic is empty; give the topic of its images')
+    try:
+        node.resolve_topic_name(topic)
+    except RuntimeError as error:
+        reason = str(error).split(', at ')[0]  # without the place in rcl's source
+        raise ParameterError(f'{name}.image_topic is {topic!r}: {reason}') from error
     return Camera(name=name, image_topic=topic)

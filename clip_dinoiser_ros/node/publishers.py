@@ -15,10 +15,10 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from clip_dinoiser_ros import images
+from clip_dinoiser_ros.class_ids import to_class_ids, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
-from clip_dinoiser_ros.node.class_ids import unlabelled_id
 from clip_dinoiser_ros.node.parameters import Settings
 from clip_dinoiser_ros.overlay import draw_overlay
 
@@ -136,29 +136,3 @@ class CameraPublishers:
     def publish_frame_info(self, frame_info: FrameInfo) -> None:
         """Publish how the frame was made."""
         self._frame_info.publish(frame_info)
-
-
-def to_class_ids(
-    labels: npt.NDArray[np.unsignedinteger],
-    table: npt.NDArray[np.unsignedinteger],
-    labelled: npt.NDArray[np.bool_] | None = None,
-) -> npt.NDArray[np.unsignedinteger]:
-    """Replace indices of the vocabulary by class ids.
-
-    Args:
-        labels: (H, W), index of the vocabulary.
-        table: (K,), id of each index, uint8 or uint16.
-        labelled: bool (H, W), false where the pixel is published as unlabelled.
-
-    Returns:
-        (H, W) of the table's type.
-    """
-    if labels.dtype == np.uint8 and table.dtype == np.uint8:
-        lookup = np.zeros(256, dtype=np.uint8)
-        lookup[: len(table)] = table
-        ids = cv2.LUT(labels, lookup)  # several times faster than indexing
-    else:
-        ids = table[labels]
-    if labelled is not None:
-        ids[~labelled] = unlabelled_id(table)
-    return ids

@@ -13,9 +13,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
+from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.node import parameters
-from clip_dinoiser_ros.node.class_ids import ClassIds
 from clip_dinoiser_ros.node.frames import FrameSlots
 from clip_dinoiser_ros.node.parameters import Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
@@ -78,8 +78,8 @@ class SegmentationNode(LifecycleNode):
                 configuration.short_side,
             )
             active, ids = self._encode(settings, segmenter)
-        except ValueError as error:  # all of this project's errors are
-            self.get_logger().fatal(f'cannot configure: {error}')
+        except Exception as error:  # rclpy would drop whatever escapes without a word
+            self.get_logger().fatal(f'cannot configure: {_reason(error)}')
             return FAILURE
         publishers = {
             camera.name: CameraPublishers(self, camera.name) for camera in configuration.cameras
@@ -183,7 +183,7 @@ class SegmentationNode(LifecycleNode):
             elif active is not None:
                 active = replace(active, settings=settings)
         except Exception as error:  # anything that escaped would end the executor
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=_reason(error))
         self._pending = (settings, active, ids)
         return SetParametersResult(successful=True)
 
@@ -202,6 +202,12 @@ class SegmentationNode(LifecycleNode):
         if name in parameters.SPECS:
             return not parameters.SPECS[name].runtime
         return name.endswith(('.image_topic', '.transport'))
+
+
+def _reason(error: Exception) -> str:
+    """One line that says what was wrong; this project's own errors need no type in front."""
+    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+    return kind + ' '.join(str(error).split())
 
 
 def _words(settings: Settings) -> tuple[tuple[str, ...], str, str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import golden
+from golden_data import GOLDEN, golden
 
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.dinoiser import Heads, guided_pooling
@@ -56,8 +56,6 @@ def test_stages(golden_clip, golden_heads, size):
 
 
 def test_text_embeddings(golden_segmenter, golden_prompts):
-    from conftest import GOLDEN
-
     expected = np.load(GOLDEN / 'text.npz')['embeddings']
     embeddings = golden_segmenter.encode(golden_prompts).embeddings.numpy()
     np.testing.assert_allclose(embeddings, expected, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import golden
+from golden_data import golden
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core import segmenter as module

@@ -161,7 +161,7 @@ def test_the_pinned_revision_is_asked_for(monkeypatch):
 
 
 def test_segmenter_load(golden_files, golden_segmenter, golden_prompts):
-    from conftest import golden
+    from golden_data import golden
 
     loaded = Segmenter.load(**golden_files, device='cpu', precision='fp32', short_side=None)
     image = golden('image_160x208_plain')['image']

@@ -1,0 +1,71 @@
+"""Command-line arguments that several verbs share: the model and the words."""
+
+from __future__ import annotations
+
+import argparse
+
+from clip_dinoiser_ros.core import Segmenter, Vocabulary
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --model, --pretrained, --heads, --device, --precision, --short-side."""
+    group = parser.add_argument_group('model')
+    group.add_argument(
+        '--model', default='ViT-B-16', help='OpenCLIP architecture or JSON config (%(default)s)'
+    )
+    group.add_argument(
+        '--pretrained', default='laion2b_s34b_b88k', help='OpenCLIP tag or file (%(default)s)'
+    )
+    group.add_argument(
+        '--heads', default='authors', help='file, or authors: those of the paper (%(default)s)'
+    )
+    group.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
+    group.add_argument(
+        '--precision', default='auto', choices=['auto', 'fp32', 'bf16', 'fp16'], help='%(default)s'
+    )
+    group.add_argument(
+        '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
+    )
+
+
+def load_segmenter(args: argparse.Namespace) -> Segmenter:
+    """Load the model that the arguments name; raises as `Segmenter.load`."""
+    return Segmenter.load(
+        args.model,
+        args.pretrained,
+        args.heads,
+        args.device,
+        args.precision,
+        args.short_side or None,
+    )
+
+
+def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --prompts, --background, --templates, --min-confidence."""
+    group = parser.add_argument_group('words')
+    group.add_argument(
+        '--prompts', nargs='+', required=True, metavar='TEXT', help="a class each; 'a|b': synonyms"
+    )
+    group.add_argument(
+        '--background',
+        default='background',
+        metavar='NAME',
+        help="prompt that takes what looks like no object; '': none (%(default)s)",
+    )
+    group.add_argument(
+        '--templates',
+        default='imagenet',
+        choices=['imagenet', 'simple', 'none'],
+        help='%(default)s',
+    )
+    group.add_argument(
+        '--min-confidence',
+        type=float,
+        default=0.0,
+        help='less certain pixels are unlabelled, 0 to 1 (%(default)s)',
+    )
+
+
+def encode_prompts(segmenter: Segmenter, args: argparse.Namespace) -> Vocabulary:
+    """Encode the words of the arguments; raises as `Segmenter.encode`."""
+    return segmenter.encode(args.prompts, args.background or None, args.templates)

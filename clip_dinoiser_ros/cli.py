@@ -1,0 +1,42 @@
+"""The command `clip-dinoiser VERB ...`: each verb lives beside what it runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+# verb: (module with add_arguments(parser) and run(args) -> exit code, what it does)
+VERBS = {
+    'heads': (
+        'clip_dinoiser_ros.core.weights_command',
+        "convert the heads' weights to safetensors",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; return its exit code, 2 for wrong usage, 1 for input that cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog='clip-dinoiser', description=__doc__)
+    verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
+    # only the verb that is asked for is imported: the others may need what is not installed
+    asked = next((word for word in arguments if not word.startswith('-')), None)
+    for verb, (module, text) in VERBS.items():
+        verb_parser = verbs.add_parser(verb, help=text, description=text)
+        if verb == asked:
+            command = importlib.import_module(module)
+            command.add_arguments(verb_parser)
+    args = parser.parse_args(arguments)
+    try:
+        return int(command.run(args))
+    except (ValueError, OSError) as error:
+        print(f'clip-dinoiser {args.verb}: {error}', file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""`clip-dinoiser heads`: the heads' weights from one layout to another."""
+
+from __future__ import annotations
+
+import argparse
+
+from clip_dinoiser_ros.core.weights import convert_heads
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        'source', help="safetensors file, the authors' last.pt, or authors to download that"
+    )
+    parser.add_argument('target', help='safetensors file to write')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, strictly; return the exit code."""
+    convert_heads(args.source, args.target)
+    return 0

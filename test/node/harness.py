@@ -1,0 +1,256 @@
+"""The node in a process of its own, and a peer that talks to it over DDS on loopback."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+# a domain of this test run's own, below 102 so that its ports stay clear of the ephemeral ones
+os.environ['ROS_DOMAIN_ID'] = str(10 + os.getpid() % 90)
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+import rclpy
+import yaml
+from builtin_interfaces.msg import Time
+from clip_dinoiser_ros.msg import FrameInfo, Vocabulary
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from vision_msgs.msg import LabelInfo
+
+from clip_dinoiser_ros import images
+
+NAME = '/clip_dinoiser'
+WAIT_S = 60.0  # for what must come; only a failing test waits so long
+LATCHED = QoSProfile(
+    depth=10,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def executable() -> Path:
+    """The installed node, as `ros2 run` would find it."""
+    for prefix in os.environ['AMENT_PREFIX_PATH'].split(os.pathsep):
+        path = Path(prefix) / 'lib/clip_dinoiser_ros/segmentation_node'
+        if path.exists():
+            return path
+    raise FileNotFoundError('segmentation_node is not installed; run make setup')
+
+
+class NodeProcess:
+    """The node, started with parameters from a file; ends with the `with` block."""
+
+    def __init__(self, parameters: dict, folder: Path, arguments: list[str] | None = None) -> None:
+        path = folder / 'parameters.yaml'
+        path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+        self.process = subprocess.Popen(
+            [sys.executable, executable(), '--ros-args', '--params-file', path] + (arguments or []),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            env={**os.environ, 'RCUTILS_COLORIZED_OUTPUT': '0', 'PYTHONUNBUFFERED': '1'},
+        )
+        self.lines: list[str] = []
+        self._new = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._new:
+                self.lines.append(line.rstrip())
+                self._new.notify_all()
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    @property
+    def log(self) -> str:
+        return '\n'.join(self.lines)
+
+    def wait_for_log(self, text: str, count: int = 1) -> None:
+        """Wait until `text` stands in so many lines of the log."""
+
+        def there() -> bool:
+            return sum(text in line for line in self.lines) >= count
+
+        with self._new:
+            deadline = time.monotonic() + WAIT_S
+            while not there():
+                ended = self.process.poll() is not None
+                if time.monotonic() > deadline or (ended and not self._reader.is_alive()):
+                    raise AssertionError(f'{text!r} is not in the log:\n{self.log}')
+                self._new.wait(0.2)
+
+    def end(self, number: int = signal.SIGINT, timeout_s: float = 10.0) -> int:
+        """Send a signal, return the exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(timeout_s)
+        self._reader.join(timeout_s)
+        return code
+
+
+class Peer:
+    """A ROS node in this process: publishes images, keeps what comes back, in order."""
+
+    def __init__(self) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node('peer', context=self.context)
+        self.received: list[tuple[str, object]] = []  # (topic, message), by arrival
+        self._new = threading.Condition()
+        self._publishers: dict[str, object] = {}
+        self._clients: dict[str, object] = {}
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while self.context.ok():
+            try:
+                self._executor.spin_once(timeout_sec=0.1)
+            except ExternalShutdownException:
+                return
+
+    def close(self) -> None:
+        self.context.try_shutdown()
+        self._thread.join()
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def listen(self, camera: str = 'camera', *, overlay: bool = False, qos=RELIABLE) -> None:
+        """Subscribe to all outputs of a camera and wait until they are matched."""
+        topics = {
+            'labels': (Image, qos),
+            'confidence': (Image, qos),
+            'frame_info': (FrameInfo, RELIABLE),
+            'label_info': (LabelInfo, LATCHED),
+            'vocabulary': (Vocabulary, LATCHED),
+        }
+        if overlay:
+            topics['overlay'] = (Image, qos)
+        names = []
+        for output, (message_type, profile) in topics.items():
+            topic = f'{NAME}/{camera}/{output}'
+            self.node.create_subscription(
+                message_type, topic, lambda message, t=topic: self._keep(t, message), profile
+            )
+            names.append(topic)
+        self.until(lambda: all(self.node.count_publishers(name) for name in names))
+        self.wait(f'{NAME}/{camera}/vocabulary')  # latched: proves that the reader is matched
+
+    def _keep(self, topic: str, message: object) -> None:
+        with self._new:
+            self.received.append((topic, message))
+            self._new.notify_all()
+
+    def until(self, condition, timeout_s: float = WAIT_S) -> None:
+        """Wait until a condition holds."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    'waited in vain; received: ' + str([t for t, _ in self.received])
+                )
+            with self._new:
+                self._new.wait(0.02)
+
+    def messages(self, topic: str) -> list:
+        """All messages of a topic so far; a bare output name stands for that of `camera`."""
+        topic = topic if topic.startswith('/') else f'{NAME}/camera/{topic}'
+        return [message for t, message in list(self.received) if t == topic]
+
+    def wait(self, topic: str, condition=lambda message: True):
+        """Wait for a message that fulfils a condition; return the first."""
+        self.until(lambda: any(condition(m) for m in self.messages(topic)))
+        return next(m for m in self.messages(topic) if condition(m))
+
+    def of_frame(self, output: str, index: int, camera: str = 'camera'):
+        """Wait for the output that belongs to frame `index` (see `send`)."""
+        return self.wait(f'{NAME}/{camera}/{output}', lambda m: m.header.stamp.sec == index)
+
+    def send(self, image, index: int, topic: str = '/camera/image_raw', encoding: str = 'rgb8'):
+        """Publish an image whose stamp is `index` seconds; return the message."""
+        header = Header(stamp=Time(sec=index, nanosec=123456789), frame_id=f'lens_{index}')
+        message = images.to_message(image, encoding, header, Image)
+        self.send_message(message, topic)
+        return message
+
+    def send_message(self, message: Image, topic: str = '/camera/image_raw') -> None:
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(Image, topic, RELIABLE)
+        publisher = self._publishers[topic]
+        self.until(lambda: publisher.get_subscription_count() > 0)
+        publisher.publish(message)
+
+    def call(self, service_type: type, service: str, request):
+        """Call a service of the node and wait for the answer."""
+        name = f'{NAME}/{service}'
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service_type, name)
+        client = self._clients[name]
+        assert client.wait_for_service(WAIT_S), f'no service {name}'
+        answer: queue.Queue = queue.Queue()
+        client.call_async(request).add_done_callback(lambda future: answer.put(future.result()))
+        return answer.get(timeout=WAIT_S)
+
+    def set(self, **values) -> list:
+        """Set parameters, each on its own; return the results (successful, reason)."""
+        request = SetParameters.Request(
+            parameters=[Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
+        )
+        return self.call(SetParameters, 'set_parameters', request).results
+
+    def get(self, *names: str) -> list:
+        response = self.call(GetParameters, 'get_parameters', GetParameters.Request(names=names))
+        return [parameter_value_to_python(value) for value in response.values]
+
+    def state(self) -> str:
+        return self.call(GetState, 'get_state', GetState.Request()).current_state.label
+
+    def change_state(self, transition: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.label = transition
+        request.transition.id = {'configure': 1, 'cleanup': 2, 'activate': 3, 'deactivate': 4}[
+            transition
+        ]
+        return self.call(ChangeState, 'change_state', request).success
+
+
+def array(message: Image):
+    """The pixels of a label image or confidence map, read as the Nav2 layer does: v * width + u."""
+    import numpy as np
+
+    dtype = {'mono8': np.uint8, 'mono16': np.uint16, '32FC1': np.float32, 'rgb8': np.uint8}
+    shape = (message.height, message.width) + ((3,) if message.encoding == 'rgb8' else ())
+    return np.frombuffer(message.data, dtype[message.encoding]).reshape(shape)

@@ -1,0 +1,98 @@
+"""Several cameras, and cameras faster than the model."""
+
+import time
+from itertools import pairwise
+
+import numpy as np
+from golden_data import golden
+from harness import NAME, NodeProcess, Peer, array
+
+
+def test_two_cameras(parameters, tmp_path, golden_segmenter, golden_prompts):
+    two = {
+        **parameters,
+        'cameras': ['front', 'rear'],
+        'front.image_topic': '/rig/front/image',
+        'confidence_encoding': '32FC1',
+    }
+    left = golden('image_160x208_plain')['image']
+    right = np.ascontiguousarray(left[:, ::-1])
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    topics = {'front': '/rig/front/image', 'rear': '/rear/image_raw'}
+    with NodeProcess(two, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images on /rig/front/image, /rear/image_raw')
+        for camera in topics:
+            peer.listen(camera)
+        sizes = set()
+        for index in range(1, 6):
+            peer.send(left, index, topics['front'])
+            peer.send(right, 100 + index, topics['rear'])
+            for camera, image, stamp in [('front', left, index), ('rear', right, 100 + index)]:
+                result = golden_segmenter.segment(image, vocabulary)
+                labels = peer.of_frame('labels', stamp, camera)
+                assert labels.header.frame_id == f'lens_{stamp}'
+                np.testing.assert_array_equal(array(labels), result.labels)
+                confidence = array(peer.of_frame('confidence', stamp, camera))
+                np.testing.assert_allclose(confidence, result.confidence, atol=1e-4)
+                sizes.add(peer.of_frame('frame_info', stamp, camera).batch_size)
+        assert sizes <= {1, 2}
+        # nothing of one camera under the name of the other
+        for camera, first in [('front', 0), ('rear', 100)]:
+            stamps = [m.header.stamp.sec for m in peer.messages(f'{NAME}/{camera}/labels')]
+            assert sorted(stamps) == list(range(first + 1, first + 6))
+
+        # one camera's damage does not hold up the other
+        for index in range(10, 13):
+            peer.send(left[:8, :8].copy(), index, topics['front'])
+            peer.send(right, 100 + index, topics['rear'])
+            peer.of_frame('labels', 100 + index, 'rear')
+        assert node.end() == 0
+
+
+def test_a_slow_model_sees_fewer_frames_never_older_ones(parameters, tmp_path):
+    """A camera at 30 Hz against a model that takes many frames' time for one."""
+    slow = {**parameters, 'short_side': 480}
+    image = golden('image_160x208_plain')['image']
+    with NodeProcess(slow, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images')
+        peer.listen()
+        newest_at_result = []  # (stamp of the result, newest frame sent by then)
+        for index in range(1, 121):
+            peer.send(image, index)
+            known = {stamp for stamp, _ in newest_at_result}
+            newest_at_result += [
+                (m.header.stamp.sec, index)
+                for m in peer.messages('labels')
+                if m.header.stamp.sec not in known
+            ]
+            time.sleep(1 / 30)
+        info = peer.of_frame('frame_info', 120)  # the last frame sent is always segmented
+        stamps = [m.header.stamp.sec for m in peer.messages('labels')]
+        assert stamps == sorted(set(stamps))
+        assert len(stamps) < 60, 'the model is too fast for this test'
+        assert info.frames_received == 120
+        assert info.frames_segmented == len(stamps)
+        assert info.frames_replaced == 120 - len(stamps)
+        # what is segmented next was the newest when the result before it came out: a queue of
+        # even a few frames would lag behind; the slack is for the way back to this process
+        for (_, newest), (following, _) in pairwise(newest_at_result):
+            assert following >= newest - 3
+
+
+def test_services_answer_while_a_frame_is_computed(parameters, tmp_path):
+    very_slow = {**parameters, 'short_side': 1024}
+    with NodeProcess(very_slow, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images')
+        peer.listen()
+        peer.get('gamma')
+        peer.send(golden('image_160x208_plain')['image'], 1)
+        for value in (0.3, 0.4, 0.5):
+            assert peer.set(gamma=value)[0].successful
+            assert peer.get('gamma') == [value]
+        assert not peer.messages('labels'), 'answered only after the frame'
+        peer.of_frame('labels', 1)
+        peer.send(golden('image_160x208_plain')['image'], 2)
+        # and the end does not wait for the frame either
+        assert node.end() == 0
+        assert 'Traceback' not in node.log
+        assert 2 not in [m.header.stamp.sec for m in peer.messages('labels')]

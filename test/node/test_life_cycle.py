@@ -1,0 +1,92 @@
+"""States, start, end."""
+
+import signal
+
+import numpy as np
+import pytest
+from golden_data import golden
+from harness import NodeProcess, Peer, array
+
+
+def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts):
+    missing = {**parameters, 'autostart': False, 'heads': str(tmp_path / 'none.safetensors')}
+    image = golden('image_160x208_plain')['image']
+    expected = golden_segmenter.segment(image, golden_segmenter.encode(golden_prompts)).labels
+    with NodeProcess(missing, tmp_path) as node, Peer() as peer:
+        assert peer.state() == 'unconfigured'
+        assert not peer.change_state('configure')
+        assert peer.state() == 'unconfigured'
+        node.wait_for_log("cannot configure: heads '")
+        assert 'none.safetensors' in node.log
+        assert peer.set(heads=parameters['heads'])[0].successful
+        for index in (1, 2, 3):
+            assert peer.change_state('configure')
+            assert peer.state() == 'inactive'
+            assert peer.change_state('activate')
+            assert peer.state() == 'active'
+            if index == 1:
+                peer.listen()
+            peer.send(image, index)
+            np.testing.assert_array_equal(array(peer.of_frame('labels', index)), expected)
+            assert peer.set(device='nowhere')[0].successful
+            node.wait_for_log('device takes effect at the next configure', index)
+            assert peer.change_state('deactivate')
+            assert peer.change_state('cleanup')
+            assert peer.state() == 'unconfigured'
+            assert not peer.change_state('configure')
+            node.wait_for_log("cannot configure: device 'nowhere'", index)
+            assert peer.set(device='cpu')[0].successful
+        versions = [m.version for m in peer.messages('vocabulary')]
+        assert versions == sorted(versions)
+        assert node.end() == 0
+        assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path, number):
+    with NodeProcess(parameters, tmp_path) as node:
+        node.wait_for_log('loading')
+        assert node.end(number) == 0
+        assert 'Traceback' not in node.log
+    with NodeProcess(parameters, tmp_path) as node:
+        node.wait_for_log('active; waiting')
+        assert node.end(number) == 0
+        assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'said'),
+    [
+        ({'gamma': 7.0}, 'gamma'),
+        ({'prompts': 'dog'}, 'prompts'),
+        ({'short_side': -1}, 'short_side'),
+    ],
+)
+def test_a_parameter_file_with_nonsense_ends_it_with_a_reason(parameters, tmp_path, wrong, said):
+    with NodeProcess({**parameters, **wrong}, tmp_path) as node:
+        assert node.process.wait(60) == 1
+        node.wait_for_log('cannot start:')
+        assert said in node.log
+        assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'said'),
+    [
+        ({'model': 'ViT-B16'}, 'similar architectures'),
+        ({'prompts': ['dog', 'dog']}, "'dog' is given twice"),
+        ({'cameras': ['front', 'front']}, 'names must differ'),
+        ({'cameras': ['front/left']}, "camera name 'front/left'"),
+        ({'camera.image_topic': ''}, "camera.image_topic is ''"),
+        ({'camera.image_topic': 'a b'}, "camera.image_topic is 'a b'"),
+        ({'camera.transport': 'pigeon'}, "'pigeon'; allowed: raw"),
+        ({'precision': 'int3'}, "precision is 'int3'"),
+    ],
+)
+def test_what_cannot_be_configured_is_said_and_the_node_waits(parameters, tmp_path, wrong, said):
+    with NodeProcess({**parameters, **wrong}, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('cannot configure:')
+        assert said in node.log
+        assert peer.state() == 'unconfigured'
+        assert node.end() == 0
+        assert 'Traceback' not in node.log
