@@ -69,6 +69,9 @@ def _produce(plan: Sequence[tuple[int, View]], queue: multiprocessing.Queue) -> 
 
 def stream(plan: Sequence[tuple[int, View]], ahead: int = 256) -> Iterator[Sample]:
     """Yield the samples of a plan in its order, drawn in a side process up to `ahead` of use."""
+    if len(plan) < 64:  # not worth a process
+        yield from (make_sample(seed, view) for seed, view in plan)
+        return
     context = multiprocessing.get_context('spawn')
     queue = context.Queue(ahead)
     producer = context.Process(target=_produce, args=(plan, queue), daemon=True)

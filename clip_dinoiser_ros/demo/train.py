@@ -6,22 +6,22 @@ while it runs.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.demo import objectives
-from clip_dinoiser_ros.demo.batches import Recipe, batches, collate, plan_views
+from clip_dinoiser_ros.demo.batches import STAGES, Stage, batches, collate, plan_views
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
 from clip_dinoiser_ros.demo.files import CLIP, CONFIG, HEADS, VOCABULARY, describe_vocabulary
 from clip_dinoiser_ros.demo.samples import PATCH, Sample
-from clip_dinoiser_ros.demo.train_heads import HeadRecipe, train_heads
+from clip_dinoiser_ros.demo.train_heads import HEAD_STAGE, HeadStage, train_heads
 
 SHAPE = {
     'embed_dim': 128,
@@ -78,37 +78,38 @@ def _losses(
     return losses
 
 
-def _optimizers(clip: nn.Module, heads: Heads, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def _optimizers(clip: nn.Module, heads: Heads, stage: Stage) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices inside the image blocks and AdamW for the rest."""
     matrices = [p for p in clip.visual.transformer.parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
     rest = [p for p in clip.parameters() if p.requires_grad and id(p) not in inside]
     groups = [
-        {'params': [p for p in rest if p.ndim > 1], 'weight_decay': recipe.weight_decay},
+        {'params': [p for p in rest if p.ndim > 1], 'weight_decay': stage.weight_decay},
         {'params': [p for p in rest if p.ndim <= 1], 'weight_decay': 0.0},
         {'params': heads.obj_proj.parameters(), 'weight_decay': 0.0},
         {
             'params': heads.bkg_decoder.parameters(),
             'weight_decay': 0.0,
-            'lr': recipe.lr_objectness,
+            'lr': stage.lr_objectness,
         },
     ]
     return [
         torch.optim.Muon(
             matrices,
-            lr=recipe.lr_matrix,
-            weight_decay=recipe.weight_decay,
+            lr=stage.lr_matrix,
+            weight_decay=stage.weight_decay,
             adjust_lr_fn='match_rms_adamw',
         ),
-        torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98)),
+        torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98)),
     ]
 
 
-def _rate(step: int, steps: int, warmup: int) -> float:
+def _rate(step: int, stage: Stage) -> float:
     """Return the factor of the learning rate: linear warm-up, then half a cosine."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup))))
+    if step < stage.warmup:
+        return (step + 1) / stage.warmup
+    done = (step - stage.warmup) / max(1, stage.schedule - stage.warmup)
+    return 0.5 * (1 + float(np.cos(np.pi * done)))
 
 
 def new_model() -> nn.Module:
@@ -119,57 +120,76 @@ def new_model() -> nn.Module:
 def train(
     out_dir: Path | str,
     seed: int = 0,
-    recipe: Recipe | None = None,
-    head_recipe: HeadRecipe | None = None,
+    stages: Sequence[Stage] = STAGES,
+    head_stage: HeadStage = HEAD_STAGE,
     progress: Callable[[str], None] = print,
     device: str = 'cpu',
 ) -> None:
-    """Train the demo model and write it: first everything, then the heads on the frozen tower.
+    """Train the demo model from nothing and write it.
+
+    Every stage starts from the files of the one before, so that any of them can be repeated.
 
     Args:
         out_dir: Folder for the files; made when missing.
         seed: Decides the pictures, their order and the first weights.
-        recipe: How long and how hard; the default makes the shipped model.
-        head_recipe: The same for the last lap of the heads.
+        stages: Of towers and heads together; the default makes the shipped model.
+        head_stage: The last one, of the heads alone on the frozen towers.
         progress: Takes a line of text now and then.
         device: Where to train the towers; the shipped model was made on 'cpu'.
     """
-    recipe = recipe or Recipe()
+    for number in range(len(stages)):
+        train_stage(out_dir, seed, number, stages, progress, device)
+    train_heads(out_dir, seed, head_stage, progress)
+
+
+def train_stage(
+    out_dir: Path | str,
+    seed: int,
+    number: int,
+    stages: Sequence[Stage] = STAGES,
+    progress: Callable[[str], None] = print,
+    device: str = 'cpu',
+) -> None:
+    """Train towers and heads for one stage; all but the first read the files in `out_dir`."""
+    stage = stages[number]
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, number])
     clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
+    if number:
+        clip.load_state_dict(load_file(Path(out_dir) / CLIP))
+        heads.load_state_dict(load_file(Path(out_dir) / HEADS))
     clip.to(device)
     heads.to(device)
     tokenize = open_clip.SimpleTokenizer()
-    views = plan_views(recipe, rng)
-    stock = batches(recipe, views, seed, rng)
-    began = time.monotonic()
-
-    def say(step: int, steps: int, losses: dict[str, float]) -> None:
-        left = (time.monotonic() - began) / (step + 1) * (steps - step - 1)
-        told = ' '.join(f'{name} {value:.3f}' for name, value in losses.items())
-        progress(f'step {step + 1}/{steps}, {left / 60:.0f} min left: {told}')
-
-    optimizers = _optimizers(clip, heads, recipe)
+    stock = batches(stage, plan_views(stage, rng), seed, rng)
+    optimizers = _optimizers(clip, heads, stage)
     bases = [[group['lr'] for group in optimizer.param_groups] for optimizer in optimizers]
-    for step in range(recipe.steps):
-        factor = _rate(step, recipe.steps, recipe.warmup)
+    began = time.monotonic()
+    for step in range(stage.steps):
+        factor = _rate(step, stage)
         for optimizer, rates in zip(optimizers, bases, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group['lr'] = rate * factor
-        losses = _losses(clip, heads, tokenize, next(stock), step >= recipe.pooled_from, rng)
+        losses = _losses(clip, heads, tokenize, next(stock), step >= stage.pooled_from, rng)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if step % 25 == 0 or step == recipe.steps - 1:
-            say(step, recipe.steps, {name: value.item() for name, value in losses.items()})
-    save(out_dir, clip, heads, seed, recipe)
-    train_heads(out_dir, seed, head_recipe, progress)
+        if step % 25 == 0 or step == stage.steps - 1:
+            left_min = (time.monotonic() - began) / (step + 1) * (stage.steps - step - 1) / 60
+            told = ' '.join(f'{name} {value.item():.3f}' for name, value in losses.items())
+            progress(
+                f'stage {number + 1}/{len(stages)}, step {step + 1}/{stage.steps}, '
+                f'{left_min:.0f} min left: {told}'
+            )
+    stock.close()  # ends the process that draws
+    save(out_dir, clip, heads, seed, stages)
 
 
-def save(out_dir: Path | str, clip: nn.Module, heads: Heads, seed: int, recipe: Recipe) -> None:
+def save(
+    out_dir: Path | str, clip: nn.Module, heads: Heads, seed: int, stages: Sequence[Stage]
+) -> None:
     """Write the config, the CLIP in half precision, the heads, and how they were made."""
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,5 +199,5 @@ def save(out_dir: Path | str, clip: nn.Module, heads: Heads, seed: int, recipe: 
     save_file(light, folder / HEADS)
     (folder / CONFIG).write_text(json.dumps(SHAPE, indent=2) + '\n')
     (folder / VOCABULARY).write_text(json.dumps(describe_vocabulary(), indent=2) + '\n')
-    made = {'seed': seed, 'recipe': asdict(recipe)}
+    made = {'seed': seed, 'stages': [asdict(stage) for stage in stages]}
     (folder / 'training.json').write_text(json.dumps(made, indent=2) + '\n')

@@ -25,14 +25,17 @@ from clip_dinoiser_ros.demo.words import SEEN_CLASSES
 
 
 @dataclass(frozen=True)
-class HeadRecipe:
-    """How long and how hard; the shipped heads were made with the defaults."""
+class HeadStage:
+    """How long and how hard to train the heads alone."""
 
-    steps: int = 300
+    steps: int = 250
     batch: int = 4
     lr: float = 2e-3
     lr_objectness: float = 0.02
-    first_seed: int = 900_000_000  # far from the scenes of the tower
+    first_seed: int = 900_000_000  # far from the scenes of the towers
+
+
+HEAD_STAGE = HeadStage()  # the shipped heads
 
 
 def head_losses(
@@ -63,7 +66,7 @@ def head_losses(
 def train_heads(
     folder: Path | str,
     seed: int = 0,
-    recipe: HeadRecipe | None = None,
+    stage: HeadStage = HEAD_STAGE,
     progress: Callable[[str], None] = print,
 ) -> None:
     """Train the heads in a folder on, for the tower in it, and write them again.
@@ -71,10 +74,9 @@ def train_heads(
     Args:
         folder: With the files of a trained model.
         seed: Decides the pictures.
-        recipe: How long and how hard.
+        stage: How long and how hard.
         progress: Takes a line of text now and then.
     """
-    recipe = recipe or HeadRecipe()
     rng = np.random.default_rng([seed, 4])
     files = model_files(Path(folder))
     clip, tokenizer = load_clip(files['model'], files['pretrained'])
@@ -86,25 +88,25 @@ def train_heads(
     optimizer = torch.optim.AdamW(
         [
             {'params': heads.obj_proj.parameters()},
-            {'params': heads.bkg_decoder.parameters(), 'lr': recipe.lr_objectness},
+            {'params': heads.bkg_decoder.parameters(), 'lr': stage.lr_objectness},
         ],
-        lr=recipe.lr,
+        lr=stage.lr,
         weight_decay=0.0,
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
-    first = recipe.first_seed + seed * 1_000_000
-    plan = [(first + i, FULL) for i in range(recipe.steps * recipe.batch)]
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, stage.steps)
+    first = stage.first_seed + seed * 1_000_000
+    plan = [(first + i, FULL) for i in range(stage.steps * stage.batch)]
     samples = stream(plan)
-    for step in range(recipe.steps):
-        batch = [next(samples) for _ in range(recipe.batch)]
+    for step in range(stage.steps):
+        batch = [next(samples) for _ in range(stage.batch)]
         losses = _step(backbone, heads, text, batch, rng)
         sum(losses.values()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
-        if step % 25 == 0 or step == recipe.steps - 1:
+        if step % 25 == 0 or step == stage.steps - 1:
             told = ' '.join(f'{name} {value.item():.3f}' for name, value in losses.items())
-            progress(f'heads, step {step + 1}/{recipe.steps}: {told}')
+            progress(f'heads, step {step + 1}/{stage.steps}: {told}')
     light = {key: value.contiguous() for key, value in heads.state_dict().items()}
     save_file(light, Path(folder) / HEADS)
 

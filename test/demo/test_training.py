@@ -1,6 +1,7 @@
 """The trainer is the code that made the shipped files: it runs, learns, and writes what loads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -11,12 +12,12 @@ from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.dinoiser import Heads as CoreHeads
 from clip_dinoiser_ros.core.dinoiser import guided_pooling
 from clip_dinoiser_ros.demo import objectives
-from clip_dinoiser_ros.demo.batches import Recipe, collate, plan_views
+from clip_dinoiser_ros.demo.batches import STAGES, collate, plan_views
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
 from clip_dinoiser_ros.demo.files import load_segmenter
 from clip_dinoiser_ros.demo.samples import FULL, WIDE, Sample
 from clip_dinoiser_ros.demo.train import new_model, train
-from clip_dinoiser_ros.demo.train_heads import HeadRecipe
+from clip_dinoiser_ros.demo.train_heads import HeadStage
 from clip_dinoiser_ros.demo.words import HELD_OUT, SEEN_CLASSES
 
 
@@ -96,17 +97,18 @@ def test_the_affinity_loss_wants_the_threshold_kept():
 
 
 def test_small_pictures_come_first():
-    views = plan_views(Recipe(steps=200), np.random.default_rng(0))
+    views = plan_views(replace(STAGES[0], schedule=200), np.random.default_rng(0))
     assert FULL not in views[:100]
     assert views[120:].count(FULL) > 40
 
 
 def test_one_call_makes_a_model_that_loads(tmp_path):
-    recipe = Recipe(steps=2, batch=4, batch_full=4, fresh=2, fresh_full=2, warmup=1, pooled_from=0)
+    small = {'steps': 1, 'schedule': 2, 'warmup': 1, 'batch': 4, 'fresh': 2, 'pooled_from': 0}
+    stages = [replace(stage, **small, full_share=0.0) for stage in STAGES]
     lines = []
-    last_lap = HeadRecipe(steps=1, batch=1)
-    train(tmp_path, 3, recipe, last_lap, lines.append)
-    assert any(line.startswith('step 2/2') for line in lines)
+    last_lap = HeadStage(steps=1, batch=1)
+    train(tmp_path, 3, stages, last_lap, lines.append)
+    assert any(line.startswith('stage 2/2, step 1/1') for line in lines)
     assert json.loads((tmp_path / 'training.json').read_text())['seed'] == 3
     segmenter = load_segmenter('cpu', 'fp32', short_side=64, folder=tmp_path)
     found = segmenter.segment(
