@@ -1,0 +1,84 @@
+"""Training samples: pictures with the share of each class in each patch."""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from clip_dinoiser_ros.demo.words import CLASSES, SEEN_CLASSES
+from clip_dinoiser_ros.demo.world import HFOV_DEG, glimpse, scene
+
+PATCH = 16
+_SEEN_INDEX = {name: SEEN_CLASSES.index(name) for name in SEEN_CLASSES}
+
+
+@dataclass(frozen=True)
+class View:
+    """A way of looking at the world; both sides are whole numbers of patches."""
+
+    width: int
+    height: int
+    hfov_deg: float
+
+
+# Inference is at short side 448. A quarter of those patches is enough to learn most of it: once the
+# whole view at half the scale, once a part of it at full scale; then the whole at full scale.
+WIDE = View(304, 224, HFOV_DEG)
+NEAR = View(304, 224, 36.0)
+FULL = View(592, 448, HFOV_DEG)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its targets."""
+
+    image: np.ndarray  # uint8 RGB (H, W, 3)
+    classes: np.ndarray  # int64 (n,): index into SEEN_CLASSES
+    shares: np.ndarray  # float32 (n, H / 16, W / 16): part of the patch the class covers
+
+
+def make_sample(seed: int, view: View) -> Sample:
+    """Draw one sample without held-out pairs; now and then the picture is a little soft."""
+    rng = np.random.default_rng([seed, 3])
+    if view.hfov_deg == HFOV_DEG and rng.random() < 0.3:
+        picture = glimpse(seed, view.width, view.height, held_out=False)
+    else:
+        picture = scene(seed, view.width, view.height, view.hfov_deg, held_out=False)
+    image = picture.image
+    if rng.random() < 0.3:
+        image = cv2.GaussianBlur(image, (3, 3), float(rng.uniform(0.4, 0.8)))
+    present = np.unique(picture.labels)
+    rows, cols = view.height // PATCH, view.width // PATCH
+    shares = np.stack(
+        [
+            (picture.labels == label).reshape(rows, PATCH, cols, PATCH).mean(axis=(1, 3))
+            for label in present
+        ]
+    )
+    classes = np.array([_SEEN_INDEX[CLASSES[label]] for label in present])
+    return Sample(image, classes, shares.astype(np.float32))
+
+
+def _produce(plan: Sequence[tuple[int, View]], queue: multiprocessing.Queue) -> None:
+    cv2.setNumThreads(1)
+    for seed, view in plan:
+        queue.put(make_sample(seed, view))
+
+
+def stream(plan: Sequence[tuple[int, View]], ahead: int = 256) -> Iterator[Sample]:
+    """Yield the samples of a plan in its order, drawn in a side process up to `ahead` of use."""
+    if len(plan) < 64:  # not worth a process
+        yield from (make_sample(seed, view) for seed, view in plan)
+        return
+    context = multiprocessing.get_context('spawn')
+    queue = context.Queue(ahead)
+    producer = context.Process(target=_produce, args=(plan, queue), daemon=True)
+    producer.start()
+    try:
+        for _ in plan:
+            yield queue.get(timeout=300)
+    finally:
+        producer.terminate()
+        producer.join()

@@ -1,0 +1,109 @@
+"""The shipped demo model: small, loads strictly, and truly segments scenes it has never seen."""
+
+import json
+import re
+
+import numpy as np
+import open_clip
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from clip_dinoiser_ros.demo.evaluate import Bench, Confusion, indices, measure, unseen_scenes
+from clip_dinoiser_ros.demo.files import (
+    FOLDER,
+    describe_vocabulary,
+    load_segmenter,
+    model_files,
+    unknown_words,
+)
+from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, PROMPTS_BEFORE, tour
+from clip_dinoiser_ros.demo.words import CLASSES, HELD_OUT
+
+FLOOR_OWN = 0.70
+FLOOR_HELD_OUT = 0.50
+
+
+@pytest.fixture(scope='module')
+def segmenter():
+    return load_segmenter('cpu', 'fp32')
+
+
+def test_the_files_are_small():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 12_000_000
+
+
+def test_the_weights_fit_the_config_exactly():
+    files = model_files()
+    open_clip.add_model_config(files['model'])
+    clip = open_clip.create_model('clip-dinoiser-demo')
+    weights = load_file(files['pretrained'])
+    assert set(weights) == set(clip.state_dict())
+    clip.load_state_dict(weights, strict=True)
+    assert all(np.isfinite(tensor.float().numpy()).all() for tensor in weights.values())
+
+
+def test_the_heads_are_exactly_four_tensors():
+    with safe_open(model_files()['heads'], 'pt') as heads:
+        assert sorted(heads.keys()) == [
+            'bkg_decoder.bias',
+            'bkg_decoder.weight',
+            'obj_proj.bias',
+            'obj_proj.weight',
+        ]
+
+
+def test_the_vocabulary_file_is_up_to_date():
+    content = json.loads((FOLDER / 'vocabulary.json').read_text())
+    assert content == describe_vocabulary()
+    assert not unknown_words([*CLASSES, *PROMPTS_BEFORE, *PROMPTS_AFTER, 'person|human'])
+    assert unknown_words(['red Ferrari', 'ball']) == ['ferrari']
+    assert set(HELD_OUT) & set(PROMPTS_AFTER)
+
+
+def test_the_card_tells_what_it_cannot_do():
+    card = (FOLDER / 'README.md').read_text()
+    assert 'photograph' in card
+    assert re.search(r'0\.\d\d', card)
+
+
+def miou(segmenter, held_out, count):
+    counted = Confusion(CLASSES)
+    for shown in unseen_scenes(count, held_out):
+        names = shown.names()
+        found = segmenter.segment(shown.image, segmenter.encode(names, templates='simple'))
+        counted.add(shown.labels, indices(names)[found.labels])
+    return counted.miou(HELD_OUT if held_out else ())
+
+
+def test_it_segments_scenes_it_has_never_seen(segmenter):
+    assert miou(segmenter, False, 10) > FLOOR_OWN
+
+
+def test_it_segments_pairs_of_words_it_has_never_met(segmenter):
+    assert miou(segmenter, True, 8) > FLOOR_HELD_OUT
+
+
+def test_the_background_filter_leaves_the_things(segmenter):
+    frame = next(iter(tour(seconds=1, rate_hz=1)))
+    asked = segmenter.encode(['background', *(n for n in PROMPTS_BEFORE if n != 'background')])
+    found = segmenter.segment(frame.image, asked).labels
+    stuff = frame.instances == 0
+    assert (found[stuff] == 0).mean() > 0.9
+    blue = frame.labels == CLASSES.index('blue barrel')
+    assert (found[blue] == asked.names.index('blue barrel')).mean() > 0.7
+
+
+def test_the_bench_computes_what_the_segmenter_computes(segmenter):
+    bench = Bench()
+    shown = next(unseen_scenes(1))
+    names = ['background', *shown.names()]
+    expected = segmenter.segment(shown.image, segmenter.encode(names)).labels
+    found = bench.labels(bench.look(shown.image), bench.encode(names), shown.labels.shape)
+    assert (found == expected).mean() > 0.9999
+
+
+def test_the_table_has_both_rows():
+    rows = measure(Bench(), count=1)
+    assert [row.pooling for row in rows] == [False, True]
+    assert all(0 < row.own <= 1 for row in rows)
