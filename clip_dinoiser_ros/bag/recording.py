@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from heapq import merge
+from itertools import chain, islice, pairwise
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
@@ -117,13 +118,16 @@ class Recording:
             start_ns: None: from the first.
             end_ns: Messages of this time and later are left out; None: to the last.
         """
-        for index in range(len(self._readers)):
-            for connection, time_ns, data in self._part(index, topics, start_ns, end_ns):
-                yield Message(self.topics[connection.topic], time_ns, data)
+        spans = [(r.start_time, r.end_time) for r in self._readers if r.message_count]
+        parts = [self._part(index, topics, start_ns, end_ns) for index in range(len(self._readers))]
+        if all(before[1] <= after[0] for before, after in pairwise(spans)):
+            yield from chain.from_iterable(parts)
+        else:  # files of one recording that overlap in time
+            yield from merge(*parts, key=lambda message: message.time_ns)
 
     def _part(
         self, index: int, topics: Collection[str] | None, start: int | None, end: int | None
-    ) -> Iterator[tuple[Connection, int, bytes]]:
+    ) -> Iterator[Message]:
         """Read one file; where it turns out to be damaged, go on with what is whole of it."""
         done = 0
         while True:
@@ -137,9 +141,10 @@ class Recording:
             if not chosen:
                 return
             try:
-                for message in islice(reader.messages(chosen, start, end), done, None):
+                messages = reader.messages(chosen, start, end)
+                for connection, time_ns, data in islice(messages, done, None):
                     done += 1
-                    yield message
+                    yield Message(self.topics[connection.topic], time_ns, data)
                 return
             except Exception as error:  # whatever rosbags and decompressors raise
                 if reader.path.suffix != '.mcap' or isinstance(reader.path, MendedFile):
