@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 # verb: (module with add_arguments(parser) and run(args) -> exit code, what it does)
 VERBS = {
+    'bag': ('clip_dinoiser_ros.bag.command', 'segment a recording into a recording'),
+    'play': ('clip_dinoiser_ros.bag.play', 'publish a recording, as ros2 bag play does'),
+    'image': ('clip_dinoiser_ros.bag.image_command', 'segment image files'),
     'heads': (
         'clip_dinoiser_ros.core.weights_command',
         "convert the heads' weights to safetensors",

@@ -1,0 +1,153 @@
+"""Which topics of a recording are cameras, what they are called, and their messages as images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros import compressed, images
+from clip_dinoiser_ros.bag.recording import BagError, Recording, Topic
+from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
+from clip_dinoiser_ros.images import ImageError
+from clip_dinoiser_ros.outputs import NODE
+
+# last parts of image topics that say nothing about which camera it is
+_IMAGE_WORDS = re.compile(r'(image|img)(_(raw|rect|color|colour|mono|rgb))*')
+_CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
+
+
+@dataclass(frozen=True)
+class Camera:
+    """An image topic that is segmented, and the name in the topics of its outputs."""
+
+    topic: str
+    name: str
+
+    def output(self, name: str) -> str:
+        """Return the topic of an output, as the node would publish it."""
+        return f'/{NODE}/{self.name}/{name}'
+
+
+def camera_name(topic: str) -> str:
+    """Name a camera by its topic: /rig/front/image_raw/compressed is rig_front."""
+    parts = topic.strip('/').split('/')
+    if len(parts) > 1 and parts[-1] == 'compressed':
+        parts.pop()
+    if _IMAGE_WORDS.fullmatch(parts[-1]):
+        parts.pop()
+    return _clean('_'.join(parts))
+
+
+def _clean(text: str) -> str:
+    name = re.sub('_+', '_', re.sub('[^A-Za-z0-9]', '_', text)).strip('_')
+    return name if re.match('[A-Za-z]', name) else f'camera_{name}'.rstrip('_')
+
+
+def choose_cameras(
+    recording: Recording, topics: Sequence[str] = (), names: Mapping[str, str] | None = None
+) -> tuple[list[Camera], list[str]]:
+    """Choose what to segment.
+
+    Args:
+        recording: Open.
+        topics: Image topics; none: every one that is a camera's.
+        names: Names that are to differ from `camera_name`, by topic.
+
+    Returns:
+        The cameras, sorted by topic, and a line for each image topic that was left out.
+
+    Raises:
+        BagError: No such topic, no image topic at all, a name that cannot be used.
+    """
+    kinds = (IMAGE, COMPRESSED)
+    found = sorted(t.name for t in recording.topics.values() if t.type_name in kinds)
+    there = f'image topics of {recording.path}: {", ".join(found) or "none"}'
+    left_out: dict[str, str] = {}
+    if topics:
+        for topic in topics:
+            if topic not in found:
+                raise BagError(f'{topic} is no image topic here; {there}')
+        chosen = sorted(set(topics))
+    else:
+        left_out = {t: r for t in found if (r := _not_a_camera(recording, recording.topics[t]))}
+        chosen = [topic for topic in found if topic not in left_out]
+        for topic in [t for t in chosen if f'{t}/compressed' in chosen]:
+            left_out[f'{topic}/compressed'] = f'the same as {topic}'
+            chosen.remove(f'{topic}/compressed')
+    notes = [f'{topic} is not segmented: {reason}' for topic, reason in left_out.items()]
+    if not chosen:
+        raise BagError('\n'.join([f'no camera to segment; {there}', *notes]))
+    return _named(chosen, dict(names or {})), notes
+
+
+def _named(topics: list[str], names: dict[str, str]) -> list[Camera]:
+    for topic, name in names.items():
+        if topic not in topics:
+            raise BagError(f'a name for {topic}, which is not segmented: {", ".join(topics)}')
+        if not _CAMERA_NAME.fullmatch(name) or '__' in name or name.endswith('_'):
+            raise BagError(
+                f'camera name {name!r} cannot stand in a topic; allowed are letters, digits and '
+                'single underscores inside, a letter first'
+            )
+    short = {topic: camera_name(topic) for topic in topics if topic not in names}
+    for topic, name in short.items():  # two that would be called alike get all of their topic
+        alike = list(short.values()).count(name) > 1 or name in names.values()
+        names[topic] = _clean(topic) if alike else name
+    if len(set(names.values())) < len(names):
+        given = ', '.join(f'{topic}={name}' for topic, name in sorted(names.items()))
+        raise BagError(f'two cameras of one name: {given}; tell them apart by --name TOPIC=NAME')
+    return [Camera(topic, names[topic]) for topic in topics]
+
+
+def _not_a_camera(recording: Recording, topic: Topic) -> str:
+    """Say why an image topic is no camera; empty when it is one."""
+    first = next(recording.messages([topic.name]), None)
+    if first is None:
+        return 'it has no messages'
+    spaces = topic.name.split('/')
+    above = ['/'.join(spaces[:depth]) for depth in range(1, len(spaces))]
+    types = {name: known.type_name for name, known in recording.topics.items()}
+    if any(
+        types.get(f'{space}/vocabulary') == 'clip_dinoiser_ros/msg/Vocabulary' for space in above
+    ):
+        return 'it was made by this program'
+    try:
+        message: Any = typestore().deserialize_cdr(first.data, topic.type_name)
+    except Exception:  # judged message by message later
+        return ''
+    kind = message.encoding if topic.type_name == IMAGE else message.format
+    if 'compressedDepth' in kind or re.match('(16U|32F|64F)C1', kind):
+        return f'it is a depth image ({kind})'
+    labels = types.get(f'{above[-1]}/label_info') == 'vision_msgs/msg/LabelInfo'
+    if labels and kind in ('mono8', 'mono16', '8UC1', '16UC1'):
+        return 'it is a label image, with a label_info beside it'
+    return ''
+
+
+def decode_message(data: bytes, type_name: str) -> tuple[Any, npt.NDArray[np.uint8]]:
+    """Decode an image message.
+
+    Args:
+        data: CDR.
+        type_name: sensor_msgs/msg/Image or CompressedImage.
+
+    Returns:
+        Its header, and uint8 (H, W, 3) RGB.
+
+    Raises:
+        ImageError: It cannot be decoded; the reason.
+    """
+    try:
+        message: Any = typestore().deserialize_cdr(data, type_name)
+    except Exception as error:  # rosbags raises several kinds on damaged bytes
+        raise ImageError(f'not a {type_name}: {error or type(error).__name__}') from error
+    if type_name == IMAGE:
+        return message.header, images.to_rgb(message)
+    if 'compressedDepth' in message.format:
+        raise ImageError(f'format {message.format!r} is depth; JPEG and PNG are decoded')
+    return message.header, compressed.decode(message.data)

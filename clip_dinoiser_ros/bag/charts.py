@@ -1,0 +1,84 @@
+"""Two charts in SVG, drawn without a library: shares as a stack, and one value as a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+WIDTH, HEIGHT = 900, 240
+_LEFT, _BOTTOM, _TOP = 44, 24, 8  # room for the numbers
+_RIGHT = 12
+
+
+def stack(
+    times_s: npt.NDArray[np.float64],
+    shares: npt.NDArray[np.float64],
+    names: Sequence[str],
+    colours: Sequence[tuple[int, int, int]],
+) -> str:
+    """Draw what part of the image each class covers over time.
+
+    Args:
+        times_s: (T,) seconds, growing.
+        shares: (T, K) 0 to 1.
+        names: K names, shown where the mouse is.
+        colours: K colours, RGB 0 to 255.
+    """
+    x, top = _x(times_s), np.cumsum(shares, axis=1)
+    parts = []
+    for index, (name, rgb) in enumerate(zip(names, colours, strict=True)):
+        if shares[:, index].max() == 0:
+            continue
+        upper, lower = _y(top[:, index]), _y(top[:, index] - shares[:, index])
+        points = [*zip(x, upper, strict=True), *zip(x[::-1], lower[::-1], strict=True)]
+        parts.append(
+            f'<polygon points="{_points(points)}" fill="rgb{rgb}"><title>{escape(name)}</title>'
+            '</polygon>'
+        )
+    return _chart(times_s, ''.join(parts))
+
+
+def line(times_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> str:
+    """Draw a value between 0 and 1 over time.
+
+    Args:
+        times_s: (T,) seconds, growing.
+        values: (T,).
+    """
+    points = _points(list(zip(_x(times_s), _y(values), strict=True)))
+    return _chart(times_s, f'<polyline points="{points}" class="line"/>')
+
+
+def _x(times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    span = max(times_s[-1] - times_s[0], 1e-9)
+    return _LEFT + (times_s - times_s[0]) / span * (WIDTH - _LEFT - _RIGHT)
+
+
+def _y(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return _TOP + (1.0 - np.clip(values, 0.0, 1.0)) * (HEIGHT - _TOP - _BOTTOM)
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
+
+
+def _chart(times_s: npt.NDArray[np.float64], content: str) -> str:
+    """Put axes around a drawing."""
+    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+    axes = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y = float(_y(np.array([share]))[0])
+        axes.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>')
+        axes.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="end">{share:.0%}</text>')
+    span = times_s[-1] - times_s[0]
+    for part in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = _LEFT + part * (right - _LEFT)
+        where = {0.0: 'start', 1.0: 'end'}.get(part, 'middle')
+        axes.append(
+            f'<text x="{x:.1f}" y="{bottom + 18}" class="{where}">'
+            f'{times_s[0] + part * span:.1f} s</text>'
+        )
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{content}{"".join(axes)}</svg>'

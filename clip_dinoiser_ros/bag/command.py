@@ -1,0 +1,245 @@
+"""`clip-dinoiser bag`: a recording in, a recording with labels out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.bag.cameras import Camera, choose_cameras
+from clip_dinoiser_ros.bag.drawings import Drawings, damage_lines
+from clip_dinoiser_ros.bag.partial import PartialBag
+from clip_dinoiser_ros.bag.progress import Bar
+from clip_dinoiser_ros.bag.recording import BagError, Recording
+from clip_dinoiser_ros.bag.segmenting import SECOND, BagSegmenter, Progress, Words
+from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
+from clip_dinoiser_ros.class_ids import ClassIds
+from clip_dinoiser_ros.core import dinoiser
+from clip_dinoiser_ros.outputs import OUTPUTS
+
+DAMAGED = 3  # exit code: all is written, but messages had to be passed over
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument('input', type=Path, metavar='IN', help='bag folder, .mcap or .db3 file')
+    parser.add_argument(
+        'output',
+        type=Path,
+        metavar='OUT',
+        help='NAME.mcap or NAME.db3: one file; else a bag folder, in the format of IN',
+    )
+    arguments.add_prompt_arguments(parser)
+    _add_selection(parser)
+    group = parser.add_argument_group('what is written')
+    group.add_argument(
+        '--copy',
+        nargs='*',
+        metavar='TOPIC',
+        help='take other topics along: those named, or all that are not segmented',
+    )
+    group.add_argument('--overlay', action='store_true', help='write the overlay topics too')
+    group.add_argument(
+        '--confidence-encoding', default='mono8', choices=['mono8', '32FC1'], help='%(default)s'
+    )
+    group.add_argument('--video', type=Path, metavar='OUT.mp4', help='overlay and legend, H.264')
+    group.add_argument('--report', type=Path, metavar='OUT.html', help='one self-contained page')
+    group.add_argument('--force', action='store_true', help='replace what is there')
+    group.add_argument('--resume', action='store_true', help='go on where an earlier run ended')
+    arguments.add_model_arguments(parser)
+    _add_thresholds(parser)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('what is segmented')
+    group.add_argument(
+        '--topic',
+        action='append',
+        default=[],
+        metavar='T',
+        help='image topic, repeatable; without it every camera in the bag',
+    )
+    group.add_argument(
+        '--name',
+        action='append',
+        default=[],
+        metavar='TOPIC=NAME',
+        help='name of a camera in the output topics; else made from its topic',
+    )
+    group.add_argument('--start', type=float, metavar='S', help='seconds after the first message')
+    group.add_argument('--end', type=float, metavar='S', help='seconds after the first message')
+    group.add_argument(
+        '--every', type=int, default=1, metavar='N', help='every N-th frame (%(default)s)'
+    )
+
+
+def _add_thresholds(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('method')
+    group.add_argument('--batch', type=int, default=4, help='frames at once (%(default)s)')
+    group.add_argument('--gamma', type=float, default=dinoiser.GAMMA, help='%(default)s')
+    group.add_argument('--delta', type=float, default=dinoiser.DELTA, help='%(default)s')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment a bag, and make the video and the report of it."""
+    _check(args)
+    with Recording(args.input) as recording:
+        cameras, notes = choose_cameras(recording, args.topic, _names(args.name))
+        selection = _selection(args, recording, cameras)
+        copied, left_out = _copied(args, recording, cameras)
+        selection = dataclasses.replace(selection, copied=copied)
+        for note in [*notes, *left_out]:
+            _say(note)
+        drawings = Drawings(args, recording, selection)
+        settings = _settings(args, recording, selection)
+        with PartialBag(args.output, recording.storage, settings, args.resume, args.force) as bag:
+            progress = _segment(args, recording, selection, bag)
+            if not progress.frames:
+                raise BagError(
+                    '\n'.join(['no frame could be segmented; nothing is written', *progress.listed])
+                )
+            drawings.draw(bag.bag, progress)
+            bag.finish()
+        return _sum_up(args, recording, progress)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what cannot come to a good end, before anything is loaded."""
+    for name, least in (('every', 1), ('batch', 1)):
+        if getattr(args, name) < least:
+            raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
+    if not 0.0 <= args.min_confidence <= 1.0:
+        raise BagError(f'--min-confidence is {args.min_confidence}; allowed is 0 to 1')
+    source, target = args.input.resolve(), args.output.resolve()
+    if source == target or source in target.parents or target in source.parents:
+        raise BagError(f'{args.output} would be written over or into {args.input}')
+    for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
+        if path is not None and path.suffix != suffix:
+            raise BagError(f'{path}: allowed is a name that ends in {suffix}')
+
+
+def _names(pairs: list[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for pair in pairs:
+        topic, equals, name = pair.partition('=')
+        if not equals or topic in names:
+            raise BagError(f'--name {pair}: allowed is TOPIC=NAME, each topic once')
+        names[topic] = name
+    return names
+
+
+def _selection(args: argparse.Namespace, recording: Recording, cameras: list[Camera]) -> Selection:
+    start, end = args.start, args.end
+    length = (recording.end_ns - recording.start_ns) / SECOND
+    if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)) or (start or 0) >= length:
+        raise BagError(
+            f'--start {start} --end {end}: seconds after the first message, the start before the '
+            f'end; the recording has {length:.1f} s'
+        )
+    first = recording.start_ns
+    return Selection(
+        cameras={camera.topic: camera for camera in cameras},
+        every=args.every,
+        start_ns=None if start is None else first + round(start * SECOND),
+        end_ns=None if end is None else first + round(end * SECOND),
+    )
+
+
+def _copied(
+    args: argparse.Namespace, recording: Recording, cameras: list[Camera]
+) -> tuple[frozenset[str], list[str]]:
+    """Choose the topics that go along; also a line for each that cannot."""
+    if args.copy is None:
+        return frozenset(), []
+    for name in args.copy:
+        if name not in recording.topics:
+            raise BagError(f'--copy {name}: no such topic; there are {", ".join(recording.topics)}')
+    segmented = {camera.topic for camera in cameras}
+    wanted = set(args.copy) or set(recording.topics) - segmented
+    ours = {camera.output(output) for camera in cameras for output in OUTPUTS}
+    notes = [f'{name} is not copied: it is made anew' for name in sorted(wanted & ours)]
+    wanted -= ours
+    unknown = {name for name in wanted if recording.topics[name].definition is None}
+    for name in sorted(unknown):
+        kind = recording.topics[name].type_name
+        notes.append(f'{name} is not copied: the bag lacks the definition of {kind}')
+    return frozenset(wanted - unknown), notes
+
+
+def _settings(
+    args: argparse.Namespace, recording: Recording, selection: Selection
+) -> dict[str, Any]:
+    """All that decides over the output, so that a resumed run can be held to it."""
+    keys = (
+        'prompts background templates min_confidence confidence_encoding overlay gamma delta '
+        'model pretrained heads device precision short_side every'
+    )
+    return {
+        'input': str(args.input.resolve()),
+        'messages': sum(topic.count for topic in recording.topics.values()),
+        'cameras': {camera.topic: camera.name for camera in selection.cameras.values()},
+        'start': selection.start_ns,
+        'end': selection.end_ns,
+        'copy': sorted(selection.copied),
+        **{key: getattr(args, key) for key in keys.split()},
+    }
+
+
+def _segment(
+    args: argparse.Namespace, recording: Recording, selection: Selection, bag: PartialBag
+) -> Progress:
+    """Write all messages, from where an earlier run ended."""
+    if bag.complete:
+        progress = Progress()
+        progress.restore(bag.lines)
+        return progress
+    segmenter = arguments.load_segmenter(args)
+    vocabulary = arguments.encode_prompts(segmenter, args)
+    words = Words(
+        vocabulary=vocabulary,
+        table=ClassIds().with_names(vocabulary.names).table(vocabulary.names),
+        gamma=args.gamma,
+        delta=args.delta,
+        min_confidence=args.min_confidence,
+        confidence_encoding=args.confidence_encoding,
+        overlay=args.overlay,
+    )
+    worker = BagSegmenter(segmenter, words, bag)
+    last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': 0, 'seen': {}}
+    windows = read_windows(recording, selection, args.batch, last['read'], last['seen'])
+    read, seen = last['read'], last['seen']
+    try:
+        with Bar(recording, selection, 'segmenting') as bar, closing(ahead(windows)) as running:
+            for window in running:
+                worker.process(window)
+                read, seen = window.read, window.seen
+                bar.advance(window.end_ns, worker.progress.frames)
+    except KeyboardInterrupt:
+        frames = worker.progress.frames
+        _say(f'stopped after {frames} frames; {bag.folder} has them, --resume goes on')
+        raise
+    bag.close(**worker.state(read, seen, len(worker.progress.listed)))
+    return worker.progress
+
+
+def _sum_up(args: argparse.Namespace, recording: Recording, progress: Progress) -> int:
+    """Say what was done; return the exit code."""
+    for name, frames in sorted(progress.segmented.items()):
+        _say(f'{name}: {frames} frames segmented')
+    damage = damage_lines(recording, progress)
+    if damage:
+        count = sum(progress.rejected.values())
+        _say(f'{count} messages damaged and passed over; what could not be read:')
+        for line in damage:
+            _say(f'  {line}')
+    _say(f'wrote {args.output}')
+    return DAMAGED if damage else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201

@@ -1,0 +1,82 @@
+"""Video and report of a segmented recording, as `clip-dinoiser bag` was asked for them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from clip_dinoiser_ros.bag.partial import check_target
+from clip_dinoiser_ros.bag.progress import Bar
+from clip_dinoiser_ros.bag.recording import Recording
+from clip_dinoiser_ros.bag.report import Report
+from clip_dinoiser_ros.bag.segmenting import SECOND, Progress
+from clip_dinoiser_ros.bag.showing import shown_frames
+from clip_dinoiser_ros.bag.video import Videos
+from clip_dinoiser_ros.bag.windows import Selection
+
+
+class Drawings:
+    """What is made of the bag once all its messages are written.
+
+    Args:
+        args: Of the command; `video` and `report` may be None.
+        recording: The source, open.
+        selection: What is segmented of it.
+
+    Raises:
+        BagError: A file is there and may not be replaced, or nothing here encodes H.264.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, recording: Recording, selection: Selection
+    ) -> None:
+        self._args, self._recording, self._selection = args, recording, selection
+        self._videos = self._report = None
+        if args.video is not None:
+            self._videos = Videos(args.video, list(selection.cameras.values()), args.force)
+        if args.report is not None:
+            check_target(args.report, args.force)
+            start = selection.start_ns or recording.start_ns
+            end = min(selection.end_ns or recording.end_ns, recording.end_ns)
+            self._report = Report(args.report, start, end, args.force)
+
+    def draw(self, bag: Path, progress: Progress) -> None:
+        """Make what was asked for, of the closed bag."""
+        recording, selection = self._recording, self._selection
+        views = [view for view in (self._videos, self._report) if view is not None]
+        if not views:
+            return
+        with Bar(recording, selection, 'drawing') as bar:
+            for frames, shown in enumerate(shown_frames(recording, selection, bag), start=1):
+                for view in views:
+                    view.add(shown)
+                bar.advance(shown.time_ns, frames)
+        if self._videos is not None:
+            self._videos.finish()
+        if self._report is not None:
+            self._report.finish(self._facts(progress), damage_lines(recording, progress))
+
+    def _facts(self, progress: Progress) -> dict[str, str]:
+        """List what the report says at its top."""
+        args, recording = self._args, self._recording
+        frames = ', '.join(
+            f'{progress.segmented.get(camera.name, 0)} of {camera.topic} (as {camera.name})'
+            for camera in self._selection.cameras.values()
+        )
+        return {
+            'recording': f'{args.input}, {(recording.end_ns - recording.start_ns) / SECOND:.1f} s',
+            'result': str(args.output),
+            'frames': frames + (f', every {args.every}th taken' if args.every > 1 else ''),
+            'prompts': ', '.join(args.prompts),
+            'background': args.background or 'none',
+            'model': f'{args.model} ({args.pretrained}), heads {args.heads}',
+        }
+
+
+def damage_lines(recording: Recording, progress: Progress) -> list[str]:
+    """List what was passed over: messages, then places in the files."""
+    lines = list(progress.listed)
+    rest = sum(progress.rejected.values()) - len(lines)
+    if rest > 0:
+        lines.append(f'and {rest} more messages')
+    return lines + list(dict.fromkeys(recording.damage))

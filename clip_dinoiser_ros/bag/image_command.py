@@ -1,0 +1,155 @@
+"""`clip-dinoiser image`: image files in; label PNG, confidence PNG and overlay of each out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros import arguments, compressed
+from clip_dinoiser_ros.class_ids import ClassIds, unlabelled_id
+from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.images import ImageError
+from clip_dinoiser_ros.outputs import frame_images
+from clip_dinoiser_ros.overlay import draw_overlay
+
+DAMAGED = 3  # exit code: all others are written, but files had to be passed over
+_SUFFIXES = ('.png', '.jpg', '.jpeg')
+_OUTPUTS = ('labels', 'confidence', 'overlay')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        'input', nargs='+', type=Path, metavar='IMG', help='PNG or JPEG, or a folder of them'
+    )
+    parser.add_argument(
+        '--output',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='gets NAME_labels.png (pixel = class id), NAME_confidence.png (255 = certain), '
+        'NAME_overlay.png, and classes.json with the ids',
+    )
+    parser.add_argument('--force', action='store_true', help='replace what is there')
+    arguments.add_prompt_arguments(parser)
+    arguments.add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment files, print what they show."""
+    targets = _targets(_files(args.input), args.output)
+    classes = args.output / 'classes.json'
+    there = [p for p in (classes, *(_path(t, o) for t in targets for o in _OUTPUTS)) if p.exists()]
+    if there and not args.force:
+        raise ValueError(f'{there[0]} exists; --force replaces it (and {len(there) - 1} others)')
+    inputs = {file.resolve() for file in targets.values()}
+    for path in there:
+        if path.resolve() in inputs:
+            raise ValueError(f'{path} is one of the images: choose another folder for --output')
+    segmenter = arguments.load_segmenter(args)
+    vocabulary = arguments.encode_prompts(segmenter, args)
+    table = ClassIds().with_names(vocabulary.names).table(vocabulary.names)
+    args.output.mkdir(parents=True, exist_ok=True)
+    _write_classes(classes, vocabulary, table)
+    damaged = 0
+    for target, file in targets.items():
+        try:
+            image = compressed.decode(file.read_bytes(), turned=True)
+            shares = _segment(segmenter, vocabulary, table, args.min_confidence, image, target)
+        except (ImageError, ValueError) as error:
+            print(f'{file}: passed over: {error}', file=sys.stderr)  # noqa: T201
+            damaged += 1
+            continue
+        _print_table(file, vocabulary, shares)
+    if damaged == len(targets):
+        raise ValueError('no image could be segmented')
+    return DAMAGED if damaged else 0
+
+
+def _files(inputs: Sequence[Path]) -> list[Path]:
+    """List the images, those in folders sorted by name.
+
+    Raises:
+        ValueError: A path without images; which.
+    """
+    files: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            if not found:
+                raise ValueError(f'{path} has no image; looked for {", ".join(_SUFFIXES)}')
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise FileNotFoundError(f'{path} does not exist; give an image file or a folder')
+    return list(dict.fromkeys(files))
+
+
+def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Give every file a name below the output folder: its stem, or all of it where stems meet."""
+    stems = Counter(file.stem for file in files)
+    names = [file.stem if stems[file.stem] == 1 else file.name for file in files]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        both = ' and '.join(str(f) for f, name in zip(files, names, strict=True) if name == twice)
+        raise ValueError(f'{both} would be written under one name: segment them one by one')
+    return {folder / name: file for name, file in zip(names, files, strict=True)}
+
+
+def _path(target: Path, output: str) -> Path:
+    return target.with_name(f'{target.name}_{output}.png')
+
+
+def _segment(
+    segmenter: Segmenter,
+    vocabulary: Vocabulary,
+    table: npt.NDArray[np.unsignedinteger],
+    min_confidence: float,
+    image: npt.NDArray[np.uint8],
+    target: Path,
+) -> npt.NDArray[np.float64]:
+    """Write the three files of an image; return the share of each class, (K,)."""
+    result = segmenter.segment(image, vocabulary)
+    frame = frame_images(result, table, min_confidence)
+    ids = [int(class_id) for class_id in table]
+    overlay = draw_overlay(image, result.labels, vocabulary.names, ids, frame.labelled)
+    _write(_path(target, 'labels'), frame.labels)
+    _write(_path(target, 'confidence'), frame.confidence)
+    _write(_path(target, 'overlay'), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+    labels = result.labels if frame.labelled is None else result.labels[frame.labelled]
+    return np.bincount(labels.ravel(), minlength=len(vocabulary)) / result.labels.size
+
+
+def _write(path: Path, pixels: npt.NDArray[np.generic]) -> None:
+    """Write a PNG; it has its name only once it is whole."""
+    _, data = cv2.imencode('.png', pixels)
+    part = path.with_name(path.name + '.partial')
+    part.write_bytes(data.tobytes())
+    part.replace(path)
+
+
+def _write_classes(
+    path: Path, vocabulary: Vocabulary, table: npt.NDArray[np.unsignedinteger]
+) -> None:
+    classes = [
+        {'id': int(class_id), 'name': prompt.name, 'prompt': prompt.text}
+        for class_id, prompt in zip(table, vocabulary.prompts, strict=True)
+    ]
+    content = {'classes': classes, 'unlabelled_id': unlabelled_id(table)}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def _print_table(file: Path, vocabulary: Vocabulary, shares: npt.NDArray[np.float64]) -> None:
+    print(file)  # noqa: T201
+    for index in np.argsort(-shares, kind='stable'):
+        if shares[index] > 0:
+            print(f'  {shares[index]:6.1%}  {vocabulary.names[index]}')  # noqa: T201

@@ -1,0 +1,257 @@
+"""The bag that is being written: OUT.partial, which becomes OUT only when it is complete.
+
+OUT.partial is a folder with the bag, always mcap since that survives a kill, and a journal: what
+was asked for, then a line for each window of frames that says how much of the input was read and
+how many messages were written. To resume, what the journal vouches for is copied into a new file,
+which then goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.interfaces import Connection, Qos
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from clip_dinoiser_ros.bag.recording import SUFFIXES, BagError, Message, Recording, Topic
+
+_PLUGINS = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
+
+
+class PartialBag:
+    """Writes a bag that is whole or not there.
+
+    Args:
+        out: Where it will be: NAME.mcap or NAME.db3 is one file, anything else a folder.
+        storage: mcap or sqlite3, for a folder.
+        settings: All that decides over the content; to resume, they have to be the same.
+        resume: Go on with an interrupted bag where there is one.
+        force: Replace `out`, and drop an interrupted bag.
+
+    Raises:
+        BagError: `out` or an interrupted bag is there and may not be replaced; other settings.
+    """
+
+    def __init__(
+        self, out: Path, storage: str, settings: Mapping[str, Any], resume: bool, force: bool
+    ) -> None:
+        self.out, self.force = out, force
+        self.folder = out.with_name(out.name + '.partial')
+        self._storage = SUFFIXES.get(out.suffix, storage)
+        self._name = out.stem if out.suffix in SUFFIXES else out.name
+        self._bag, self._old = self.folder / self._name, self.folder / 'interrupted'
+        self._settings = json.loads(json.dumps(settings))
+        self._connections: dict[str, Connection] = {}
+        self._writer: Writer | None = None
+        self.written = 0
+        self.lines: list[dict[str, Any]] = []  # what was committed before the interruption
+        check_target(out, force, in_favour='--resume' if resume and self.folder.exists() else '')
+        self._start(resume)
+
+    @property
+    def bag(self) -> Path:
+        """The bag as it is now: to be read once it is closed."""
+        return self._bag
+
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier run has written all messages."""
+        return bool(self.lines) and bool(self.lines[-1].get('complete'))
+
+    def _start(self, resume: bool) -> None:
+        journal = self.folder / 'journal.jsonl'
+        if self.folder.exists() and not (resume or self.force):
+            raise BagError(
+                f'{self.folder} is there, of an interrupted run: --resume goes on with it, '
+                '--force begins again'
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._journal = journal.open('a+', encoding='utf-8')
+        try:
+            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BagError(f'{self.folder} is being written by another process') from error
+        try:
+            self._use_journal(_read_journal(journal) if resume else [])
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _use_journal(self, lines: list[dict[str, Any]]) -> None:
+        if lines:
+            _check_same(lines[0]['settings'], self._settings, self.folder)
+            self.lines = lines[1:]
+        else:
+            shutil.rmtree(self._bag, ignore_errors=True)
+            shutil.rmtree(self._old, ignore_errors=True)
+        if not self.complete:
+            self._open_bag()
+
+    def _open_bag(self) -> None:
+        """Begin the bag, with what is whole of the interrupted one."""
+        if self._old.exists():  # killed while it was being copied
+            shutil.rmtree(self._bag, ignore_errors=True)
+        elif self._bag.exists():
+            self._bag.rename(self._old)
+        self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        if self._old.exists():
+            self._recover()
+        self._journal.truncate(0)  # lines of what was lost would mislead the next resume
+        for line in ({'settings': self._settings}, *self.lines):
+            self._append(line)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def _recover(self) -> None:
+        """Copy the messages of all windows that are there in full; forget later windows."""
+        try:
+            with Recording(self._old) as recording:
+                there = sum(topic.count for topic in recording.topics.values())
+                self.lines = [line for line in self.lines if line['written'] <= there]
+                for message in recording.messages() if self.lines else ():
+                    if self.written == self.lines[-1]['written']:
+                        break
+                    self.write(message)
+        except BagError:  # killed before the first bytes were on disk
+            self.lines = []
+
+    def write(self, message: Message) -> None:
+        """Write a message; its time must not lie before that of the one before."""
+        assert self._writer is not None
+        topic = message.topic
+        if topic.name not in self._connections:
+            self._connections[topic.name] = _connect(self._writer, topic)
+        self._writer.write(self._connections[topic.name], message.time_ns, message.data)
+        self.written += 1
+
+    def commit(self, **state: Any) -> None:
+        """Note that everything up to here belongs together; `lines` has it after a resume."""
+        self._append({'written': self.written, **state})
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        self._journal.write(json.dumps(line) + '\n')
+        self._journal.flush()
+
+    def close(self, **state: Any) -> None:
+        """Close the bag, all messages written, and read back how many there are."""
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer = None
+        _check_count(self._bag, self.written)
+        self.commit(**state, complete=True)
+
+    def finish(self) -> None:
+        """Give the closed bag its name and form, in one step."""
+        bag = self._bag
+        if self._storage == 'sqlite3':
+            bag = self.folder / 'sqlite3' / self._name
+            shutil.rmtree(bag.parent, ignore_errors=True)
+            _convert(self._bag, bag)
+        single = self.out.suffix in SUFFIXES
+        put(bag / f'{self._name}{self.out.suffix}' if single else bag, self.out, self.force)
+        self._journal.close()
+        shutil.rmtree(self.folder)
+
+    def __enter__(self) -> PartialBag:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.abort()
+        self._journal.close()
+
+
+def check_target(path: Path, force: bool, in_favour: str = '') -> None:
+    """Refuse to replace what is there without --force, and what was not made by this program.
+
+    Raises:
+        BagError: What is there, and what is allowed.
+    """
+    if not path.exists():
+        return
+    if not force:
+        also = f' ({in_favour} writes {path} too)' if in_favour else ''
+        raise BagError(f'{path} exists; --force replaces it{also}')
+    if path.is_dir():
+        names = [entry.name for entry in path.iterdir()]
+        if not names or not all(_of_a_bag(name) for name in names):
+            raise BagError(f'{path} is a folder with other things than a bag; --force spares it')
+
+
+def _of_a_bag(name: str) -> bool:
+    return name == 'metadata.yaml' or Path(name).suffix in SUFFIXES
+
+
+def put(new: Path, path: Path, force: bool) -> None:
+    """Move a file or folder to its place; with `force` what is there goes."""
+    check_target(path, force)
+    old = path.with_name(path.name + '.replaced')
+    if path.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+    new.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_journal(path: Path) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    for line in path.read_text(encoding='utf-8').splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # the last one, cut off
+            break
+    return lines
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    if differing:
+        key = differing[0]
+        raise BagError(
+            f'{folder} was begun with {key} {before.get(key)!r}, now it is {now.get(key)!r}: '
+            'resume with the same, or begin again with --force'
+        )
+
+
+def _connect(writer: Writer, topic: Topic) -> Connection:
+    if topic.definition is None:
+        raise BagError(f'{topic.name}: nobody knows the definition of its type {topic.type_name}')
+    text, digest = topic.definition
+    profiles: tuple[Qos, ...] = topic.qos
+    return writer.add_connection(
+        topic.name, topic.type_name, msgdef=text, rihs01=digest, offered_qos_profiles=profiles
+    )
+
+
+def _check_count(bag: Path, written: int) -> None:
+    with Recording(bag) as recording:
+        there = sum(topic.count for topic in recording.topics.values())
+        if recording.damage or there != written:
+            reasons = '; '.join(recording.damage)
+            raise BagError(f'{bag}: {written} messages written, {there} are there. {reasons}')
+
+
+def _convert(bag: Path, target: Path) -> None:
+    """Write a bag again as sqlite3, message by message."""
+    connections: dict[str, Connection] = {}
+    with (
+        Recording(bag) as recording,
+        Writer(target, version=9, storage_plugin=StoragePlugin.SQLITE3) as writer,
+    ):
+        for message in recording.messages():
+            topic = message.topic
+            if topic.name not in connections:
+                connections[topic.name] = _connect(writer, topic)
+            writer.write(connections[topic.name], message.time_ns, message.data)

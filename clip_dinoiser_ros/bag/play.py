@@ -1,0 +1,194 @@
+"""`clip-dinoiser play`: publishes a recording over DDS, as it was recorded. Needs ROS."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import Qos, QosReliability
+
+from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
+
+SECOND = 10**9
+CLOCK_PERIOD_S = 0.01
+ACK_TIMEOUT_S = 5.0
+# to the last message while subscribers lag: what best effort would drop, reliable keeps so long
+_DEPTH = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument('input', type=Path, metavar='BAG', help='bag folder, .mcap or .db3 file')
+    parser.add_argument('--rate', type=float, default=1.0, help='times real time (%(default)s)')
+    parser.add_argument('--loop', action='store_true', help='begin again at the end, until Ctrl-C')
+    parser.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
+    parser.add_argument(
+        '--topic', action='append', default=[], metavar='T', help='only this one; repeatable'
+    )
+    parser.add_argument(
+        '--delay',
+        type=float,
+        default=1.0,
+        metavar='S',
+        help='wait before the first message, so that subscribers find us (%(default)s)',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play until the end or Ctrl-C; both are a good end."""
+    if not 0 < args.rate < math.inf or not 0 <= args.delay < math.inf:
+        raise BagError(
+            f'--rate {args.rate} --delay {args.delay}: allowed are more than 0, at least 0'
+        )
+    try:
+        import rclpy
+        from rclpy.signals import SignalHandlerOptions
+    except ImportError as error:
+        raise BagError(f'play needs ROS: source its setup first ({error})') from error
+    with Recording(args.input) as recording:
+        missing = [name for name in args.topic if name not in recording.topics]
+        if missing:
+            there = ', '.join(recording.topics)
+            raise BagError(f'--topic {missing[0]}: no such topic; there are {there}')
+        context = rclpy.Context()
+        # its own handler would shut down in the middle of a message
+        rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            Player(context, recording, args.topic, args.clock).play(
+                args.rate, args.loop, args.delay
+            )
+        except KeyboardInterrupt:
+            _say('stopped')
+        finally:
+            context.try_shutdown()
+    for line in recording.damage:
+        _say(line)
+    return 0
+
+
+class Player:
+    """Publishers for the topics of a recording.
+
+    Args:
+        context: rclpy's, initialised.
+        recording: Open.
+        topics: Names; empty: all whose types are installed.
+        clock: Publish /clock.
+    """
+
+    def __init__(self, context: Any, recording: Recording, topics: list[str], clock: bool) -> None:
+        import rclpy
+
+        self._recording = recording
+        self._node = rclpy.create_node('clip_dinoiser_player', context=context, enable_rosout=False)
+        self._publishers: dict[str, Any] = {}
+        for name, topic in sorted(recording.topics.items()):
+            if (topics and name not in topics) or (clock and name == '/clock'):
+                continue
+            self._add(topic)
+        if not self._publishers:
+            raise BagError(f'{recording.path}: nothing here can be published')
+        self._clock = self._clock_publisher() if clock else None
+        _say(f'{len(self._publishers)} topics, {self._length_s():.1f} s')
+
+    def _length_s(self) -> float:
+        return max(0, self._recording.end_ns - self._recording.start_ns) / SECOND
+
+    def _add(self, topic: Topic) -> None:
+        try:
+            message_type = _message_type(topic.type_name)
+            self._publishers[topic.name] = self._node.create_publisher(
+                message_type, topic.name, _profile(topic)
+            )
+        except (ImportError, AttributeError) as error:
+            _say(f'{topic.name} is not played: {topic.type_name} is not installed ({error})')
+
+    def _clock_publisher(self) -> Any:
+        from rosgraph_msgs.msg import Clock
+
+        return self._node.create_publisher(Clock, '/clock', 10)
+
+    def play(self, rate: float, loop: bool, delay_s: float) -> None:
+        """Publish the messages in the rhythm of their recording.
+
+        Args:
+            rate: Times real time.
+            loop: Begin again at the end.
+            delay_s: Before the first message.
+        """
+        start_ns = self._recording.start_ns
+        began_s = time.monotonic() + delay_s
+        while True:
+            for message in self._recording.messages(set(self._publishers)):
+                due_s = began_s + (message.time_ns - start_ns) / SECOND / rate
+                self._wait(due_s, message, rate)
+                self._publishers[message.topic.name].publish(bytes(message.data))
+            if not loop:
+                break
+            began_s = max(began_s + self._length_s() / rate, time.monotonic())
+        self._settle()
+
+    def _wait(self, due_s: float, message: Message, rate: float) -> None:
+        """Sleep until a message is due, the clock going on."""
+        while (left_s := due_s - time.monotonic()) > 0:
+            if self._clock is None:
+                time.sleep(left_s)
+                return
+            self._tick(message.time_ns - round(left_s * rate * SECOND))
+            time.sleep(min(left_s, CLOCK_PERIOD_S))
+        if self._clock is not None:
+            self._tick(message.time_ns)
+
+    def _tick(self, time_ns: int) -> None:
+        """Publish the time, but none before the recording's."""
+        from builtin_interfaces.msg import Time
+        from rosgraph_msgs.msg import Clock
+
+        if time_ns >= self._recording.start_ns and self._clock is not None:
+            seconds, nanoseconds = divmod(time_ns, SECOND)
+            self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
+
+    def _settle(self) -> None:
+        """Let reliable subscribers get the last messages before the publishers go."""
+        from rclpy.duration import Duration
+
+        end_s = time.monotonic() + ACK_TIMEOUT_S
+        for publisher in self._publishers.values():
+            left_s = max(0.0, end_s - time.monotonic())
+            publisher.wait_for_all_acked(Duration(seconds=left_s))
+
+
+def _message_type(name: str) -> Any:
+    """Import a message type by its name: pkg/msg/Name."""
+    package, kind, message = name.split('/')
+    return getattr(importlib.import_module(f'{package}.{kind}'), message)
+
+
+def _profile(topic: Topic) -> Any:
+    """Offer what was offered when it was recorded; reliable where that is not known."""
+    from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+    best_effort = bool(topic.qos) and all(
+        qos.reliability == QosReliability.BEST_EFFORT for qos in topic.qos
+    )
+    latched = topic.latched
+    return QoSProfile(
+        depth=max([_depth(qos) for qos in topic.qos], default=_DEPTH) if latched else _DEPTH,
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _depth(qos: Qos) -> int:
+    return qos.depth if 0 < qos.depth <= 1000 else _DEPTH
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201

@@ -1,0 +1,69 @@
+"""The message types in bags: the standard ones, our own and vision_msgs, as rosbags knows them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from clip_dinoiser_ros.outputs import MessageTypes
+
+# Copies of msg/ and of vision_msgs' definitions: they are there wherever this package is, while
+# msg/ is not part of a pip package, and vision_msgs need not be installed.
+DEFINITIONS = Path(__file__).parent / 'definitions'
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+CLOCK_TYPE = 'rosgraph_msgs/msg/Clock'
+
+
+@cache
+def typestore() -> Typestore:
+    """Return the standard types (they are the same in every distribution since Humble) and ours."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types: dict[str, Any] = {}
+    for path in sorted(DEFINITIONS.glob('*/*.msg')):
+        types.update(get_types_from_msg(path.read_text(), f'{path.parent.name}/msg/{path.stem}'))
+    store.register(types)
+    return store
+
+
+def message_types() -> MessageTypes:
+    """Return the dataclasses that announce classes."""
+    types = typestore().types
+    return MessageTypes(
+        label_info=types['vision_msgs/msg/LabelInfo'],
+        vision_class=types['vision_msgs/msg/VisionClass'],
+        vocabulary=types['clip_dinoiser_ros/msg/Vocabulary'],
+    )
+
+
+def definition(connection: Connection) -> tuple[str, str] | None:
+    """Return the definition of a connection's type and its hash; None when nobody knows them."""
+    text = connection.msgdef.data
+    known = connection.msgdef.format != MessageDefinitionFormat.NONE
+    if known and connection.digest:
+        return text, connection.digest
+    try:
+        store = typestore()
+        if known:
+            store = get_typestore(Stores.EMPTY)
+            store.register(_parse(connection))
+            return text, store.hash_rihs01(connection.msgtype)
+        generated, _ = store.generate_msgdef(connection.msgtype, ros_version=2)
+        return generated, connection.digest or store.hash_rihs01(connection.msgtype)
+    except Exception:  # rosbags has no common base of its errors, and the text comes from outside
+        return None
+
+
+def _parse(connection: Connection) -> Any:
+    text, name = connection.msgdef.data, connection.msgtype
+    if connection.msgdef.format == MessageDefinitionFormat.MSG:
+        return get_types_from_msg(text, name)
+    types: dict[str, Any] = {}
+    for part in text.split('=' * 80 + '\n')[1:]:
+        types.update(get_types_from_idl(part.split('\n', 1)[1]))
+    return types

@@ -1,0 +1,142 @@
+"""What is published about a frame and about the classes: one description, for node and recordings.
+
+A message type here is anything that takes its fields by name: a class of rclpy's, or a dataclass of
+rosbags'. So this module imports neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.class_ids import to_class_ids, unlabelled_id
+from clip_dinoiser_ros.core import Segmentation, Vocabulary
+
+NODE = 'clip_dinoiser'
+
+
+@dataclass(frozen=True)
+class Output:
+    """One topic of a camera.
+
+    Attributes:
+        type_name: Of its messages.
+        latched: Reliable and transient local; the others are reliable and volatile.
+    """
+
+    type_name: str
+    latched: bool = False
+
+
+# the last part of the topic -> what it is
+OUTPUTS = {
+    'labels': Output('sensor_msgs/msg/Image'),
+    'confidence': Output('sensor_msgs/msg/Image'),
+    'overlay': Output('sensor_msgs/msg/Image'),
+    'frame_info': Output('clip_dinoiser_ros/msg/FrameInfo'),
+    'label_info': Output('vision_msgs/msg/LabelInfo', latched=True),
+    'vocabulary': Output('clip_dinoiser_ros/msg/Vocabulary', latched=True),
+}
+
+
+@dataclass(frozen=True)
+class MessageTypes:
+    """The types that announce classes; each makes a message of fields by name."""
+
+    label_info: Callable[..., Any]
+    vision_class: Callable[..., Any]
+    vocabulary: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameImages:
+    """What is published of one frame, as pixels.
+
+    Attributes:
+        labels: (H, W) class ids; uint8 for mono8, uint16 for mono16.
+        labels_encoding: mono8 or mono16.
+        confidence: (H, W); uint8 for mono8 (255 is certain), float32 for 32FC1 (1.0 is certain).
+        confidence_encoding: mono8 or 32FC1.
+        labelled: bool (H, W), false where the pixel is unlabelled; None: all are labelled.
+    """
+
+    labels: npt.NDArray[np.unsignedinteger]
+    labels_encoding: str
+    confidence: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    confidence_encoding: str
+    labelled: npt.NDArray[np.bool_] | None
+
+
+def frame_images(
+    result: Segmentation,
+    table: npt.NDArray[np.unsignedinteger],
+    min_confidence: float = 0.0,
+    confidence_encoding: str = 'mono8',
+) -> FrameImages:
+    """Turn a segmentation into the images that are published.
+
+    Args:
+        result: Of one frame.
+        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        min_confidence: Pixels less certain are unlabelled.
+        confidence_encoding: mono8 or 32FC1.
+    """
+    labelled = result.confidence >= min_confidence if min_confidence > 0 else None
+    labels = to_class_ids(result.labels, table, labelled)
+    confidence: Any = result.confidence
+    if confidence_encoding == 'mono8':
+        confidence = cv2.convertScaleAbs(confidence, alpha=255.0)  # rounds
+    return FrameImages(
+        labels=labels,
+        labels_encoding='mono8' if labels.dtype == np.uint8 else 'mono16',
+        confidence=confidence,
+        confidence_encoding=confidence_encoding,
+        labelled=labelled,
+    )
+
+
+def announcement(
+    types: MessageTypes,
+    header: Any,
+    vocabulary: Vocabulary,
+    table: npt.NDArray[np.unsignedinteger],
+    version: int,
+    min_confidence: float,
+) -> tuple[Any, Any]:
+    """Make the LabelInfo and the Vocabulary message that explain label images.
+
+    Args:
+        types: Of the messages.
+        header: Its stamp says since when; its frame id is empty.
+        vocabulary: The classes.
+        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        version: Counts the vocabularies, from 1.
+        min_confidence: From which a pixel is labelled.
+    """
+    ids: Any = [int(class_id) for class_id in table]
+    names = list(vocabulary.names)
+    label_info = types.label_info(
+        header=header,
+        class_map=[
+            types.vision_class(class_id=class_id, class_name=name)
+            for class_id, name in zip(ids, names, strict=True)
+        ],
+        threshold=float(min_confidence),
+    )
+    background = vocabulary.background
+    message = types.vocabulary(
+        header=header,
+        version=version,
+        names=names,
+        ids=np.array(ids, np.uint16) if is_dataclass(types.vocabulary) else ids,
+        prompts=[prompt.text for prompt in vocabulary.prompts],
+        background='' if background is None else names[background],
+        templates=vocabulary.templates,
+        unlabelled_id=unlabelled_id(table),
+    )
+    return label_info, message

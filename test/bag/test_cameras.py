@@ -1,0 +1,121 @@
+"""Cameras are found and named."""
+
+import numpy as np
+import pytest
+from bags import START_NS, compressed_message, header, image_message, make, text_message, write
+
+from clip_dinoiser_ros.bag.cameras import camera_name, choose_cameras
+from clip_dinoiser_ros.bag.recording import BagError, Recording
+from clip_dinoiser_ros.bag.types import message_types, typestore
+
+PICTURE = np.zeros((32, 48, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('topic', 'name'),
+    [
+        ('/camera/image_raw', 'camera'),
+        ('/camera/image_raw/compressed', 'camera'),
+        ('/rig/front/image', 'rig_front'),
+        ('/rig/front/image_rect_color', 'rig_front'),
+        ('/cam0', 'cam0'),
+        ('/image_raw', 'camera'),
+        ('/0/image_raw', 'camera_0'),
+        ('/a__b/left_/image_raw', 'a_b_left'),
+        ('/usb-cam/image', 'usb_cam'),
+        ('/compressed', 'compressed'),
+    ],
+)
+def test_name_of_a_camera(topic, name):
+    assert camera_name(topic) == name
+
+
+def bag(tmp_path, *topics):
+    messages = [(topic, START_NS + i, message) for i, (topic, message) in enumerate(topics)]
+    return write(tmp_path / 'bag', messages)
+
+
+def label_info():
+    types = message_types()
+    message = types.label_info(header=header(0), class_map=[], threshold=0.0)
+    name = 'vision_msgs/msg/LabelInfo'
+    return name, bytes(typestore().serialize_cdr(message, name))
+
+
+def vocabulary():
+    name = 'clip_dinoiser_ros/msg/Vocabulary'
+    message = make(
+        name,
+        header=header(0),
+        version=1,
+        names=[],
+        ids=np.zeros(0, np.uint16),
+        prompts=[],
+        background='',
+        templates='none',
+        unlabelled_id=255,
+    )
+    return name, bytes(typestore().serialize_cdr(message, name))
+
+
+def test_every_camera_is_found_and_nothing_else(tmp_path):
+    picture, grey = image_message(PICTURE, 0), image_message(PICTURE[..., 0], 0, 'mono8')
+    depth = image_message(PICTURE[..., 0].astype(np.float32), 0, '32FC1')
+    path = bag(
+        tmp_path,
+        ('/front/image_raw', picture),
+        ('/front/image_raw/compressed', compressed_message(PICTURE, 0)),
+        ('/rear/image_raw/compressed', compressed_message(PICTURE, 0)),
+        ('/infrared/image_raw', grey),
+        ('/front/depth/image_rect', depth),
+        ('/truth/labels', grey),
+        ('/truth/label_info', label_info()),
+        ('/seen/camera/vocabulary', vocabulary()),
+        ('/seen/camera/overlay', picture),
+        ('/seen/camera/classes/person/mask', grey),
+        ('/talk', text_message('hello')),
+    )
+    with Recording(path) as recording:
+        cameras, notes = choose_cameras(recording)
+        assert {camera.topic: camera.name for camera in cameras} == {
+            '/front/image_raw': 'front',
+            '/rear/image_raw/compressed': 'rear',
+            '/infrared/image_raw': 'infrared',
+        }
+        assert cameras[0].output('labels') == '/clip_dinoiser/front/labels'
+        reasons = dict(note.split(' is not segmented: ') for note in notes)
+        assert reasons == {
+            '/front/image_raw/compressed': 'the same as /front/image_raw',
+            '/front/depth/image_rect': 'it is a depth image (32FC1)',
+            '/truth/labels': 'it is a label image, with a label_info beside it',
+            '/seen/camera/overlay': 'it was made by this program',
+            '/seen/camera/classes/person/mask': 'it was made by this program',
+        }
+        cameras, _ = choose_cameras(recording, ['/seen/camera/overlay'])
+        assert [camera.name for camera in cameras] == ['seen_camera_overlay']
+
+
+def test_names_differ_or_are_refused(tmp_path):
+    picture = image_message(PICTURE, 0)
+    path = bag(tmp_path, ('/a/image_raw', picture), ('/a/image_rect', picture), ('/b', picture))
+    with Recording(path) as recording:
+        cameras, _ = choose_cameras(recording)
+        assert [camera.name for camera in cameras] == ['a_image_raw', 'a_image_rect', 'b']
+        cameras, _ = choose_cameras(recording, names={'/a/image_raw': 'left'})
+        assert [camera.name for camera in cameras] == ['left', 'a', 'b']
+        for names, reason in {
+            ('/a/image_raw', 'x/y'): 'cannot stand in a topic',
+            ('/none', 'x'): 'which is not segmented',
+        }.items():
+            with pytest.raises(BagError, match=reason):
+                choose_cameras(recording, names=dict([names]))
+        with pytest.raises(BagError, match='two cameras of one name'):
+            choose_cameras(recording, names={'/b': 'x', '/a/image_raw': 'x'})
+
+
+def test_no_camera_says_what_there_is(tmp_path):
+    with Recording(bag(tmp_path, ('/talk', text_message('hello')))) as recording:
+        with pytest.raises(BagError, match=r'no camera to segment; image topics of .*: none'):
+            choose_cameras(recording)
+        with pytest.raises(BagError, match='/talk is no image topic'):
+            choose_cameras(recording, ['/talk'])

@@ -1,0 +1,86 @@
+"""Bags are read whole, and damaged ones as far as they are whole."""
+
+import numpy as np
+import pytest
+from bags import START_NS, text_message, write
+
+from clip_dinoiser_ros.bag.recording import BagError, Recording
+
+
+def texts(count, size=100_000):
+    """So long that each chunk of an mcap holds a dozen."""
+    rng = np.random.default_rng(1)
+    return [
+        ('/talk', START_NS + i, text_message(f'{i} ' + rng.bytes(size // 2).hex()))
+        for i in range(count)
+    ]
+
+
+def read_times(path, **kwargs):
+    with Recording(path) as recording:
+        times = [message.time_ns - START_NS for message in recording.messages(**kwargs)]
+        return times, recording.damage
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_whole_bag_and_parts_of_it(tmp_path, storage):
+    path = write(tmp_path / 'bag', texts(30), storage)
+    assert read_times(path) == ([*range(30)], [])
+    part = read_times(path, start_ns=START_NS + 3, end_ns=START_NS + 7)
+    assert part == ([3, 4, 5, 6], [])
+    with Recording(path) as recording:
+        assert recording.storage == storage
+        assert recording.topics['/talk'].count == 30
+        assert (recording.start_ns, recording.end_ns) == (START_NS, START_NS + 30)
+
+
+def test_cut_file_is_read_up_to_the_cut(tmp_path):
+    file = write(tmp_path / 'bag', texts(60)) / 'bag.mcap'
+    content = file.read_bytes()
+    for cut in (len(content) // 2, len(content) - 1, len(content) * 9 // 10):
+        file.write_bytes(content[:cut])
+        times, damage = read_times(tmp_path / 'bag')
+        assert times == [*range(len(times))]
+        assert len(times) >= cut // 100_200 - 11  # no more than the chunk that was cut is lost
+        assert bool(damage) == (len(times) < 60)  # a lost index alone costs nothing
+        assert all('bag.mcap is cut off' in line for line in damage)
+
+
+def test_folder_of_a_killed_recorder_has_no_metadata(tmp_path):
+    path = write(tmp_path / 'bag', texts(30))
+    (path / 'metadata.yaml').unlink()
+    file = path / 'bag.mcap'
+    file.write_bytes(file.read_bytes()[:-500_000])
+    times, damage = read_times(path)
+    assert 11 <= len(times) < 30
+    assert len(damage) == 1
+
+
+def test_damaged_chunk_costs_its_messages_only(tmp_path):
+    file = write(tmp_path / 'bag', texts(60)) / 'bag.mcap'
+    content = bytearray(file.read_bytes())
+    place = content.index(b'30 ') - 8 - 22 - 9  # behind the CDR's start and the record's
+    content[place + 1 : place + 9] = b'\xff' * 8
+    file.write_bytes(content)
+    times, damage = read_times(tmp_path / 'bag')
+    missing = set(range(60)) - set(times)
+    assert times == sorted(times)
+    assert 0 < len(missing) <= 11
+    assert max(times) == 59
+    assert len(damage) == 1
+    assert damage[0].startswith('chunk at byte')
+
+
+def test_what_is_no_bag_is_named(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'a.mcap').write_bytes(b'hello')
+    (tmp_path / 'a.txt').write_bytes(b'hello')
+    for name, reason in {
+        'empty': 'neither metadata.yaml nor',
+        'a.mcap': 'is no mcap file',
+        'a.txt': 'allowed are a folder, .mcap and .db3',
+    }.items():
+        with pytest.raises(BagError, match=reason), Recording(tmp_path / name):
+            pass
+    with pytest.raises(FileNotFoundError, match='does not exist'), Recording(tmp_path / 'none'):
+        pass

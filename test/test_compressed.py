@@ -1,0 +1,60 @@
+"""JPEG and PNG, whole and damaged."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from clip_dinoiser_ros import compressed
+from clip_dinoiser_ros.images import ImageError
+
+
+@pytest.fixture
+def picture():
+    ramp = np.linspace(0, 255, 60 * 80 * 3).reshape(60, 80, 3)
+    return ramp.astype(np.uint8)
+
+
+def encode(picture, suffix, *options):
+    return cv2.imencode(suffix, picture[..., ::-1], options)[1].tobytes()
+
+
+def test_png_is_exact_and_jpeg_near(picture):
+    assert np.array_equal(compressed.decode(encode(picture, '.png')), picture)
+    jpeg = compressed.decode(encode(picture, '.jpg', cv2.IMWRITE_JPEG_QUALITY, 95))
+    assert np.abs(jpeg.astype(int) - picture).max() < 12
+    progressive = encode(picture, '.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    assert compressed.decode(np.frombuffer(progressive, np.uint8)).shape == picture.shape
+
+
+def test_grey_and_16_bit_become_rgb(picture):
+    grey = compressed.decode(cv2.imencode('.png', picture[..., 0])[1])
+    assert np.array_equal(grey, np.repeat(picture[..., :1], 3, axis=2))
+    deep = compressed.decode(cv2.imencode('.png', picture[..., 0].astype(np.uint16) * 257)[1])
+    assert np.array_equal(deep, grey)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_cut_images_are_refused(picture, suffix):
+    content = encode(np.random.default_rng(0).permutation(picture), suffix)
+    for end in (0, 3, 20, len(content) // 2, len(content) - 20):
+        with pytest.raises(ImageError):
+            compressed.decode(content[:end])
+
+
+def test_size_is_read_before_anything_is_decoded(picture):
+    png = bytearray(encode(picture, '.png'))
+    png[16:24] = struct.pack('>II', 100_000, 100_000)
+    with pytest.raises(ImageError, match='100000x100000 pixels; allowed are 1 to 67108864'):
+        compressed.decode(bytes(png))
+    jpeg = bytearray(encode(picture, '.jpg'))
+    place = jpeg.index(b'\xff\xc0')
+    jpeg[place + 5 : place + 9] = b'\xff\xff\xff\xff'
+    with pytest.raises(ImageError, match='65535x65535'):
+        compressed.decode(bytes(jpeg))
+
+
+def test_other_bytes_are_refused():
+    with pytest.raises(ImageError, match='5 bytes that are neither JPEG nor PNG'):
+        compressed.decode(b'hello')
