@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 
@@ -11,7 +12,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model, --pretrained, --heads, --device, --precision, --short-side."""
     group = parser.add_argument_group('model')
     group.add_argument(
-        '--model', default='ViT-B-16', help='OpenCLIP architecture or JSON config (%(default)s)'
+        '--model',
+        default='ViT-B-16',
+        help='OpenCLIP architecture, JSON config, or demo (%(default)s)',
     )
     group.add_argument(
         '--pretrained', default='laion2b_s34b_b88k', help='OpenCLIP tag or file (%(default)s)'
@@ -68,4 +71,8 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
 
 def encode_prompts(segmenter: Segmenter, args: argparse.Namespace) -> Vocabulary:
     """Encode the words of the arguments; raises as `Segmenter.encode`."""
-    return segmenter.encode(args.prompts, args.background or None, args.templates)
+    vocabulary = segmenter.encode(args.prompts, args.background or None, args.templates)
+    unknown = segmenter.unknown_words(vocabulary)
+    if unknown:
+        print(f'the demo model never met: {", ".join(unknown)}', file=sys.stderr)  # noqa: T201
+    return vocabulary

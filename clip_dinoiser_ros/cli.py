@@ -12,6 +12,7 @@ VERBS = {
     'bag': ('clip_dinoiser_ros.bag.command', 'segment a recording into a recording'),
     'play': ('clip_dinoiser_ros.bag.play', 'publish a recording, as ros2 bag play does'),
     'image': ('clip_dinoiser_ros.bag.image_command', 'segment image files'),
+    'demo': ('clip_dinoiser_ros.demo.command', 'see it work on a generated world'),
     'heads': (
         'clip_dinoiser_ros.core.weights_command',
         "convert the heads' weights to safetensors",

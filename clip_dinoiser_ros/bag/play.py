@@ -103,7 +103,7 @@ class Player:
 
     def _add(self, topic: Topic) -> None:
         try:
-            message_type = _message_type(topic.type_name)
+            message_type = message_class(topic.type_name)
             self._publishers[topic.name] = self._node.create_publisher(
                 message_type, topic.name, _profile(topic)
             )
@@ -165,7 +165,7 @@ class Player:
             publisher.wait_for_all_acked(Duration(seconds=left_s))
 
 
-def _message_type(name: str) -> Any:
+def message_class(name: str) -> Any:
     """Import a message type by its name: pkg/msg/Name."""
     package, kind, message = name.split('/')
     return getattr(importlib.import_module(f'{package}.{kind}'), message)

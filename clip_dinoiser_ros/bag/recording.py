@@ -11,12 +11,20 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
-from rosbags.interfaces import Connection, Qos, QosDurability
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import Reader
 from ruamel.yaml import YAML
 
 from clip_dinoiser_ros.bag.mend import MendedFile
-from clip_dinoiser_ros.bag.types import definition
+from clip_dinoiser_ros.bag.types import definition, typestore
 
 SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
 
@@ -62,6 +70,31 @@ class Message:
     topic: Topic
     time_ns: int
     data: bytes
+
+
+def make_topic(name: str, type_name: str, latched: bool = False) -> Topic:
+    """Describe a topic to write, offered as the node offers its own: reliable, depth 1.
+
+    Args:
+        name: With a slash in front.
+        type_name: A type that `typestore` knows.
+        latched: Transient local, else volatile.
+    """
+    text, _ = typestore().generate_msgdef(type_name, ros_version=2)
+    never = QosTime(9223372036, 854775807)  # what ROS records for: no deadline
+    offered = Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=1,
+        reliability=QosReliability.RELIABLE,
+        durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        deadline=never,
+        lifespan=never,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=never,
+        avoid_ros_namespace_conventions=False,
+    )
+    digest = typestore().hash_rihs01(type_name)
+    return Topic(name, type_name, definition=(text, digest), qos=(offered,), count=0)
 
 
 class Recording:

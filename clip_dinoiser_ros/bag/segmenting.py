@@ -11,19 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
 
 from clip_dinoiser_ros import images
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.partial import PartialBag
-from clip_dinoiser_ros.bag.recording import Message, Topic
+from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
 from clip_dinoiser_ros.bag.types import IMAGE, message_types, typestore
 from clip_dinoiser_ros.bag.windows import Frame, Window
 from clip_dinoiser_ros.core import Segmentation, Segmenter, Vocabulary
@@ -232,25 +224,5 @@ def _size(frame: Frame) -> tuple[int, ...]:
 
 @cache
 def _topic(camera: Camera, output: str) -> Topic:
-    """Describe the topic of an output, as the node offers it."""
     kind = OUTPUTS[output]
-    text, _ = typestore().generate_msgdef(kind.type_name, ros_version=2)
-    never = QosTime(9223372036, 854775807)  # what ROS records for: no deadline
-    offered = Qos(
-        history=QosHistory.KEEP_LAST,
-        depth=1,
-        reliability=QosReliability.RELIABLE,
-        durability=QosDurability.TRANSIENT_LOCAL if kind.latched else QosDurability.VOLATILE,
-        deadline=never,
-        lifespan=never,
-        liveliness=QosLiveliness.AUTOMATIC,
-        liveliness_lease_duration=never,
-        avoid_ros_namespace_conventions=False,
-    )
-    return Topic(
-        name=camera.output(output),
-        type_name=kind.type_name,
-        definition=(text, typestore().hash_rihs01(kind.type_name)),
-        qos=(offered,),
-        count=0,
-    )
+    return make_topic(camera.output(output), kind.type_name, kind.latched)

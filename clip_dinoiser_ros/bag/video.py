@@ -45,7 +45,7 @@ class Videos:
         for target in self.paths.values():
             check_target(target, force)
         find_encoder()
-        self._videos: dict[str, _Video] = {}
+        self._videos: dict[str, VideoFile] = {}
 
     def add(self, shown: Shown) -> None:
         """Append the overlay of a frame."""
@@ -53,7 +53,7 @@ class Videos:
         if name not in self._videos:
             target = self.paths[name]
             part = target.with_name(target.name + '.partial')
-            self._videos[name] = _Video(part, shown.overlay, shown.time_ns)
+            self._videos[name] = VideoFile(part, shown.overlay, shown.time_ns)
         self._videos[name].add(shown.overlay, shown.time_ns)
 
     def finish(self) -> None:
@@ -78,7 +78,7 @@ def find_encoder() -> str:
     raise BagError(f'the PyAV here encodes no H.264 ({", ".join(_ENCODERS)}): pip install av')
 
 
-class _Video:
+class VideoFile:
     """One file; all frames have the size of the first."""
 
     def __init__(self, path: Path, first: npt.NDArray[np.uint8], start_ns: int) -> None:
@@ -98,6 +98,7 @@ class _Video:
         self._stream = stream
 
     def add(self, overlay: npt.NDArray[np.uint8], time_ns: int) -> None:
+        """Append a picture, uint8 (H, W, 3) RGB, at its time."""
         import av
 
         height, width = self._size
@@ -111,5 +112,6 @@ class _Video:
         self._file.mux(self._stream.encode(frame))
 
     def close(self) -> None:
+        """Write what is left and close the file."""
         self._file.mux(self._stream.encode(None))
         self._file.close()

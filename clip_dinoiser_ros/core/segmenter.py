@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,7 @@ class Segmenter:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
         self._text = TextEncoder(clip, tokenizer)
+        self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
         preprocess = getattr(visual, 'preprocess_cfg', {})
         self._mean = torch.tensor(preprocess.get('mean', CLIP_MEAN), device=self.device)
         self._std = torch.tensor(preprocess.get('std', CLIP_STD), device=self.device)
@@ -115,10 +117,21 @@ class Segmenter:
         precision: Precision = 'auto',
         short_side: int | None = 448,
     ) -> Segmenter:
-        """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class."""
+        """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class.
+
+        `model='demo'` is the small model that comes with the package, whatever `pretrained` and
+        `heads` say. It knows a few words only: see `unknown_words`.
+        """
         find_precision(precision, find_device(device))  # a typing error should not cost a load
-        clip, tokenizer = weights.load_clip(model, pretrained)
-        return cls(clip, weights.load_heads(heads), tokenizer, device, precision, short_side)
+        files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
+        if model == weights.DEMO:
+            files = weights.demo_files()
+        clip, tokenizer = weights.load_clip(files['model'], files['pretrained'])
+        tensors = weights.load_heads(files['heads'])
+        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side)
+        if model == weights.DEMO:
+            segmenter.known_words = weights.demo_words()
+        return segmenter
 
     def encode(
         self,
@@ -139,6 +152,13 @@ class Segmenter:
             PromptError: A prompt that cannot be used; which one and why.
         """
         return self._text.encode(prompts, background, templates)
+
+    def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
+        """Return the words of the prompts that the model never met; only the demo's knows that."""
+        if self.known_words is None:
+            return []
+        texts = ' '.join(prompt.text.lower() for prompt in vocabulary.prompts)
+        return sorted(set(re.findall(r"[\w'-]+", texts)) - self.known_words)
 
     @overload
     def segment(

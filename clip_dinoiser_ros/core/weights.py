@@ -29,6 +29,9 @@ PINNED_REVISIONS = {
     ('ViT-B-16', 'laion2b_s34b_b88k'): '7288da5a0d6f0b51c4a2b27c624837a9236d0112',
 }
 
+DEMO = 'demo'  # stands for the small model that this package brings along
+DEMO_FOLDER = Path(__file__).parents[1] / 'demo' / 'model'
+
 _HEAD_DIMENSIONS = {
     'obj_proj.weight': '(A, D, 3, 3)',
     'obj_proj.bias': '(A,)',
@@ -39,6 +42,21 @@ _HEAD_DIMENSIONS = {
 
 class WeightsError(ValueError):
     """Weights that cannot be found or used; says what is wrong and what to do."""
+
+
+def demo_files(folder: Path = DEMO_FOLDER) -> dict[str, str]:
+    """Return `model`, `pretrained` and `heads` of the small model, for the loaders below."""
+    name = 'clip-dinoiser-demo'
+    return {
+        'model': str(folder / f'{name}.json'),
+        'pretrained': str(folder / f'{name}.safetensors'),
+        'heads': str(folder / 'heads.safetensors'),
+    }
+
+
+def demo_words(folder: Path = DEMO_FOLDER) -> frozenset[str]:
+    """Return the words, lower case, that the small model has met in its training."""
+    return frozenset(json.loads((folder / 'vocabulary.json').read_text())['words'])
 
 
 def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:

@@ -166,6 +166,9 @@ class SegmentationNode(LifecycleNode):
         vocabulary = segmenter.encode(
             settings.prompts, settings.background or None, settings.templates
         )
+        unknown = segmenter.unknown_words(vocabulary)
+        if unknown:
+            self.get_logger().warning(f'the demo model never met: {", ".join(unknown)}')
         ids = self._ids.with_names(vocabulary.names)
         version = 1 if self._active is None else self._active.version + 1
         return Active(settings, vocabulary, ids.table(vocabulary.names), version), ids

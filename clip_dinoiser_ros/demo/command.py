@@ -1,0 +1,72 @@
+"""`clip-dinoiser demo`: see it work on a generated world; record a drive; make the model again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs run, record and train."""
+    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+    show = actions.add_parser('run', help='play a drive to a real node; needs ROS')
+    show.add_argument('--output', type=Path, default=Path('demo_out'), help='folder (%(default)s)')
+    record = actions.add_parser('record', help='write a generated drive as a recording')
+    record.add_argument('output', type=Path, metavar='OUT', help='.mcap or .db3 file, or a folder')
+    record.add_argument('--seed', type=int, help='another place; by default that of `demo run`')
+    record.add_argument('--force', action='store_true', help='replace what is there')
+    for action in (show, record):
+        action.add_argument('--seconds', type=float, default=20.0, help='%(default)s')
+        action.add_argument('--rate', type=float, default=10.0, help='frames/s (%(default)s)')
+    train = actions.add_parser('train', help='make the small model again, from nothing')
+    train.add_argument('output', type=Path, metavar='OUT', help='folder for the model')
+    train.add_argument('--seed', type=int, default=0, help='%(default)s')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; return the exit code."""
+    if args.action == 'train':
+        from clip_dinoiser_ros.demo.train import train
+
+        train(args.output, args.seed)
+        return 0
+    if not (0 < args.seconds <= 3600 and 0 < args.rate <= 100):
+        raise ValueError(
+            f'--seconds {args.seconds} --rate {args.rate}: allowed are 0 to 3600 and 0 to 100'
+        )
+    if args.action == 'record':
+        return _record(args)
+    from clip_dinoiser_ros.demo.run import run_demo
+
+    print(_table(run_demo(args.output, args.seconds, args.rate)))  # noqa: T201
+    print(f'see {args.output / "overview.png"} and {args.output / "drive.mp4"}')  # noqa: T201
+    return 0
+
+
+def _record(args: argparse.Namespace) -> int:
+    from clip_dinoiser_ros.demo.record import write_drive
+    from clip_dinoiser_ros.demo.tour import tour
+    from clip_dinoiser_ros.demo.world import drive
+
+    if args.seed is None:
+        scenes = tour(args.seconds, args.rate)
+    else:
+        scenes = drive(args.seed, args.seconds, args.rate)
+    count = write_drive(args.output, scenes, args.force)
+    print(f'{args.output}: {count} frames')  # noqa: T201
+    return 0
+
+
+def _table(report: dict[str, Any]) -> str:
+    """The report as a short table."""
+    latency = report['latency_ms']
+    rows = [
+        ('frames in, segmented', f'{report["frames_in"]}, {report["frames_segmented"]}'),
+        ('frames per second', f'{report["fps"]}'),
+        ('message to labels', f'{latency["p50"]} ms median, {latency["p95"]} ms 95 %'),
+        ('mIoU, first words', f'{report["miou"]:.3f}'),
+        ('mIoU, new words', f'{report["miou_after_prompt_change"]:.3f}'),
+        ('on', f'{report["device"]}, {report["precision"]}, ROS 2 {report["ros_distro"]}'),
+    ]
+    return '\n'.join(f'  {name:<22}{value}' for name, value in rows)
