@@ -22,12 +22,6 @@ from clip_dinoiser_ros.node.parameters import Settings
 from clip_dinoiser_ros.outputs import OUTPUTS, MessageTypes, announcement, frame_images
 from clip_dinoiser_ros.overlay import draw_overlay
 
-VOLATILE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
     'sensor_msgs/msg/Image': Image,
@@ -67,10 +61,17 @@ class CameraPublishers:
         self._publishers = {name: self._create(f'~/{camera}/{name}', name) for name in OUTPUTS}
 
     def _create(self, topic: str, output: str) -> Any:
+        latched = OUTPUTS[output].latched
+        # a profile for each publisher: overrides are written into it
+        profile = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
         return self._node.create_lifecycle_publisher(
             _CLASSES[OUTPUTS[output].type_name],
             topic,
-            LATCHED if OUTPUTS[output].latched else VOLATILE,
+            profile,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 

@@ -21,7 +21,6 @@ from clip_dinoiser_ros.node.parameters import Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
 from clip_dinoiser_ros.node.worker import Worker
 
-NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -112,7 +111,7 @@ class SegmentationNode(LifecycleNode):
                 Image,
                 camera.image_topic,
                 partial(self._slots.put, camera.name),
-                NEWEST_ONLY,
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for camera in cameras

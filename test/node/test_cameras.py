@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 from golden_data import golden
 from harness import NAME, NodeProcess, Peer, array
+from rclpy.qos import ReliabilityPolicy
 
 
 def test_two_cameras(parameters, tmp_path, golden_segmenter, golden_prompts):
@@ -13,6 +14,8 @@ def test_two_cameras(parameters, tmp_path, golden_segmenter, golden_prompts):
         **parameters,
         'cameras': ['front', 'rear'],
         'front.image_topic': '/rig/front/image',
+        'qos_overrides./rig/front/image.subscription.reliability': 'reliable',
+        'qos_overrides./clip_dinoiser/rear/labels.publisher.depth': 7,
         'confidence_encoding': '32FC1',
     }
     left = golden('image_160x208_plain')['image']
@@ -23,6 +26,12 @@ def test_two_cameras(parameters, tmp_path, golden_segmenter, golden_prompts):
         node.wait_for_log('active; waiting for images on /rig/front/image, /rear/image_raw')
         for camera in topics:
             peer.listen(camera)
+        (front,) = peer.node.get_subscriptions_info_by_topic('/rig/front/image')
+        (rear,) = peer.node.get_subscriptions_info_by_topic('/rear/image_raw')
+        assert front.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        assert rear.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+        name = 'qos_overrides./clip_dinoiser/{}/labels.publisher.depth'
+        assert peer.get(name.format('front'), name.format('rear')) == [1, 7]
         sizes = set()
         for index in range(1, 6):
             peer.send(left, index, topics['front'])
