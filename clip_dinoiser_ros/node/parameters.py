@@ -102,7 +102,10 @@ SPECS: Mapping[str, _Spec] = {
         0.0, 'Most frames per second and camera; 0: as fast as the model', range=(0.0, 1000.0)
     ),
     'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
-    'model': _Spec('ViT-B-16', 'OpenCLIP architecture, or path of an OpenCLIP JSON config'),
+    'model': _Spec(
+        'ViT-B-16',
+        'OpenCLIP architecture, path of an OpenCLIP JSON config, or demo: the small model of the demo',
+    ),
     'pretrained': _Spec('laion2b_s34b_b88k', 'OpenCLIP tag (downloaded once) or weights file'),
     'heads': _Spec(
         'authors', "File with the two heads' weights, or authors: those of the paper, downloaded"
