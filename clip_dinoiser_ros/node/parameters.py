@@ -104,7 +104,7 @@ SPECS: Mapping[str, _Spec] = {
     'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
     'model': _Spec(
         'ViT-B-16',
-        'OpenCLIP architecture, path of an OpenCLIP JSON config, or demo: the small model of the demo',
+        'OpenCLIP architecture, path of an OpenCLIP JSON config, or demo: a small model',
     ),
     'pretrained': _Spec('laion2b_s34b_b88k', 'OpenCLIP tag (downloaded once) or weights file'),
     'heads': _Spec(
