@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+import threading
 from types import FrameType
 
 import rclpy
@@ -13,56 +13,63 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
-from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
+from clip_dinoiser_ros.node.segmentation_node import STOP_TIMEOUT_S, SegmentationNode
 
 SPIN_PERIOD_S = 0.2  # how late a signal may be noticed
-STOP_TIMEOUT_S = 1.0  # how long a frame in work may hold up the end
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+END_TIMEOUT_S = 1.3  # how long a load, a frame or an encoding in work may hold up the end
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
-    # our own handlers: rclpy's would let a load of several seconds run to its end first
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+    _stop_on_signals(stop)
     node = None
     try:
+        # not rclpy's handlers: they know nothing of a load or a frame that takes seconds
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmentationNode()
-        _run(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except ParameterException as error:
-        rclpy.logging.get_logger('clip_dinoiser').fatal(f'cannot start: {error}')
+        _run(node, stop)
+    except ExternalShutdownException:
+        pass
+    except (ParameterException, RuntimeError) as error:  # rcl's own errors are RuntimeErrors
+        reason = ' '.join(str(error).split())
+        rclpy.logging.get_logger('clip_dinoiser').fatal(f'cannot start: {reason}')
         return 1
     finally:
-        # a second signal must not interrupt the end
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        stopped = node is None or node.stop(STOP_TIMEOUT_S)
         if node is not None:
+            node.stop(STOP_TIMEOUT_S)
             node.destroy_node()
         rclpy.try_shutdown()
-        if not stopped:
-            # a thread inside the model cannot be ended, and Python would wait for it
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # Python takes its own handlers away at exit
+    return 0
 
 
-def _run(node: SegmentationNode) -> None:
+def _stop_on_signals(stop: threading.Event) -> None:
+    """Set `stop` on SIGINT and SIGTERM, and end the process anyhow when that is not enough.
+
+    Raising in the handler instead would break off whatever runs just then, in rclpy too.
+    """
+
+    def request(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.setitimer(signal.ITIMER_REAL, END_TIMEOUT_S)
+
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, request)
+    signal.signal(signal.SIGTERM, request)
+
+
+def _run(node: SegmentationNode, stop: threading.Event) -> None:
     """Bring the node up if it wants to and serve it."""
     if (
         node.get_parameter('autostart').value
         and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        and not stop.is_set()
     ):
         node.trigger_activate()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while rclpy.ok():
+    while rclpy.ok() and not stop.is_set():
         try:
             executor.spin_once(timeout_sec=SPIN_PERIOD_S)
         except ExternalShutdownException:

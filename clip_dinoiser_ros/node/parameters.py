@@ -155,6 +155,11 @@ def read_settings(node: Node) -> Settings:
     return _check_settings(_settings({name: node.get_parameter(name).value for name in names}))
 
 
+def default_settings() -> Settings:
+    """Return the runtime parameters as they are when nothing else is said."""
+    return _settings({name: spec.default for name, spec in SPECS.items() if spec.runtime})
+
+
 def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings:
     """Apply the runtime parameters among `parameters`; raises as `read_settings`."""
     values = {p.name: p.value for p in parameters if p.name in SPECS and SPECS[p.name].runtime}

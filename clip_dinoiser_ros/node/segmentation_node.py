@@ -175,10 +175,12 @@ class SegmentationNode(LifecycleNode):
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Accept or refuse a change; whatever takes time or can fail happens here."""
         self._pending = None
-        if self._settings is None or self._pipeline is None:  # unconfigured: read at configure
-            return SetParametersResult(successful=True)
         try:
-            settings = parameters.changed_settings(self._settings, changes)
+            settings = parameters.changed_settings(
+                self._settings or parameters.default_settings(), changes
+            )
+            if self._settings is None or self._pipeline is None:  # the rest is done at configure
+                return SetParametersResult(successful=True)
             active, ids = self._active, self._ids
             if _words(settings) != _words(self._settings):
                 active, ids = self._encode(settings, self._pipeline.segmenter)

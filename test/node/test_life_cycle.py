@@ -1,6 +1,7 @@
 """States, start, end."""
 
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts)
         node.wait_for_log("cannot configure: heads '")
         assert 'none.safetensors' in node.log
         assert peer.set(heads=parameters['heads'])[0].successful
+        refused = peer.set(prompts=['dog', 'dog'])[0]
+        assert (refused.successful, refused.reason) == (
+            False,
+            "'dog' is given twice; names must differ",
+        )
         for index in (1, 2, 3):
             assert peer.change_state('configure')
             assert peer.state() == 'inactive'
@@ -44,6 +50,11 @@ def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts)
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path, number):
+    for delay_s in (0.5, 1.5):  # while it imports; the exact moment does not matter
+        with NodeProcess(parameters, tmp_path) as node:
+            time.sleep(delay_s)
+            assert node.end(number) == 0
+            assert 'Traceback' not in node.log
     with NodeProcess(parameters, tmp_path) as node:
         node.wait_for_log('loading')
         assert node.end(number) == 0
@@ -64,6 +75,18 @@ def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path,
 )
 def test_a_parameter_file_with_nonsense_ends_it_with_a_reason(parameters, tmp_path, wrong, said):
     with NodeProcess({**parameters, **wrong}, tmp_path) as node:
+        assert node.process.wait(60) == 1
+        node.wait_for_log('cannot start:')
+        assert said in node.log
+        assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [(['--log-level', 'loud'], 'loud'), (['--params-file', 'nowhere.yaml'], 'nowhere.yaml')],
+)
+def test_arguments_with_nonsense_end_it_with_a_reason(parameters, tmp_path, arguments, said):
+    with NodeProcess(parameters, tmp_path, arguments) as node:
         assert node.process.wait(60) == 1
         node.wait_for_log('cannot start:')
         assert said in node.log
