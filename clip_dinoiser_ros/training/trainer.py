@@ -109,18 +109,18 @@ class Trainer:
         inner = self.inner(batch)
         h, w = inner.shape[-2:]
         affinity, foreground = losses(self.heads, inner, teacher(batch, (h, w)))
-        self.optimizer.zero_grad(set_to_none=True)
-        (affinity + foreground).backward()
-        rates = self.recipe.learning_rates(iteration)
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group['lr'] = rate
-        self.optimizer.step()
         values = affinity.item(), foreground.item()
         if not all(map(math.isfinite, values)):
             raise TrainingError(
                 f'the losses are {values} in iteration {iteration + 1}; '
                 'lower the learning rates, or compute in fp32'
             )
+        self.optimizer.zero_grad(set_to_none=True)
+        (affinity + foreground).backward()
+        rates = self.recipe.learning_rates(iteration)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group['lr'] = rate
+        self.optimizer.step()
         return values
 
 

@@ -1,5 +1,7 @@
 """The dino teacher against a slow computation of its own, with random weights."""
 
+import functools
+
 import numpy as np
 import pytest
 import timm
@@ -16,13 +18,11 @@ from clip_dinoiser_ros.training.dino import (
     load_dino,
     load_found,
 )
+from clip_dinoiser_ros.training.precision import autocast
 from clip_dinoiser_ros.training.teachers import TeacherError
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-
-
-GAMMA = 0.55  # random towers correlate more than trained ones: about half of it lies above
 
 
 def random_model(name, seed, **shape):
@@ -43,7 +43,7 @@ def base():
 
 @pytest.fixture(scope='module')
 def small():
-    return random_model(SMALL, 1)
+    return random_model(SMALL, 1, depth=3)
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +54,7 @@ def decoder():
 
 @pytest.fixture(scope='module')
 def teacher(base, small, decoder):
-    return DinoTeacher(base, small, decoder, GAMMA)
+    return DinoTeacher(base, small, decoder)
 
 
 @pytest.fixture(scope='module')
@@ -92,17 +92,20 @@ def hooked_qkv(model, images):
     return [[part[i, :, 1:].transpose(0, 1).reshape(n - 1, -1) for i in range(b)] for part in qkv]
 
 
-def test_affinity_is_the_correlation_of_values_of_at_least_gamma(teacher, base, images):
-    affinity = teacher(Batch(images), (4, 6)).affinity
-    assert affinity.shape == (2, 24, 24)
-    values = hooked_qkv(base, images)[2]
-    for index in range(2):
-        v = values[index].double().numpy()
-        expected = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in v] for a in v])
-        sure = np.abs(expected - GAMMA) > 1e-4  # rounding may decide the others
-        assert sure.mean() > 0.99
-        assert 0.1 < (expected < GAMMA).mean() < 0.9
-        np.testing.assert_array_equal(affinity[index].numpy()[sure], (expected >= GAMMA)[sure])
+def test_affinity_is_the_correlation_of_values_of_at_least_gamma(base, small, decoder, images):
+    values = [v.double().numpy() for v in hooked_qkv(base, images)[2]]
+    expected = np.array(
+        [
+            [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in image] for a in image]
+            for image in values
+        ]
+    )
+    gamma = float(np.median(expected))  # random towers correlate more than trained ones
+    affinity = DinoTeacher(base, small, decoder, gamma)(Batch(images), (4, 6)).affinity
+    assert affinity.shape == expected.shape == (2, 24, 24)
+    sure = np.abs(expected - gamma) > 1e-4  # rounding may decide the others
+    assert sure.mean() > 0.98
+    np.testing.assert_array_equal(affinity.numpy()[sure], (expected >= gamma)[sure])
 
 
 def test_foreground_is_found_on_unnormalised_keys(teacher, small, decoder, images):
@@ -144,14 +147,23 @@ def test_another_patch_of_clip_gives_its_grid(teacher, images):
     assert targets.foreground.shape == (2, 1, 2, 3)
 
 
-def test_half_precision_hardly_changes_the_targets(base, small, decoder, teacher, images):
-    half = DinoTeacher(base, small, decoder, GAMMA, precision='bf16')(Batch(images), (4, 6))
-    full = teacher(Batch(images), (4, 6))
-    assert (half.affinity == full.affinity).float().mean() > 0.9
-    assert (half.foreground == full.foreground).float().mean() > 0.9
+def test_half_precision_hardly_changes_the_towers(base, images):
+    with torch.no_grad(), autocast(images.device, 'bf16'):
+        half = DinoTower(base)((images - MEAN) / STD)[2]
+    assert half.dtype == torch.bfloat16
+    exact = torch.stack(hooked_qkv(base, images)[2])
+    cosines = F.cosine_similarity(half.float(), exact, dim=-1)
+    assert cosines.min() > 0.999
 
 
-def test_the_record_names_the_weights_by_their_content(tmp_path, small, base, decoder):
+@pytest.fixture
+def shallow(monkeypatch):
+    """timm makes towers of one block: what is read from files is the same, only less of it."""
+    monkeypatch.setattr(timm, 'create_model', functools.partial(timm.create_model, depth=1))
+
+
+def test_the_record_names_the_weights_by_their_content(tmp_path, shallow, base, decoder):
+    small = timm.create_model(SMALL, num_classes=0)
     from safetensors.torch import save_file
 
     torch.save(small.state_dict(), tmp_path / 'dino.pth')
@@ -194,12 +206,16 @@ def test_another_file_than_the_decoder_is_refused(tmp_path, content, capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_other_weights_than_dinos_are_refused(tmp_path, decoder):
+def test_other_weights_than_dinos_are_refused(tmp_path, shallow, decoder):
     torch.save(decoder.state_dict(), tmp_path / 'dino.pth')
     with pytest.raises(TeacherError, match=rf"dino\.pth' cannot be read as {SMALL}"):
         load_dino(SMALL, tmp_path / 'dino.pth')
     with pytest.raises(TeacherError, match='no such file'):
         load_dino(SMALL, tmp_path / 'missing.pth')
+
+
+def test_timm_has_weights_of_these_names():
+    assert {BASE, SMALL} <= set(timm.list_pretrained())
 
 
 def test_a_failed_download_says_what_to_do(monkeypatch):
