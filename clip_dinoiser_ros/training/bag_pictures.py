@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from clip_dinoiser_ros import images
 from clip_dinoiser_ros.training.pictures import PICTURES, Picture, SourceError, decode
@@ -39,15 +40,18 @@ class BagPictures:
         self.names: list[str] = []
         unreadable: list[str] = []
         with _open(Path(bag)) as reader:
-            found = [(c, _stamps(reader, c)) for c in _image_connections(reader, bag, topics)]
-            for connection, chosen in _share(found, count):
-                for stamp in chosen:
-                    name = f'{connection.topic}@{stamp}'
-                    try:
-                        self._kept.append(self._spool.add(_take(reader, connection, int(stamp))))
-                        self.names.append(name)
-                    except ValueError as error:
-                        unreadable.append(f'{name}: {error}')
+            connections = _image_connections(reader, bag, topics)
+            stamps, chosen = _choose(reader, connections, count)
+            for connection, stamp, data in _messages(reader, connections, 'take frames'):
+                if stamp not in chosen[connection.topic]:
+                    continue
+                chosen[connection.topic].remove(stamp)  # another of the same time is not drawn
+                name = f'{connection.topic}@{stamp}'
+                try:
+                    self._kept.append(self._spool.add(_encoded(reader, connection, data)))
+                    self.names.append(name)
+                except ValueError as error:
+                    unreadable.append(f'{name}: {error}')
         if not self.names:
             raise SourceError(
                 f'none of the {len(unreadable)} frames drawn from bag {str(bag)!r} can be '
@@ -56,8 +60,8 @@ class BagPictures:
         self.about: dict[str, Any] = {
             'kind': 'bag',
             'path': str(Path(bag).absolute()),
-            'topics': sorted({connection.topic for connection, _ in found}),
-            'found': sum(len(stamps) for _, stamps in found),
+            'topics': sorted(stamps),
+            'found': sum(map(len, stamps.values())),
             'used': len(self.names),
             'unreadable': unreadable,
         }
@@ -120,20 +124,31 @@ def _has_colour(reader: Any, connection: Any) -> bool:
     return False
 
 
-def _stamps(reader: Any, connection: Any) -> np.ndarray:
-    """Return the times at which a topic was recorded, int64 (n,) nanoseconds, ascending."""
-    stamps = [stamp for _, stamp, _ in reader.messages([connection])]
-    return np.unique(np.array(stamps, np.int64))
+def _messages(reader: Any, connections: list[Any], doing: str) -> Iterator[tuple[Any, int, bytes]]:
+    """Yield the messages of connections in the bag's order, with a bar."""
+    total = sum(connection.msgcount for connection in connections)
+    yield from tqdm(reader.messages(connections), doing, total, leave=False, unit='msg')
 
 
-def _share(found: list[tuple[Any, np.ndarray]], count: int) -> Iterator[tuple[Any, np.ndarray]]:
-    """Divide the frames between the topics; what a short one leaves over goes to the others."""
-    left = count
-    by_length = sorted(found, key=lambda pair: (len(pair[1]), pair[0].topic))
-    for done, (connection, stamps) in enumerate(by_length):
-        chosen = evenly(stamps, -(-left // (len(found) - done)))
-        left -= len(chosen)
-        yield connection, chosen
+def _choose(
+    reader: Any, connections: list[Any], count: int
+) -> tuple[dict[str, np.ndarray], dict[str, set[int]]]:
+    """Choose frames of each topic, evenly over its time.
+
+    What a short topic leaves over goes to the others.
+
+    Returns:
+        The times of all frames of each topic, int64 (n,) nanoseconds, and those of the chosen ones.
+    """
+    times: dict[str, list[int]] = {connection.topic: [] for connection in connections}
+    for connection, stamp, _ in _messages(reader, connections, 'find frames'):
+        times[connection.topic].append(stamp)
+    stamps = {topic: np.unique(np.array(found, np.int64)) for topic, found in times.items()}
+    chosen: dict[str, set[int]] = {}
+    for done, topic in enumerate(sorted(stamps, key=lambda topic: (len(stamps[topic]), topic))):
+        chosen[topic] = set(evenly(stamps[topic], -(-count // (len(stamps) - done))).tolist())
+        count -= len(chosen[topic])
+    return stamps, chosen
 
 
 def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
@@ -155,9 +170,8 @@ def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
     return stamps[np.unique(after - nearer)]
 
 
-def _take(reader: Any, connection: Any, stamp: int) -> bytes:
+def _encoded(reader: Any, connection: Any, data: bytes) -> bytes:
     """Return a frame as an encoded picture; raises ValueError where it cannot be decoded."""
-    _, _, data = next(reader.messages([connection], start=stamp, stop=stamp + 1))
     try:
         message = reader.deserialize(data, connection.msgtype)
     except Exception as error:  # a damaged message fails in whatever way it does

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from clip_dinoiser_ros.training.checkpoint import Checkpoint, TrainingError
@@ -54,11 +55,7 @@ def write(
     device: torch.device,
 ) -> None:
     """Write the heads and the record, each at once; then the checkpoint goes."""
-    from safetensors.torch import save_file
-
-    part = folder / f'{HEADS}.part'
-    save_file(dict(heads), part)
-    part.replace(folder / HEADS)
+    _replace(folder / HEADS, save(dict(heads)))
     content = {
         **settings,
         'source': pictures.about,
@@ -70,10 +67,15 @@ def write(
         'losses': curve(state.losses),
         'versions': {'python': platform.python_version(), **_versions()},
     }
-    part = folder / f'{RECORD}.part'
-    part.write_text(json.dumps(content, indent=2) + '\n')
-    part.replace(folder / RECORD)
+    _replace(folder / RECORD, (json.dumps(content, indent=2) + '\n').encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file at once, readable as the user's other files are."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def curve(losses: Tensor) -> list[dict[str, float]]:
