@@ -11,7 +11,13 @@ import numpy as np
 from tqdm import tqdm
 
 from clip_dinoiser_ros import images
-from clip_dinoiser_ros.training.pictures import PICTURES, Picture, SourceError, decode
+from clip_dinoiser_ros.training.pictures import (
+    PICTURES,
+    Picture,
+    SourceError,
+    check_count,
+    decode,
+)
 from clip_dinoiser_ros.training.spool import Spool, encode
 
 RAW = 'sensor_msgs/msg/Image'
@@ -35,6 +41,7 @@ class BagPictures:
     """
 
     def __init__(self, bag: str | Path, topics: Sequence[str] = (), count: int = PICTURES) -> None:
+        check_count(count)
         self._spool = Spool()
         self._kept: list[slice] = []
         self.names: list[str] = []

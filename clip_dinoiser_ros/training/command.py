@@ -175,8 +175,6 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 def _pictures(args: argparse.Namespace) -> Pictures:
     """Open the source that the arguments name."""
-    if args.images < 1:
-        raise ValueError(f'images is {args.images}; at least 1')
     if args.folder:
         return FolderPictures(args.folder, args.images, args.seed)
     if args.bag:

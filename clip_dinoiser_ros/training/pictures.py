@@ -55,6 +55,7 @@ class FolderPictures:
     """
 
     def __init__(self, folder: str | Path, count: int = PICTURES, seed: int = 0) -> None:
+        check_count(count)
         self._folder = Path(folder)
         found = _find(self._folder)
         drawn = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
@@ -94,6 +95,12 @@ class FolderPictures:
         except (OSError, SourceError):
             return False
         return True
+
+
+def check_count(count: int) -> None:
+    """Raise SourceError unless pictures are asked for."""
+    if count < 1:
+        raise SourceError(f'{count} pictures asked for; at least 1')
 
 
 def decode(encoded: bytes | np.ndarray) -> np.ndarray:

@@ -170,6 +170,8 @@ def train(
     }
     trainer = Trainer(clip, start, recipe, device, precision)
     folder.mkdir(parents=True, exist_ok=True)
+    if running.force:  # or a kill before the first checkpoint would resume the old training
+        (folder / record.CHECKPOINT).unlink(missing_ok=True)
     state = _begin_or_resume(trainer, folder, json.dumps(settings), running.resume)
     state = _loop(trainer, state, pictures, teacher, folder, running)
     heads = {name: tensor.cpu().contiguous() for name, tensor in state.heads.items()}

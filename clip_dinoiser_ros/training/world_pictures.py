@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clip_dinoiser_ros.training.pictures import PICTURES, Picture, decode
+from clip_dinoiser_ros.training.pictures import PICTURES, Picture, check_count, decode
 from clip_dinoiser_ros.training.spool import Spool, encode
 
 # Far from the scenes of evaluation (below a million) and those of the demo model's own training.
@@ -26,6 +26,7 @@ class WorldPictures:
     def __init__(
         self, count: int = PICTURES, seed: int = 0, width: int = 640, height: int = 480
     ) -> None:
+        check_count(count)
         first = FIRST_SCENE + seed * 1_000_000
         self._size = (width, height)
         self._seeds = range(first, first + count)

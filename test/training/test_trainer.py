@@ -13,6 +13,7 @@ import pytest
 import torch
 from colour_teacher import ColourTeacher, small_recipe, write_pictures
 
+import clip_dinoiser_ros
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.weights import load_heads
 from clip_dinoiser_ros.training import Running, train
@@ -22,7 +23,7 @@ from clip_dinoiser_ros.training.pictures import FolderPictures, Picture
 from clip_dinoiser_ros.training.record import curve
 
 CPU = Running(device='cpu', checkpoint_every=3)
-REPOSITORY = Path(__file__).parents[2]
+PACKAGES = Path(clip_dinoiser_ros.__file__).parents[1]
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +54,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     arguments = [*small_files, folder, out, 10, 3, 8, ready]
     process = subprocess.Popen(
         [sys.executable, script, *map(str, arguments)],
-        env={'PYTHONPATH': str(REPOSITORY), 'PATH': '', 'HOME': str(tmp_path)},
+        env={'PYTHONPATH': str(PACKAGES), 'PATH': '', 'HOME': str(tmp_path)},
         stderr=subprocess.PIPE,
     )
     try:
@@ -164,6 +165,19 @@ def test_nothing_is_written_over_unless_forced(small_clip, folder, tmp_path):
     assert (tmp_path / 'heads.safetensors').read_bytes() == b'precious'
     train(*arguments, small_recipe(iterations=1), Running(device='cpu', force=True))
     load_heads(tmp_path / 'heads.safetensors')
+
+
+def test_force_forgets_the_unfinished_training(small_clip, folder, tmp_path):
+    checkpoint({}).save(tmp_path / 'checkpoint.pt')
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    interrupted.about = {}
+    running = Running(device='cpu', force=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_clip[0], FolderPictures(folder), interrupted, tmp_path, small_recipe(), running)
+    assert list(tmp_path.iterdir()) == []
 
 
 def checkpoint(settings, iteration=1):
