@@ -82,6 +82,9 @@ class DinoTeacher:
         gamma: Threshold on the correlations.
         device: Where to compute.
         precision: Of the two towers; correlations and masks are computed in float32.
+
+    Raises:
+        TeacherError: gamma is no threshold for cosines.
     """
 
     def __init__(
@@ -93,6 +96,8 @@ class DinoTeacher:
         device: torch.device | str = 'cpu',
         precision: str = 'fp32',
     ) -> None:
+        if not 0.0 <= gamma < 1.0:
+            raise TeacherError(f'gamma is {gamma}; allowed is 0 to below 1')
         device = torch.device(device)
         self.about: dict[str, Any] = {
             'kind': 'dino',

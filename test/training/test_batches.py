@@ -54,6 +54,13 @@ def test_a_batch_follows_from_seed_and_iteration_alone():
         assert not torch.equal(first.images, other.images)
 
 
+def test_a_picture_that_comes_again_is_varied_anew():
+    sampling = Sampling(batch=2, crop=16)
+    made = [make_batch(Some(count=1), sampling, iteration).images for iteration in range(3)]
+    seen = {image.numpy().tobytes() for batch in made for image in batch}
+    assert len(seen) == 6
+
+
 @pytest.mark.parametrize('workers', [1, 3, 8])
 def test_threads_keep_the_order(workers):
     sampling = Sampling(batch=2, crop=16)

@@ -136,6 +136,12 @@ def test_the_threshold_is_the_papers(base, small, decoder):
     assert DinoTeacher(base, small, decoder).about['gamma'] == 0.2
 
 
+@pytest.mark.parametrize('gamma', [-0.1, 1.0, float('nan')])
+def test_a_threshold_that_is_none_is_refused(base, small, decoder, gamma):
+    with pytest.raises(TeacherError, match='allowed is 0 to below 1'):
+        DinoTeacher(base, small, decoder, gamma)
+
+
 def test_the_trained_grid_keeps_its_positions(base):
     assert DinoTower(base)._positions(14, 14) is base.pos_embed
 
