@@ -149,6 +149,15 @@ def test_frames_are_drawn_evenly_over_time(tmp_path):
     np.testing.assert_array_equal(pictures.read(2).image, frame(index))
 
 
+def test_the_nearest_frame_is_drawn():
+    assert evenly(np.array([0, 40, 100]), 1).tolist() == [40]
+    assert evenly(np.array([0, 60, 100]), 1).tolist() == [60]
+    stamps = np.unique(np.random.default_rng(0).integers(0, 10**6, 300))
+    moments = stamps[0] + (np.arange(20) + 0.5) * ((stamps[-1] - stamps[0]) / 20)
+    nearest = {int(stamps[np.abs(stamps - moment).argmin()]) for moment in moments}
+    assert evenly(stamps, 20).tolist() == sorted(nearest)
+
+
 def test_topics_share_the_frames(tmp_path):
     topics = {'/front': raw_topic(40), '/rear': compressed_topic(4, 50), '/left': raw_topic(40, 90)}
     bag = write_bag(tmp_path / 'bag', topics)
