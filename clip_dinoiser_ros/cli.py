@@ -17,6 +17,10 @@ VERBS = {
         'clip_dinoiser_ros.core.weights_command',
         "convert the heads' weights to safetensors",
     ),
+    'train': (
+        'clip_dinoiser_ros.training.command',
+        'train the two heads on pictures or recordings, without labels',
+    ),
 }
 
 

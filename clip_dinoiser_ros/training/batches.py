@@ -1,0 +1,104 @@
+"""Which pictures each iteration sees, how varied: all of it follows from the seed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clip_dinoiser_ros.training.augment import Augmentation, augment
+from clip_dinoiser_ros.training.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is drawn in each iteration.
+
+    Attributes:
+        batch: Pictures per iteration.
+        crop: Side of each in pixels.
+        seed: Decides everything that is random.
+        augmentation: How strongly they are varied.
+    """
+
+    batch: int = 16
+    crop: int = 448
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name, least in (('batch', 1), ('crop', 1), ('seed', 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f'{name} is {getattr(self, name)}; at least {least}')
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one iteration sees.
+
+    Attributes:
+        images: float32 (B, 3, H, W), RGB in [0, 1].
+        truth: uint8 (B, H, W, 2), class and instance (0: none) of each pixel, or None.
+    """
+
+    images: Tensor
+    truth: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        truth = None if self.truth is None else self.truth.to(device)
+        return replace(self, images=self.images.to(device), truth=truth)
+
+
+def draw(count: int, sampling: Sampling, iteration: int) -> list[int]:
+    """Return the indices of the pictures of one iteration: each once per round, then reshuffled.
+
+    Args:
+        count: How many pictures there are.
+        sampling: Batch and seed.
+        iteration: From 0.
+    """
+    first = iteration * sampling.batch
+    orders: dict[int, np.ndarray] = {}
+    indices = []
+    for position in range(first, first + sampling.batch):
+        turn, place = divmod(position, count)
+        if turn not in orders:
+            orders[turn] = np.random.default_rng([sampling.seed, 0, turn]).permutation(count)
+        indices.append(int(orders[turn][place]))
+    return indices
+
+
+def make_batch(pictures: Pictures, sampling: Sampling, iteration: int) -> Batch:
+    """Return the batch of an iteration, always the same for the same arguments."""
+    images, truths = [], []
+    for place, index in enumerate(draw(len(pictures.names), sampling, iteration)):
+        rng = np.random.default_rng([sampling.seed, 1, iteration, place])
+        picture = pictures.read(index)
+        image, truth = augment(picture, sampling.crop, sampling.augmentation, rng)
+        images.append(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        if truth is not None:
+            truths.append(np.ascontiguousarray(truth))
+    known = torch.from_numpy(np.stack(truths)) if len(truths) == len(images) else None
+    return Batch(torch.from_numpy(np.stack(images)), known)
+
+
+def batches(
+    pictures: Pictures, sampling: Sampling, first: int, stop: int, workers: int = 2
+) -> Iterator[Batch]:
+    """Yield the batches of iterations `first` to `stop`, made ahead of use by threads."""
+    ahead: deque[Future[Batch]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for iteration in range(first, stop + workers):
+            if iteration < stop:
+                ahead.append(pool.submit(make_batch, pictures, sampling, iteration))
+            if iteration >= first + workers:
+                yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

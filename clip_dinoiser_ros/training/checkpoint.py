@@ -1,0 +1,80 @@
+"""A training that was killed goes on from here, to the result it would have had."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class TrainingError(ValueError):
+    """A training that cannot start or go on; says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a training between two iterations.
+
+    Attributes:
+        iteration: How many are done.
+        settings: What the training was started with, as JSON; must be the same to go on.
+        heads: State of the two heads.
+        optimizer: State of the optimiser.
+        losses: float64 (iterations, 2), affinity and foreground; zero where not yet done.
+        sittings: When each run started, ISO 8601; more than one where it was resumed.
+    """
+
+    iteration: int
+    settings: str
+    heads: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    losses: Tensor
+    sittings: list[str]
+
+    def save(self, path: Path) -> None:
+        """Write the file; a kill at any moment leaves the old or the new one whole."""
+        part = path.with_name(f'{path.name}.part')
+        with part.open('wb') as file:
+            torch.save(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, settings: str) -> Checkpoint:
+        """Read the file.
+
+        Args:
+            path: Of the file.
+            settings: Of the training that is to go on.
+
+        Raises:
+            TrainingError: It cannot be read, or belongs to a training with other settings.
+        """
+        try:
+            content = cls(**torch.load(path, map_location='cpu', weights_only=True))
+        except Exception as error:  # torch raises many types on damaged files
+            raise TrainingError(f'checkpoint {str(path)!r} cannot be read: {error}') from error
+        changes = _differences(json.loads(content.settings), json.loads(settings))
+        if changes:
+            raise TrainingError(
+                f'checkpoint {str(path)!r} was written with other settings: '
+                f'{"; ".join(changes)}; give the same again, or force to start anew'
+            )
+        return content
+
+
+def _differences(old: Any, new: Any, where: str = '') -> list[str]:
+    """Name what differs between two JSON values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            change
+            for key in sorted(old.keys() | new.keys())
+            for change in _differences(old.get(key), new.get(key), f'{where}.{key}'.lstrip('.'))
+        ]
+    return [] if old == new else [f'{where} was {old!r} and is {new!r}']

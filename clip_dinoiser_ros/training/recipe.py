@@ -1,0 +1,42 @@
+"""The numbers of the training: those of the paper (section 4.1) unless said otherwise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from clip_dinoiser_ros.training.batches import Sampling
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how hard to train.
+
+    Attributes:
+        iterations: Of one batch each.
+        lr_affinity: Learning rate of `obj_proj`.
+        lr_foreground: Learning rate of `bkg_decoder`; much greater, since its input has unit norm.
+        lr_drop_after: After so many iterations both are a tenth of it.
+        channels: A, that `obj_proj` maps to.
+        sampling: What each iteration sees.
+    """
+
+    iterations: int = 6000
+    lr_affinity: float = 5e-5
+    lr_foreground: float = 1e-2
+    lr_drop_after: int = 5000
+    channels: int = 256
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        for name, least in (('iterations', 1), ('lr_drop_after', 0), ('channels', 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f'{name} is {getattr(self, name)}; at least {least}')
+        for name in ('lr_affinity', 'lr_foreground'):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(f'{name} is {getattr(self, name)}; must be positive')
+
+    def learning_rates(self, iteration: int) -> tuple[float, float]:
+        """Return the rates of `obj_proj` and `bkg_decoder` in an iteration, counted from 0."""
+        factor = 0.1 if iteration >= self.lr_drop_after else 1.0
+        return self.lr_affinity * factor, self.lr_foreground * factor

@@ -1,0 +1,106 @@
+"""What a training leaves in its folder: the heads, and how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from clip_dinoiser_ros.training.checkpoint import Checkpoint, TrainingError
+from clip_dinoiser_ros.training.pictures import Pictures
+
+HEADS = 'heads.safetensors'
+RECORD = 'training.json'
+CHECKPOINT = 'checkpoint.pt'
+_PACKAGES = ('torch', 'open_clip_torch', 'timm', 'numpy', 'opencv-python-headless', 'rosbags')
+_POINTS = 100  # of the curve of losses
+
+
+def check(folder: Path, resume: bool = False, force: bool = False) -> None:
+    """Refuse a folder with a training that would be written over, or with none to resume.
+
+    Raises:
+        TrainingError: It does; says what to do.
+    """
+    checkpoint, heads = folder / CHECKPOINT, folder / HEADS
+    if resume and force:
+        raise TrainingError('resume and force exclude each other')
+    if resume and not checkpoint.is_file():
+        found = 'it is finished' if heads.is_file() else 'there is none'
+        raise TrainingError(f'no training to resume in {str(folder)!r}: {found}')
+    if not resume and not force:
+        if checkpoint.is_file():
+            raise TrainingError(
+                f'{str(folder)!r} holds an unfinished training; resume it, or force to start anew'
+            )
+        if heads.is_file():
+            raise TrainingError(f'{str(heads)!r} exists; choose another folder, or force')
+
+
+def write(
+    folder: Path,
+    heads: Mapping[str, Tensor],
+    state: Checkpoint,
+    pictures: Pictures,
+    settings: Mapping[str, Any],
+    device: torch.device,
+) -> None:
+    """Write the heads and the record, each at once; then the checkpoint goes."""
+    _replace(folder / HEADS, save(dict(heads)))
+    content = {
+        **settings,
+        'source': pictures.about,
+        'image_count': len(pictures.names),
+        'images': list(pictures.names),
+        'device': torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type,
+        'started': list(state.sittings),
+        'finished': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'losses': curve(state.losses),
+        'versions': {'python': platform.python_version(), **_versions()},
+    }
+    _replace(folder / RECORD, (json.dumps(content, indent=2) + '\n').encode())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file at once, readable as the user's other files are."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def curve(losses: Tensor) -> list[dict[str, float]]:
+    """Return the losses (iterations, 2) as means over at most 100 stretches of iterations."""
+    length = -(-len(losses) // _POINTS)
+    return [
+        {
+            'iterations': index * length + len(part),
+            'affinity': float(part[:, 0].mean()),
+            'foreground': float(part[:, 1].mean()),
+        }
+        for index, part in enumerate(losses.split(length))
+    ]
+
+
+def digest(names: Sequence[str]) -> str:
+    """Return a short name for a list of names in its order."""
+    return hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

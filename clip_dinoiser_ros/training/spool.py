@@ -1,0 +1,43 @@
+"""Pictures set aside on disk, so that a thousand of them do not fill the memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+
+import cv2
+import numpy as np
+
+
+class Spool:
+    """Blocks of bytes in a nameless temporary file, which goes when the process does.
+
+    Threads may add and read at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the spool lives
+        self._lock = threading.Lock()
+        self._end = 0
+
+    def add(self, block: bytes) -> slice:
+        """Keep a block; return where it lies."""
+        with self._lock:
+            where = slice(self._end, self._end + len(block))
+            self._file.seek(where.start)
+            self._file.write(block)
+            self._file.flush()
+            self._end = where.stop
+        return where
+
+    def read(self, where: slice) -> bytes:
+        """Return a block."""
+        return os.pread(self._file.fileno(), where.stop - where.start, where.start)
+
+
+def encode(image: np.ndarray) -> bytes:
+    """Encode an image, uint8 (H, W) or RGB (H, W, 3), without loss; fast rather than small."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

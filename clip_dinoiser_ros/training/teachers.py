@@ -1,0 +1,86 @@
+"""Teachers say which patches belong together and where objects are; the heads learn it from them.
+
+`dino` (dino.py) sees it in any picture; `world`, here, reads it off generated scenes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from clip_dinoiser_ros.training.batches import Batch
+
+
+class TeacherError(ValueError):
+    """A teacher that cannot be had, or cannot teach from these pictures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What the heads should say.
+
+    Attributes:
+        affinity: bool or float (B, N, N), N = h * w: 1 where two patches belong together.
+        foreground: bool or float (B, 1, h, w): 1 where an object is.
+    """
+
+    affinity: Tensor
+    foreground: Tensor
+
+
+class Teacher(Protocol):
+    """Teaches the two heads; frozen, the same batch always gives the same targets."""
+
+    about: dict[str, Any]  # for the record; a resumed training must have the same teacher
+
+    def __call__(self, batch: Batch, grid: tuple[int, int]) -> Targets:
+        """Return the targets.
+
+        Args:
+            batch: RGB in [0, 1], not normalised; on the device of the training.
+            grid: (h, w), the patches of CLIP.
+        """
+        ...
+
+
+class WorldTeacher:
+    """Reads the targets off the masks of generated scenes.
+
+    A patch is what most of its pixels are. Patches of ground, wall or sky belong together where
+    their class is the same.
+
+    Args:
+        together: Whether two things of the same class belong together, or only the patches of one.
+    """
+
+    def __init__(self, together: Literal['class', 'instance'] = 'class') -> None:
+        self._together = together
+        self.about: dict[str, Any] = {'kind': 'world', 'together': together}
+
+    def __call__(self, batch: Batch, grid: tuple[int, int]) -> Targets:
+        """Return the targets; raises TeacherError for pictures without truth."""
+        if batch.truth is None:
+            raise TeacherError(
+                'the world teacher needs the masks of generated scenes, which these pictures '
+                'do not have; take the dino teacher'
+            )
+        truth = batch.truth.long()
+        classes, instances = truth[..., 0], truth[..., 1]
+        key = classes if self._together == 'class' else classes * 256 + instances
+        patches = _patches(key, grid).mode(dim=-1).values.flatten(1)  # (B, N)
+        things = (_patches(instances, grid) > 0).float().mean(dim=-1)  # (B, h, w)
+        return Targets(
+            affinity=patches[:, :, None] == patches[:, None, :],
+            foreground=things[:, None] > 0.5,
+        )
+
+
+def _patches(values: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Divide (B, H, W) into patches: (B, h, w, pixels)."""
+    b, height, width = values.shape
+    h, w = grid
+    blocks = values.reshape(b, h, height // h, w, width // w)
+    return torch.movedim(blocks, 3, 2).flatten(3)

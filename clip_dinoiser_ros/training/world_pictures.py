@@ -1,0 +1,62 @@
+"""Generated scenes to train on, which know what every pixel shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clip_dinoiser_ros.training.pictures import PICTURES, Picture, check_count, decode
+from clip_dinoiser_ros.training.spool import Spool, encode
+
+# Far from the scenes of evaluation (below a million) and those of the demo model's own training.
+FIRST_SCENE = 700_000_000
+
+
+class WorldPictures:
+    """Scenes of the generated world, each drawn when it is first read and then kept on disk.
+
+    Args:
+        count: How many scenes.
+        seed: Decides which.
+        width: Of each picture, pixels.
+        height: Of each picture, pixels.
+    """
+
+    def __init__(
+        self, count: int = PICTURES, seed: int = 0, width: int = 640, height: int = 480
+    ) -> None:
+        check_count(count)
+        first = FIRST_SCENE + seed * 1_000_000
+        self._size = (width, height)
+        self._seeds = range(first, first + count)
+        self._spool = Spool()
+        self._kept: dict[int, tuple[slice, tuple[slice, ...]]] = {}
+        self.names = [f'scene {number}' for number in self._seeds]
+        self.about: dict[str, Any] = {
+            'kind': 'world',
+            'first_scene': first,
+            'width': width,
+            'height': height,
+            'used': count,
+        }
+
+    def read(self, index: int) -> Picture:
+        """Return a scene with the class and instance of every pixel."""
+        kept = self._kept.get(index)
+        if kept is None:
+            return self._draw(index)
+        image, truth = kept
+        planes = [decode(self._spool.read(where))[..., 0] for where in truth]
+        return Picture(decode(self._spool.read(image)), np.dstack(planes))
+
+    def _draw(self, index: int) -> Picture:
+        from clip_dinoiser_ros.demo.world import scene
+
+        drawn = scene(self._seeds[index], *self._size)
+        planes = (drawn.labels, drawn.instances)
+        self._kept[index] = (
+            self._spool.add(encode(drawn.image)),
+            tuple(self._spool.add(encode(plane)) for plane in planes),
+        )
+        return Picture(drawn.image, np.dstack(planes))

@@ -1,0 +1,211 @@
+"""Pictures from a folder and from a recording; what is refused, and by which name."""
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from clip_dinoiser_ros.training.bag_pictures import BagPictures, evenly
+from clip_dinoiser_ros.training.pictures import FolderPictures, SourceError
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+IMAGE = STORE.types['sensor_msgs/msg/Image']
+COMPRESSED = STORE.types['sensor_msgs/msg/CompressedImage']
+HEADER = STORE.types['std_msgs/msg/Header']
+TIME = STORE.types['builtin_interfaces/msg/Time']
+FRAMES = 12
+
+
+def frame(index, height=24, width=32):
+    """A picture unlike its mirror image and unlike the others."""
+    ramp = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
+    return ((ramp * 7 + index * 31) % 251).astype(np.uint8)
+
+
+def png(image):
+    return cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+
+
+def header(stamp):
+    return HEADER(stamp=TIME(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id='camera')
+
+
+def raw_message(image, stamp, encoding='rgb8'):
+    data = np.ascontiguousarray(image).view(np.uint8).reshape(-1)
+    height, width = image.shape[:2]
+    return IMAGE(header(stamp), height, width, encoding, 0, data.size // height, data)
+
+
+def write_bag(path, topics, plugin=StoragePlugin.MCAP):
+    """Write {topic: [(stamp, message), ...]}."""
+    with Writer(path, version=9, storage_plugin=plugin) as writer:
+        for topic, messages in topics.items():
+            kind = messages[0][1].__msgtype__ if messages else IMAGE.__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=STORE)
+            for stamp, message in messages:
+                writer.write(connection, stamp, STORE.serialize_cdr(message, kind))
+    return path
+
+
+def raw_topic(count=FRAMES, start=0, step=10**8):
+    stamps = [10**9 + step * i for i in range(count)]
+    return [(s, raw_message(frame(start + i), s)) for i, s in enumerate(stamps)]
+
+
+def compressed_topic(count=FRAMES, start=0):
+    stamps = [10**9 + 10**8 * i for i in range(count)]
+    return [
+        (s, COMPRESSED(header(s), 'rgb8; png compressed bgr8', png(frame(start + i))))
+        for i, s in enumerate(stamps)
+    ]
+
+
+def sorted_images(pictures):
+    return sorted(pictures.read(i).image.tobytes() for i in range(len(pictures.names)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / 'pictures'
+    for index in range(FRAMES):
+        path = root / f'day{index % 2}' / f'frame_{index}.{("png", "PNG")[index % 2]}'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(frame(index)).tobytes())
+    (root / 'notes.txt').write_text('no picture')
+    return root
+
+
+@pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+@pytest.mark.parametrize('topic', [raw_topic, compressed_topic])
+def test_a_folder_and_a_bag_give_the_same_frames(folder, tmp_path, plugin, topic):
+    bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': topic()}, plugin)
+    from_bag, from_folder = BagPictures(bag), FolderPictures(folder)
+    assert sorted_images(from_bag) == sorted_images(from_folder)
+    assert sorted_images(from_bag) == sorted(frame(i).tobytes() for i in range(FRAMES))
+    assert from_bag.about['topics'] == ['/camera/image_raw']
+    assert from_bag.about['used'] == from_folder.about['used'] == FRAMES
+
+
+def test_one_file_of_a_bag_is_enough(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
+    file = next(bag.glob('*.mcap'))
+    assert BagPictures(file).names == BagPictures(bag).names
+
+
+def test_a_folder_is_drawn_by_the_seed(folder):
+    first, again = FolderPictures(folder, 5, seed=1), FolderPictures(folder, 5, seed=1)
+    assert first.names == again.names
+    assert len(set(first.names)) == 5
+    assert first.names != FolderPictures(folder, 5, seed=2).names
+    image = first.read(3).image
+    number = int(first.names[3].split('_')[1].split('.')[0])
+    np.testing.assert_array_equal(image, frame(number))
+
+
+def test_undecodable_files_are_left_out_and_listed(folder):
+    (folder / 'cut.jpg').write_bytes(b'\xff\xd8\xff\xe0cut')
+    (folder / 'empty.png').write_bytes(b'')
+    pictures = FolderPictures(folder)
+    assert len(pictures.names) == FRAMES
+    assert sorted(pictures.about['unreadable']) == ['cut.jpg', 'empty.png']
+    # others are drawn in their place
+    assert all(len(FolderPictures(folder, 11, seed).names) == 11 for seed in range(5))
+
+
+def test_a_picture_that_vanished_names_itself(folder):
+    pictures = FolderPictures(folder)
+    (folder / pictures.names[0]).unlink()
+    with pytest.raises(SourceError, match=pictures.names[0]):
+        pictures.read(0)
+
+
+def test_unusable_folders_are_refused_by_name(tmp_path):
+    with pytest.raises(SourceError, match=r"nowhere' does not exist"):
+        FolderPictures(tmp_path / 'nowhere')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(SourceError, match=r"file' is not a folder"):
+        FolderPictures(tmp_path / 'file')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(SourceError, match=r"empty' holds no \.jpg"):
+        FolderPictures(tmp_path / 'empty')
+    (tmp_path / 'empty' / 'bad.png').write_bytes(b'bad')
+    with pytest.raises(SourceError, match=r"none of the 1 pictures in .*empty.*'bad.png'"):
+        FolderPictures(tmp_path / 'empty')
+
+
+def test_frames_are_drawn_evenly_over_time(tmp_path):
+    # 100 frames in the first second, then one per second: time counts, not frames
+    stamps = np.array([10**7 * i for i in range(100)] + [10**9 * i for i in range(1, 11)])
+    chosen = evenly(stamps, 5)
+    assert chosen[1:].tolist() == [3 * 10**9, 5 * 10**9, 7 * 10**9, 9 * 10**9]
+    assert evenly(stamps, 1000).tolist() == stamps.tolist()
+    regular = np.arange(0, 1000)
+    np.testing.assert_array_equal(np.diff(evenly(regular, 10)), 100)
+    topic = [(int(s) + 10**9, raw_message(frame(i), int(s))) for i, s in enumerate(stamps)]
+    pictures = BagPictures(write_bag(tmp_path / 'bag', {'/a': topic}), count=5)
+    assert pictures.names == [f'/a@{s + 10**9}' for s in chosen]
+    index = stamps.tolist().index(5 * 10**9)
+    np.testing.assert_array_equal(pictures.read(2).image, frame(index))
+
+
+def test_the_nearest_frame_is_drawn():
+    assert evenly(np.array([0, 40, 100]), 1).tolist() == [40]
+    assert evenly(np.array([0, 60, 100]), 1).tolist() == [60]
+    stamps = np.unique(np.random.default_rng(0).integers(0, 10**6, 300))
+    moments = stamps[0] + (np.arange(20) + 0.5) * ((stamps[-1] - stamps[0]) / 20)
+    nearest = {int(stamps[np.abs(stamps - moment).argmin()]) for moment in moments}
+    assert evenly(stamps, 20).tolist() == sorted(nearest)
+
+
+def test_topics_share_the_frames(tmp_path):
+    topics = {'/front': raw_topic(40), '/rear': compressed_topic(4, 50), '/left': raw_topic(40, 90)}
+    bag = write_bag(tmp_path / 'bag', topics)
+    drawn = [name.split('@')[0] for name in BagPictures(bag, count=20).names]
+    assert {topic: drawn.count(topic) for topic in topics} == {'/front': 8, '/rear': 4, '/left': 8}
+    assert set(BagPictures(bag, ['rear']).about['topics']) == {'/rear'}
+
+
+def test_depth_and_labels_are_no_pictures_unless_named(tmp_path):
+    depth = np.ones((24, 32), np.uint16)
+    topics = {
+        '/camera/image_raw': raw_topic(3),
+        '/camera/depth': [(10**9, raw_message(depth, 10**9, '16UC1'))],
+        '/camera/labels': [(10**9, raw_message(frame(0)[..., 0], 10**9, 'mono8'))],
+        '/camera/depth/compressedDepth': [
+            (10**9, COMPRESSED(header(10**9), '16UC1; compressedDepth png', np.zeros(40, np.uint8)))
+        ],
+    }
+    bag = write_bag(tmp_path / 'bag', topics)
+    assert BagPictures(bag).about['topics'] == ['/camera/image_raw']
+    assert len(BagPictures(bag, ['/camera/labels']).names) == 1
+
+
+def test_damaged_frames_are_left_out_and_listed(tmp_path):
+    topic = raw_topic()
+    topic[4][1].step = 5  # shorter than a row
+    pictures = BagPictures(write_bag(tmp_path / 'bag', {'/camera/image_raw': topic}))
+    assert len(pictures.names) == FRAMES - 1
+    assert pictures.about['unreadable'][0].startswith('/camera/image_raw@1400000000: ')
+
+
+def test_unusable_bags_are_refused_by_name(tmp_path):
+    with pytest.raises(SourceError, match=r"nowhere' does not exist"):
+        BagPictures(tmp_path / 'nowhere')
+    (tmp_path / 'no_bag').mkdir()
+    with pytest.raises(SourceError, match=r"no_bag' cannot be read"):
+        BagPictures(tmp_path / 'no_bag')
+    (tmp_path / 'cut.mcap').write_bytes(b'\x89MCAP0\r\n cut')
+    with pytest.raises(SourceError, match=r"cut\.mcap' cannot be read"):
+        BagPictures(tmp_path / 'cut.mcap')
+    silent = write_bag(tmp_path / 'silent', {'/camera/image_raw': []})
+    with pytest.raises(SourceError, match=r'silent.*camera/image_raw \(0 messages\)'):
+        BagPictures(silent)
+    broken = raw_topic(2)
+    for _, message in broken:
+        message.step = 5
+    with pytest.raises(SourceError, match=r'none of the 2 frames .*broken'):
+        BagPictures(write_bag(tmp_path / 'broken', {'/camera/image_raw': broken}))
+    bag = write_bag(tmp_path / 'bag', {'/front': raw_topic(2)})
+    with pytest.raises(SourceError, match=r'no image topic /rear; its image topics: /front'):
+        BagPictures(bag, ['/rear'])
