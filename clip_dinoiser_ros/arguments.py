@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core import Segmenter, Vocabulary, dinoiser
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,3 +69,20 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
 def encode_prompts(segmenter: Segmenter, args: argparse.Namespace) -> Vocabulary:
     """Encode the words of the arguments; raises as `Segmenter.encode`."""
     return segmenter.encode(args.prompts, args.background or None, args.templates)
+
+
+def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --gamma and --delta, as of `Segmenter.segment`."""
+    group = parser.add_argument_group('method')
+    group.add_argument(
+        '--gamma',
+        type=float,
+        default=dinoiser.GAMMA,
+        help='affinities below it do not take part in the pooling, 0 to 0.99 (%(default)s)',
+    )
+    group.add_argument(
+        '--delta',
+        type=float,
+        default=dinoiser.DELTA,
+        help='patches less certain may become background, 0 to 1 (%(default)s)',
+    )

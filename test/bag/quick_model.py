@@ -27,7 +27,9 @@ class QuickSegmenter:
         parsed = parse_prompts(prompts)
         return Vocabulary(parsed, torch.zeros(len(parsed), 4), 0, templates)
 
-    def segment(self, images, vocabulary, gamma, delta):
+    def segment(self, images, vocabulary, gamma=0.2, delta=0.99):
+        if isinstance(images, np.ndarray):
+            return self.segment([images], vocabulary)[0]
         time.sleep(self.seconds_per_batch)
         return [
             Segmentation(
