@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 os.environ['ROS_DOMAIN_ID'] = str(10 + os.getpid() % 90)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
+import numpy as np
 import rclpy
 import yaml
 from builtin_interfaces.msg import Time
@@ -31,6 +33,13 @@ from vision_msgs.msg import LabelInfo
 from clip_dinoiser_ros import images
 
 NAME = '/clip_dinoiser'
+TRANSITIONS = {
+    'configure': (1, 'inactive'),
+    'cleanup': (2, 'unconfigured'),
+    'activate': (3, 'active'),
+    'deactivate': (4, 'inactive'),
+}
+RETRY_S = 10.0
 WAIT_S = 60.0  # for what must come; only a failing test waits so long
 LATCHED = QoSProfile(
     depth=10,
@@ -123,6 +132,8 @@ class Peer:
         self.received: list[tuple[str, object]] = []  # (topic, message), by arrival
         self._new = threading.Condition()
         self._publishers: dict[str, object] = {}
+        self.probes_sent = 0
+        self.probes_back: list[str] = []  # frame ids
         self._clients: dict[str, object] = {}
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -171,7 +182,11 @@ class Peer:
 
     def _keep(self, topic: str, message: object) -> None:
         with self._new:
-            self.received.append((topic, message))
+            if message.header.frame_id.startswith('probe'):
+                if topic.endswith('labels'):
+                    self.probes_back.append(message.header.frame_id)
+            else:
+                self.received.append((topic, message))
             self._new.notify_all()
 
     def until(self, condition, timeout_s: float = WAIT_S) -> None:
@@ -207,11 +222,29 @@ class Peer:
         return message
 
     def send_message(self, message: Image, topic: str = '/camera/image_raw') -> None:
-        if topic not in self._publishers:
-            self._publishers[topic] = self.node.create_publisher(Image, topic, RELIABLE)
-        publisher = self._publishers[topic]
-        self.until(lambda: publisher.get_subscription_count() > 0)
-        publisher.publish(message)
+        self.connect(topic)
+        self._publishers[topic].publish(message)
+
+    def connect(self, topic: str = '/camera/image_raw') -> None:
+        """Publish probes until one comes back segmented; needs `listen`.
+
+        The node subscribes best effort, so what is sent before it has found this publisher is lost,
+        and a publisher cannot see whether its subscriber has found it.
+        """
+        if topic in self._publishers:
+            return
+        publisher = self.node.create_publisher(Image, topic, RELIABLE)
+        self._publishers[topic] = publisher
+        header = Header(frame_id=f'probe {topic}')
+        probe = images.to_message(np.zeros((64, 64, 3), np.uint8), 'rgb8', header, Image)
+        deadline = time.monotonic() + WAIT_S
+        while header.frame_id not in self.probes_back:
+            assert time.monotonic() < deadline, f'nobody segments {topic}'
+            if publisher.get_subscription_count():
+                publisher.publish(probe)
+                self.probes_sent += 1
+            with self._new:
+                self._new.wait(0.5)
 
     def call(self, service_type: type, service: str, request):
         """Call a service of the node and wait for the answer."""
@@ -220,9 +253,14 @@ class Peer:
             self._clients[name] = self.node.create_client(service_type, name)
         client = self._clients[name]
         assert client.wait_for_service(WAIT_S), f'no service {name}'
-        answer: queue.Queue = queue.Queue()
-        client.call_async(request).add_done_callback(lambda future: answer.put(future.result()))
-        return answer.get(timeout=WAIT_S)
+        answers: queue.Queue = queue.Queue()
+        for _ in range(round(WAIT_S / RETRY_S)):
+            # again: an answer is lost when the server has not found the client yet
+            future = client.call_async(request)
+            future.add_done_callback(lambda future: answers.put(future.result()))
+            with contextlib.suppress(queue.Empty):
+                return answers.get(timeout=RETRY_S)
+        raise AssertionError(f'{name} does not answer')
 
     def set(self, **values) -> list:
         """Set parameters, each on its own; return the results (successful, reason)."""
@@ -239,18 +277,16 @@ class Peer:
         return self.call(GetState, 'get_state', GetState.Request()).current_state.label
 
     def change_state(self, transition: str) -> bool:
+        """Trigger a transition; return whether the node is in the state it leads to."""
+        number, target = TRANSITIONS[transition]
         request = ChangeState.Request()
-        request.transition.label = transition
-        request.transition.id = {'configure': 1, 'cleanup': 2, 'activate': 3, 'deactivate': 4}[
-            transition
-        ]
-        return self.call(ChangeState, 'change_state', request).success
+        request.transition.id = number
+        self.call(ChangeState, 'change_state', request)
+        return self.state() == target
 
 
 def array(message: Image):
     """The pixels of a label image or confidence map, read as the Nav2 layer does: v * width + u."""
-    import numpy as np
-
     dtype = {'mono8': np.uint8, 'mono16': np.uint16, '32FC1': np.float32, 'rgb8': np.uint8}
     shape = (message.height, message.width) + ((3,) if message.encoding == 'rgb8' else ())
     return np.frombuffer(message.data, dtype[message.encoding]).reshape(shape)

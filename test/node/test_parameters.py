@@ -198,6 +198,11 @@ def test_more_classes_than_a_byte_holds(peer, image):
     assert set(np.unique(array(message))) <= set(vocabulary.ids)
 
 
+def defaults_in_the_readme() -> dict[str, str]:
+    section = README.read_text().split('## Parameters')[1].split('\n## ')[0]
+    return dict(re.findall(r'^\| `([\w.]+)` \| `([^`]*)` \|', section, re.MULTILINE))
+
+
 def test_every_parameter_is_described_and_in_the_readme(peer):
     listed = peer.call(ListParameters, 'list_parameters', ListParameters.Request())
     ours = [
@@ -211,15 +216,14 @@ def test_every_parameter_is_described_and_in_the_readme(peer):
         assert descriptor.description, descriptor.name
         if descriptor.type in (2, 3):
             assert descriptor.integer_range or descriptor.floating_point_range, descriptor.name
-    rows = re.findall(r'^\| `([\w.]+)` \| `([^`]*)` \|', README.read_text(), re.MULTILINE)
-    documented = {name.replace('NAME', 'camera') for name, _ in rows}
+    documented = {name.replace('NAME', 'camera') for name in defaults_in_the_readme()}
     assert documented == set(ours)
 
 
 def test_the_defaults_in_the_readme_are_the_nodes():
     from clip_dinoiser_ros.node.parameters import SPECS
 
-    rows = dict(re.findall(r'^\| `([\w.]+)` \| `([^`]*)` \|', README.read_text(), re.MULTILINE))
+    rows = defaults_in_the_readme()
     for name, spec in SPECS.items():
         default = spec.default
         shown = str(default).lower() if isinstance(default, bool) else str(default)

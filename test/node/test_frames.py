@@ -1,0 +1,90 @@
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clip_dinoiser_ros.node.frames import FrameSlots
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_newest_frame_of_every_camera_is_taken_once():
+    clock = Clock()
+    slots = FrameSlots(['front', 'rear'], clock)
+    slots.put('front', 'old')
+    clock.now += 1
+    slots.put('front', 'new')
+    slots.put('rear', 'only')
+    clock.now += 1
+    frames = slots.take()
+    assert [(f.camera, f.message, f.arrived_s, f.taken_s) for f in frames] == [
+        ('front', 'new', 101.0, 102.0),
+        ('rear', 'only', 101.0, 102.0),
+    ]
+    slots.wake()
+    assert slots.take() == []
+    counts = slots.count('front', segmented=1)
+    assert (counts.received, counts.segmented, counts.replaced, counts.rejected) == (2, 1, 1, 0)
+    assert slots.count('rear', rejected=1).rejected == 1
+
+
+def test_take_waits_for_a_frame_and_ends_when_closed():
+    slots = FrameSlots(['camera'])
+    taken = []
+    thread = threading.Thread(
+        target=lambda: taken.extend([slots.take(), slots.take(max_rate_hz=1e-3), slots.take()])
+    )
+    thread.start()
+    slots.put('camera', 1)
+    while not taken and thread.is_alive() and slots._slots['camera'].message is not None:
+        pass
+    slots.put('camera', 2)
+    slots.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [f.message for f in taken[0]] == [1]
+    assert taken[-1] is None
+
+
+@given(
+    st.lists(st.floats(0.001, 0.3), min_size=1, max_size=200),
+    st.sampled_from([1.0, 4.0, 10.0, 30.0]),
+)
+def test_max_rate_is_kept_and_reached(intervals, rate):
+    """The worker asks whenever a frame comes; a frame that is not due stays, the newest wins."""
+    clock = Clock()
+    slots = FrameSlots(['camera'], clock)
+    taken = []
+    for index, interval in enumerate(intervals):
+        clock.now += interval
+        slots.put('camera', index)
+        slots.wake()  # return at once when nothing is due
+        for frame in slots.take(rate):
+            taken.append(clock.now)
+            assert frame.message == index
+    for first in range(len(taken)):
+        for last in range(first + 1, len(taken)):
+            assert last - first <= (taken[last] - taken[first]) * rate + 1 + 1e-6
+    counts = slots.count('camera')
+    waiting = slots._slots['camera'].message is not None
+    assert counts.received == len(intervals) == len(taken) + counts.replaced + waiting
+    if max(intervals) * rate < 0.5:  # a fast camera: the mean rate comes close to the limit
+        assert len(taken) >= (sum(intervals) - intervals[0]) * rate * 0.6
+
+
+def test_a_lower_limit_does_not_bind_after_it_was_lifted():
+    clock = Clock()
+    slots = FrameSlots(['camera'], clock)
+    slots.put('camera', 1)
+    assert slots.take(max_rate_hz=0.001)
+    clock.now += 1
+    slots.put('camera', 2)
+    slots.wake()
+    assert slots.take(max_rate_hz=0.001) == []
+    assert [f.message for f in slots.take(max_rate_hz=10.0)] == [2]

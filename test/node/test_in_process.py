@@ -1,0 +1,127 @@
+"""What only counting calls can show, so the node runs in this process; DDS is real."""
+
+import threading
+
+import numpy as np
+import pytest
+import rclpy
+from golden_data import golden
+from harness import Peer
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+
+from clip_dinoiser_ros.core import weights
+from clip_dinoiser_ros.node import publishers
+from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
+
+
+@pytest.fixture
+def active_node(parameters):
+    """An active node whose executor spins in a thread."""
+    rclpy.init()
+    node = SegmentationNode()
+    results = node.set_parameters([Parameter(k, value=v) for k, v in parameters.items()])
+    assert all(result.successful for result in results)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    stop = threading.Event()
+
+    def spin():
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    yield node
+    stop.set()
+    thread.join()
+    assert node.stop(10)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
+    drawn = []
+    draw = publishers.draw_overlay
+    monkeypatch.setattr(publishers, 'draw_overlay', lambda *args: drawn.append(1) or draw(*args))
+    image = golden('image_160x208_plain')['image']
+    with Peer() as peer:
+        peer.listen()
+        for index in (1, 2):
+            peer.send(image, index)
+            peer.of_frame('frame_info', index)
+        assert not drawn
+        subscription = peer.node.create_subscription(
+            Image, '/clip_dinoiser/camera/overlay', lambda m: peer._keep('overlay', m), 1
+        )
+        overlay = active_node._pipeline.publishers['camera']._overlay
+        peer.until(lambda: overlay.get_subscription_count() == 1)
+        peer.send(image, 3)
+        peer.of_frame('frame_info', 3)
+        assert len(drawn) == 1
+        peer.node.destroy_subscription(subscription)
+        peer.until(lambda: overlay.get_subscription_count() == 0)
+        peer.send(image, 4)
+        peer.of_frame('frame_info', 4)
+        assert len(drawn) == 1
+
+
+def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):
+    loads, encoded = [], []
+    monkeypatch.setattr(weights, 'load_clip', lambda *args: loads.append(args))
+    text = active_node._pipeline.segmenter._text
+    run = text._run
+    monkeypatch.setattr(text, '_run', lambda tokens: encoded.append(len(tokens)) or run(tokens))
+    with Peer() as peer:
+        for words in (['dog', 'cat'], ['cat', 'cow'], ['dog', 'cow', 'cat']):
+            assert peer.set(prompts=words)[0].successful
+        assert not peer.set(prompts=['cat', 'cat'])[0].successful
+    assert not loads
+    assert encoded == [160, 80]
+
+
+def test_a_model_that_fails_on_a_frame_does_not_end_the_node(active_node, monkeypatch):
+    """The failure is injected: no input makes this model fail."""
+    segmenter = active_node._pipeline.segmenter
+    segment = segmenter.segment
+    failing = threading.Event()
+
+    def fail(*args):
+        if failing.is_set():
+            raise RuntimeError('CUDA out of memory (injected)')
+        return segment(*args)
+
+    monkeypatch.setattr(segmenter, 'segment', fail)
+    image = golden('image_160x208_plain')['image']
+    with Peer() as peer:
+        peer.listen()
+        peer.connect()
+        failing.set()
+        peer.send(image, 1)
+        peer.until(lambda: active_node._slots.count('camera').rejected == 1)
+        failing.clear()
+        peer.send(image, 2)
+        info = peer.of_frame('frame_info', 2)
+        assert info.frames_rejected == 1
+        assert not [m for m in peer.messages('labels') if m.header.stamp.sec == 1]
+
+
+def test_a_message_reaches_the_model_without_a_copy(active_node, monkeypatch):
+    """rgb8 without padding is a view of the message."""
+    seen = []
+    segmenter = active_node._pipeline.segmenter
+    segment = segmenter.segment
+    monkeypatch.setattr(
+        segmenter, 'segment', lambda images, *args: seen.extend(images) or segment(images, *args)
+    )
+    with Peer() as peer:
+        peer.listen()
+        peer.send(golden('image_160x208_plain')['image'], 1)
+        peer.of_frame('labels', 1)
+    assert not seen[0].flags.owndata
+    assert seen[0].dtype == np.uint8
