@@ -125,8 +125,12 @@ class Report:
         times_s = middles * (self._end_ns - self._start_ns) * 1e-9
         frames = series.frames[there]
         classes = series.classes
-        colours = [colour(class_id) for class_id in classes.ids]
-        shares = series.shares[there] / frames[:, None]
+        # the background would press everything else together
+        drawn = [i for i, known in enumerate(classes.names) if known != classes.background]
+        names = [classes.names[i] for i in drawn]
+        colours = [colour(classes.ids[i]) for i in drawn]
+        shares = series.shares[there][:, drawn] / frames[:, None]
+        without = f', without {escape(classes.background)}' if classes.background else ''
         samples = ''.join(
             f'<figure><img alt="overlay at {caption}" src="data:image/jpeg;base64,'
             f'{base64.b64encode(jpeg).decode()}"><figcaption>{caption}</figcaption></figure>'
@@ -134,8 +138,8 @@ class Report:
         )
         return (
             f'<h2>{escape(name)}</h2><p>{int(frames.sum())} frames</p>{_table(series)}'
-            '<h3>Share of the image over time</h3>'
-            f'{charts.stack(times_s, shares, classes.names, colours)}'
+            f'<h3>Share of the image over time{without}</h3>'
+            f'{charts.stack(times_s, shares, names, colours)}'
             '<h3>Mean confidence over time</h3>'
             f'{charts.line(times_s, series.confidence[there] / frames)}'
             f'<h3>Samples</h3><div class="samples">{samples}</div>'
