@@ -29,7 +29,7 @@ def source(tmp_path):
             (FRONT, time_ns, image_message(wide, time_ns)),
             (REAR, time_ns, image_message(odd, time_ns)),
         ]
-    messages[4] = (FRONT, messages[4][1], (messages[4][2][0], b'damaged'))
+    messages[8] = (FRONT, messages[8][1], (messages[8][2][0], b'damaged'))  # one of two at 0.6 s
     return write(tmp_path / 'in', messages)
 
 
@@ -99,7 +99,7 @@ def test_report_is_one_file_that_names_everything(run_quickly, source, tmp_path)
     assert not re.search(r'https?:|<script|<link|@import|url\(', text)
     for word in (*NAMES, 'front', 'rear', str(source), '6 frames', '7 frames', FRONT):
         assert word in found.words
-    assert f'{FRONT} at {START_NS / SECOND + 0.2:.6f} s: not a sensor_msgs' in found.words
+    assert f'{FRONT} at {START_NS / SECOND + 0.6:.6f} s: not a sensor_msgs' in found.words
     tags = [tag for tag, _ in found.tags]
     assert tags.count('svg') == 4
     assert 6 <= tags.count('img') <= 12
