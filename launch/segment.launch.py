@@ -1,20 +1,29 @@
 """Start the segmentation node: ros2 launch clip_dinoiser_ros segment.launch.py."""
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.substitutions import FindPackageShare
+from launch_ros.utilities import prefix_namespace
 
 from launch import LaunchDescription
 
+NAME = 'clip_dinoiser'
 # Arguments that become parameters of the same name. Empty: what the parameter file says.
-PARAMETERS = {
+TEXTS = {
     'prompts': 'what to look for, separated by commas: "background, person, red ball"',
     'model': 'OpenCLIP architecture, or path of an OpenCLIP JSON config',
     'pretrained': 'OpenCLIP tag, or weights file',
     'heads': "file with the two heads' weights, or authors",
     'device': 'auto, cpu, cuda, cuda:N',
 }
+SWITCHES = {
+    'use_sim_time': 'take the time from /clock, for recordings and simulators',
+    'autostart': 'configure and activate; false: a lifecycle manager does',
+}
+LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
 
 
 def generate_launch_description():
@@ -23,29 +32,30 @@ def generate_launch_description():
     )
     arguments = [
         DeclareLaunchArgument(
-            'params_file', default_value=default_file, description='parameters of the node'
+            'params_file',
+            default_value=default_file,
+            description='parameters of the node; what is given in the arguments below wins',
         ),
-        DeclareLaunchArgument('namespace', default_value='', description='of the node'),
+        DeclareLaunchArgument('namespace', default_value='', description='namespace of the node'),
         DeclareLaunchArgument(
-            'image_topic', default_value='', description='images of the first camera'
+            'image_topic',
+            default_value='',
+            description="images of the camera named 'camera', the only one unless params_file "
+            'names others',
         ),
         *(
             DeclareLaunchArgument(name, default_value='', description=text)
-            for name, text in PARAMETERS.items()
+            for name, text in TEXTS.items()
+        ),
+        *(
+            DeclareLaunchArgument(
+                name, default_value='', choices=['', 'true', 'false'], description=text
+            )
+            for name, text in SWITCHES.items()
         ),
         DeclareLaunchArgument(
-            'use_sim_time',
-            default_value='false',
-            choices=['true', 'false'],
-            description='take the time from /clock, for recordings and simulators',
+            'log_level', default_value='info', choices=LEVELS, description='what the node logs'
         ),
-        DeclareLaunchArgument(
-            'autostart',
-            default_value='true',
-            choices=['true', 'false'],
-            description='configure and activate; false: a lifecycle manager does',
-        ),
-        DeclareLaunchArgument('log_level', default_value='info', description='of the node'),
     ]
     return LaunchDescription([*arguments, OpaqueFunction(function=_node)])
 
@@ -56,26 +66,31 @@ def _node(context):
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
-    overrides = {
-        'use_sim_time': value('use_sim_time') == 'true',
-        'autostart': value('autostart') == 'true',
-    }
-    for name in PARAMETERS:
-        if value(name):
-            overrides[name] = value(name)
+    file = Path(value('params_file'))
+    if not file.is_file():  # launch would warn and start the node without it
+        raise RuntimeError(f'params_file: there is no file {str(file)!r}')
+    overrides = {name: value(name) for name in TEXTS if value(name)}
     if 'prompts' in overrides:
         overrides['prompts'] = [prompt.strip() for prompt in overrides['prompts'].split(',')]
+    overrides.update({name: value(name) == 'true' for name in SWITCHES if value(name)})
     if value('image_topic'):
         overrides['camera.image_topic'] = value('image_topic')
     return [
         LifecycleNode(
             package='clip_dinoiser_ros',
             executable='segmentation_node',
-            name='clip_dinoiser',
+            name=NAME,
             namespace=value('namespace'),
             output='screen',
             emulate_tty=True,
-            parameters=[value('params_file'), overrides],
-            arguments=['--ros-args', '--log-level', f'clip_dinoiser:={value("log_level")}'],
+            parameters=[file, overrides] if overrides else [file],
+            ros_arguments=['--log-level', f'{_logger(context)}:={value("log_level")}'],
         )
     ]
+
+
+def _logger(context):
+    """Name the node's logger; the namespace is in it, with that of a file that includes this."""
+    configurations = context.launch_configurations
+    namespace = prefix_namespace(configurations.get('ros_namespace'), configurations['namespace'])
+    return '.'.join([*filter(None, namespace.split('/')), NAME])
