@@ -120,8 +120,10 @@ class Report:
 
     def _camera(self, name: str) -> str:
         series = self._series[name]
-        there = series.frames > 0
-        middles = (np.flatnonzero(there) + 0.5) / BINS
+        there = np.flatnonzero(series.frames)
+        if len(there) == 1:  # a line takes two points
+            there = np.repeat(there, 2)
+        middles = (there + 0.5) / BINS
         times_s = middles * (self._end_ns - self._start_ns) * 1e-9
         frames = series.frames[there]
         classes = series.classes
@@ -137,7 +139,7 @@ class Report:
             for caption, jpeg in series.samples
         )
         return (
-            f'<h2>{escape(name)}</h2><p>{int(frames.sum())} frames</p>{_table(series)}'
+            f'<h2>{escape(name)}</h2><p>{int(series.frames.sum())} frames</p>{_table(series)}'
             f'<h3>Share of the image over time{without}</h3>'
             f'{charts.stack(times_s, shares, names, colours)}'
             '<h3>Mean confidence over time</h3>'
