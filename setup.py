@@ -13,7 +13,14 @@ setup(
         exclude=['clip_dinoiser_ros.node', 'clip_dinoiser_ros.node.*'],
     ),
     package_data={
-        'clip_dinoiser_ros': ['**/*.json', '**/*.safetensors', '**/*.yaml', '**/*.md', 'py.typed'],
+        'clip_dinoiser_ros': [
+            '**/*.json',
+            '**/*.safetensors',
+            '**/*.yaml',
+            '**/*.md',
+            '**/*.msg',
+            'py.typed',
+        ],
     },
     install_requires=[
         'torch>=2.10',  # before it torch.load runs code from a file, CVE-2026-24747
@@ -21,7 +28,8 @@ setup(
         'numpy',
         'opencv-python-headless',
         'safetensors',
+        'tqdm',
     ],
-    extras_require={'bags': ['rosbags']},
+    extras_require={'bags': ['rosbags', 'ruamel.yaml', 'av']},
     entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core import Segmenter, Vocabulary, dinoiser
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,3 +76,20 @@ def encode_prompts(segmenter: Segmenter, args: argparse.Namespace) -> Vocabulary
     if unknown:
         print(f'the demo model never met: {", ".join(unknown)}', file=sys.stderr)  # noqa: T201
     return vocabulary
+
+
+def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --gamma and --delta, as of `Segmenter.segment`."""
+    group = parser.add_argument_group('method')
+    group.add_argument(
+        '--gamma',
+        type=float,
+        default=dinoiser.GAMMA,
+        help='affinities below it do not take part in the pooling, 0 to 0.99 (%(default)s)',
+    )
+    group.add_argument(
+        '--delta',
+        type=float,
+        default=dinoiser.DELTA,
+        help='patches less certain may become background, 0 to 1 (%(default)s)',
+    )

@@ -34,7 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for verb, (module, text) in VERBS.items():
         verb_parser = verbs.add_parser(verb, help=text, description=text)
         if verb == asked:
-            command = importlib.import_module(module)
+            try:
+                command = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                if (error.name or '').startswith('clip_dinoiser_ros'):
+                    raise
+                print(  # noqa: T201
+                    f'clip-dinoiser {verb}: the Python package {error.name} is missing: '
+                    'pip install it, or all: pip install -r requirements/core.txt',
+                    file=sys.stderr,
+                )
+                return 1
             command.add_arguments(verb_parser)
     args = parser.parse_args(arguments)
     try:

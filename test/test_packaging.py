@@ -25,6 +25,9 @@ PIP_NAMES = {
     'open_clip': 'open_clip_torch',
     'safetensors': 'safetensors',
     'rosbags': 'rosbags',
+    'ruamel': 'ruamel.yaml',
+    'av': 'av',
+    'tqdm': 'tqdm',
     'numpy': 'numpy',
     'cv2': 'opencv-python-headless',
 }
@@ -122,7 +125,7 @@ def test_pip_package_is_all_but_the_node(wheel):
 def test_pip_package_has_its_data(wheel):
     data = {
         path.relative_to(ROOT).as_posix()
-        for suffix in ('json', 'safetensors', 'yaml')
+        for suffix in ('json', 'safetensors', 'yaml', 'msg')
         for path in PACKAGE.rglob(f'*.{suffix}')
     }
     assert data <= set(wheel.namelist())

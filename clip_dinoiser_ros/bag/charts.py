@@ -11,6 +11,7 @@ import numpy.typing as npt
 WIDTH, HEIGHT = 900, 240
 _LEFT, _BOTTOM, _TOP = 44, 24, 8  # room for the numbers
 _RIGHT = 12
+_LIMITS = (0.04, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the axis
 
 
 def stack(
@@ -19,7 +20,7 @@ def stack(
     names: Sequence[str],
     colours: Sequence[tuple[int, int, int]],
 ) -> str:
-    """Draw what part of the image each class covers over time.
+    """Draw what part of the image each class covers over time, as high as they come together.
 
     Args:
         times_s: (T,) seconds, growing.
@@ -28,17 +29,19 @@ def stack(
         colours: K colours, RGB 0 to 255.
     """
     x, top = _x(times_s), np.cumsum(shares, axis=1)
+    highest = next(limit for limit in _LIMITS if limit >= min(top.max(initial=0.0), 1.0))
     parts = []
     for index, (name, rgb) in enumerate(zip(names, colours, strict=True)):
         if shares[:, index].max() == 0:
             continue
-        upper, lower = _y(top[:, index]), _y(top[:, index] - shares[:, index])
+        upper = _y(top[:, index] / highest)
+        lower = _y((top[:, index] - shares[:, index]) / highest)
         points = [*zip(x, upper, strict=True), *zip(x[::-1], lower[::-1], strict=True)]
         parts.append(
             f'<polygon points="{_points(points)}" fill="rgb{rgb}"><title>{escape(name)}</title>'
             '</polygon>'
         )
-    return _chart(times_s, ''.join(parts))
+    return _chart(times_s, ''.join(parts), highest)
 
 
 def line(times_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> str:
@@ -65,14 +68,17 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
     return ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
 
 
-def _chart(times_s: npt.NDArray[np.float64], content: str) -> str:
+def _chart(times_s: npt.NDArray[np.float64], content: str, highest: float = 1.0) -> str:
     """Put axes around a drawing."""
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
     axes = []
+    digits = 0 if highest * 100 % 4 == 0 else 1
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = float(_y(np.array([share]))[0])
         axes.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>')
-        axes.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="end">{share:.0%}</text>')
+        axes.append(
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="end">{share * highest:.{digits}%}</text>'
+        )
     span = times_s[-1] - times_s[0]
     for part in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = _LEFT + part * (right - _LEFT)

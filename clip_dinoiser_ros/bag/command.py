@@ -19,7 +19,6 @@ from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import SECOND, BagSegmenter, Progress, Words
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
 from clip_dinoiser_ros.class_ids import ClassIds
-from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.outputs import OUTPUTS
 
 DAMAGED = 3  # exit code: all is written, but messages had to be passed over
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--force', action='store_true', help='replace what is there')
     group.add_argument('--resume', action='store_true', help='go on where an earlier run ended')
     arguments.add_model_arguments(parser)
-    _add_thresholds(parser)
+    arguments.add_threshold_arguments(parser)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -76,13 +75,13 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--every', type=int, default=1, metavar='N', help='every N-th frame (%(default)s)'
     )
-
-
-def _add_thresholds(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('method')
-    group.add_argument('--batch', type=int, default=4, help='frames at once (%(default)s)')
-    group.add_argument('--gamma', type=float, default=dinoiser.GAMMA, help='%(default)s')
-    group.add_argument('--delta', type=float, default=dinoiser.DELTA, help='%(default)s')
+    group.add_argument(
+        '--batch',
+        type=int,
+        default=4,
+        metavar='N',
+        help='frames of one size that go through the model together (%(default)s)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:

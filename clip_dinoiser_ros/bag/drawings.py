@@ -66,7 +66,7 @@ class Drawings:
         return {
             'recording': f'{args.input}, {(recording.end_ns - recording.start_ns) / SECOND:.1f} s',
             'result': str(args.output),
-            'frames': frames + (f', every {args.every}th taken' if args.every > 1 else ''),
+            'frames': frames + (f', one of every {args.every}' if args.every > 1 else ''),
             'prompts': ', '.join(args.prompts),
             'background': args.background or 'none',
             'model': f'{args.model} ({args.pretrained}), heads {args.heads}',

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros import arguments, compressed
 from clip_dinoiser_ros.class_ids import ClassIds, unlabelled_id
-from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.images import ImageError
 from clip_dinoiser_ros.outputs import frame_images
 from clip_dinoiser_ros.overlay import draw_overlay
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--force', action='store_true', help='replace what is there')
     arguments.add_prompt_arguments(parser)
     arguments.add_model_arguments(parser)
+    arguments.add_threshold_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,12 +64,12 @@ def run(args: argparse.Namespace) -> int:
     for target, file in targets.items():
         try:
             image = compressed.decode(file.read_bytes(), turned=True)
-            shares = _segment(segmenter, vocabulary, table, args.min_confidence, image, target)
+            result = segmenter.segment(image, vocabulary, args.gamma, args.delta)
         except (ImageError, ValueError) as error:
             print(f'{file}: passed over: {error}', file=sys.stderr)  # noqa: T201
             damaged += 1
             continue
-        _print_table(file, vocabulary, shares)
+        _print_table(file, _write_files(image, result, table, args.min_confidence, target))
     if damaged == len(targets):
         raise ValueError('no image could be segmented')
     return DAMAGED if damaged else 0
@@ -109,24 +110,25 @@ def _path(target: Path, output: str) -> Path:
     return target.with_name(f'{target.name}_{output}.png')
 
 
-def _segment(
-    segmenter: Segmenter,
-    vocabulary: Vocabulary,
+def _write_files(
+    image: npt.NDArray[np.uint8],
+    result: Segmentation,
     table: npt.NDArray[np.unsignedinteger],
     min_confidence: float,
-    image: npt.NDArray[np.uint8],
     target: Path,
-) -> npt.NDArray[np.float64]:
-    """Write the three files of an image; return the share of each class, (K,)."""
-    result = segmenter.segment(image, vocabulary)
+) -> list[tuple[str, float]]:
+    """Write the three files of an image; return names and shares, the largest first."""
+    names, ids = result.vocabulary.names, [int(class_id) for class_id in table]
     frame = frame_images(result, table, min_confidence)
-    ids = [int(class_id) for class_id in table]
-    overlay = draw_overlay(image, result.labels, vocabulary.names, ids, frame.labelled)
+    overlay = draw_overlay(image, result.labels, names, ids, frame.labelled)
     _write(_path(target, 'labels'), frame.labels)
     _write(_path(target, 'confidence'), frame.confidence)
     _write(_path(target, 'overlay'), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
     labels = result.labels if frame.labelled is None else result.labels[frame.labelled]
-    return np.bincount(labels.ravel(), minlength=len(vocabulary)) / result.labels.size
+    shares = np.bincount(labels.ravel(), minlength=len(names)) / result.labels.size
+    order = np.argsort(-shares, kind='stable')
+    found = [(names[index], float(shares[index])) for index in order if shares[index] > 0]
+    return [*found, ('(unlabelled)', 1 - labels.size / result.labels.size)]
 
 
 def _write(path: Path, pixels: npt.NDArray[np.generic]) -> None:
@@ -148,8 +150,8 @@ def _write_classes(
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
-def _print_table(file: Path, vocabulary: Vocabulary, shares: npt.NDArray[np.float64]) -> None:
+def _print_table(file: Path, shares: Sequence[tuple[str, float]]) -> None:
     print(file)  # noqa: T201
-    for index in np.argsort(-shares, kind='stable'):
-        if shares[index] > 0:
-            print(f'  {shares[index]:6.1%}  {vocabulary.names[index]}')  # noqa: T201
+    for name, share in shares:
+        if share > 0:
+            print(f'  {share:6.1%}  {name}')  # noqa: T201

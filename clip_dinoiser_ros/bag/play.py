@@ -18,8 +18,8 @@ from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
 SECOND = 10**9
 CLOCK_PERIOD_S = 0.01
 ACK_TIMEOUT_S = 5.0
-# to the last message while subscribers lag: what best effort would drop, reliable keeps so long
-_DEPTH = 100
+QUIET_S = 0.5  # without a new subscriber: all that are there have found us
+_DEPTH = 100  # messages that are kept for a reliable subscriber that lags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,20 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--topic', action='append', default=[], metavar='T', help='only this one; repeatable'
     )
     parser.add_argument(
-        '--delay',
+        '--wait',
         type=float,
-        default=1.0,
+        default=5.0,
         metavar='S',
-        help='wait before the first message, so that subscribers find us (%(default)s)',
+        help='wait so long at most for subscribers to find us (%(default)s)',
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Play until the end or Ctrl-C; both are a good end."""
-    if not 0 < args.rate < math.inf or not 0 <= args.delay < math.inf:
-        raise BagError(
-            f'--rate {args.rate} --delay {args.delay}: allowed are more than 0, at least 0'
-        )
+    for name, least in (('rate', 1e-3), ('wait', 0.0)):
+        if not least <= getattr(args, name) < math.inf:
+            raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
     try:
         import rclpy
         from rclpy.signals import SignalHandlerOptions
@@ -61,9 +60,7 @@ def run(args: argparse.Namespace) -> int:
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            Player(context, recording, args.topic, args.clock).play(
-                args.rate, args.loop, args.delay
-            )
+            Player(context, recording, args.topic, args.clock).play(args.rate, args.loop, args.wait)
         except KeyboardInterrupt:
             _say('stopped')
         finally:
@@ -115,16 +112,17 @@ class Player:
 
         return self._node.create_publisher(Clock, '/clock', 10)
 
-    def play(self, rate: float, loop: bool, delay_s: float) -> None:
+    def play(self, rate: float, loop: bool, wait_s: float) -> None:
         """Publish the messages in the rhythm of their recording.
 
         Args:
             rate: Times real time.
             loop: Begin again at the end.
-            delay_s: Before the first message.
+            wait_s: At most so long for subscribers, before the first message.
         """
         start_ns = self._recording.start_ns
-        began_s = time.monotonic() + delay_s
+        self._wait_for_subscribers(wait_s)
+        began_s = time.monotonic()
         while True:
             for message in self._recording.messages(set(self._publishers)):
                 due_s = began_s + (message.time_ns - start_ns) / SECOND / rate
@@ -134,6 +132,19 @@ class Player:
                 break
             began_s = max(began_s + self._length_s() / rate, time.monotonic())
         self._settle()
+
+    def _wait_for_subscribers(self, most_s: float) -> None:
+        """Wait until someone listens and no more are coming: what is sent before is lost."""
+        end_s = time.monotonic() + most_s
+        known, since_s = 0, time.monotonic()
+        publishers = [*self._publishers.values(), *filter(None, [self._clock])]
+        while (now_s := time.monotonic()) < end_s:
+            count = sum(publisher.get_subscription_count() for publisher in publishers)
+            if count != known:
+                known, since_s = count, now_s
+            if known and now_s - since_s >= QUIET_S:
+                return
+            time.sleep(0.02)
 
     def _wait(self, due_s: float, message: Message, rate: float) -> None:
         """Sleep until a message is due, the clock going on."""
@@ -160,7 +171,9 @@ class Player:
         from rclpy.duration import Duration
 
         end_s = time.monotonic() + ACK_TIMEOUT_S
-        for publisher in self._publishers.values():
+        for name, publisher in self._publishers.items():
+            if _best_effort(self._recording.topics[name]):
+                continue
             left_s = max(0.0, end_s - time.monotonic())
             publisher.wait_for_all_acked(Duration(seconds=left_s))
 
@@ -175,15 +188,21 @@ def _profile(topic: Topic) -> Any:
     """Offer what was offered when it was recorded; reliable where that is not known."""
     from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-    best_effort = bool(topic.qos) and all(
-        qos.reliability == QosReliability.BEST_EFFORT for qos in topic.qos
-    )
     latched = topic.latched
+    reliability = ReliabilityPolicy.RELIABLE
+    if _best_effort(topic):
+        reliability = ReliabilityPolicy.BEST_EFFORT
     return QoSProfile(
-        depth=max([_depth(qos) for qos in topic.qos], default=_DEPTH) if latched else _DEPTH,
-        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        # several publishers of one latched topic (static transforms) become one
+        depth=sum(_depth(qos) for qos in topic.qos) if latched else _DEPTH,
+        reliability=reliability,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def _best_effort(topic: Topic) -> bool:
+    offered = {qos.reliability for qos in topic.qos}
+    return offered == {QosReliability.BEST_EFFORT}
 
 
 def _depth(qos: Qos) -> int:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.bag.windows import Selection
 
-_FORMAT = '{desc} {percentage:3.0f}% |{bar}| {postfix}, {elapsed} gone, {remaining} left'
+_FORMAT = '{desc} {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left{postfix}'
 
 
 class Bar:

@@ -120,22 +120,28 @@ class Report:
 
     def _camera(self, name: str) -> str:
         series = self._series[name]
-        there = series.frames > 0
-        middles = (np.flatnonzero(there) + 0.5) / BINS
+        there = np.flatnonzero(series.frames)
+        if len(there) == 1:  # a line takes two points
+            there = np.repeat(there, 2)
+        middles = (there + 0.5) / BINS
         times_s = middles * (self._end_ns - self._start_ns) * 1e-9
         frames = series.frames[there]
         classes = series.classes
-        colours = [colour(class_id) for class_id in classes.ids]
-        shares = series.shares[there] / frames[:, None]
+        # the background would press everything else together
+        drawn = [i for i, known in enumerate(classes.names) if known != classes.background]
+        names = [classes.names[i] for i in drawn]
+        colours = [colour(classes.ids[i]) for i in drawn]
+        shares = series.shares[there][:, drawn] / frames[:, None]
+        without = f', without {escape(classes.background)}' if classes.background else ''
         samples = ''.join(
             f'<figure><img alt="overlay at {caption}" src="data:image/jpeg;base64,'
             f'{base64.b64encode(jpeg).decode()}"><figcaption>{caption}</figcaption></figure>'
             for caption, jpeg in series.samples
         )
         return (
-            f'<h2>{escape(name)}</h2><p>{int(frames.sum())} frames</p>{_table(series)}'
-            '<h3>Share of the image over time</h3>'
-            f'{charts.stack(times_s, shares, classes.names, colours)}'
+            f'<h2>{escape(name)}</h2><p>{int(series.frames.sum())} frames</p>{_table(series)}'
+            f'<h3>Share of the image over time{without}</h3>'
+            f'{charts.stack(times_s, shares, names, colours)}'
             '<h3>Mean confidence over time</h3>'
             f'{charts.line(times_s, series.confidence[there] / frames)}'
             f'<h3>Samples</h3><div class="samples">{samples}</div>'

@@ -32,11 +32,13 @@ class Classes:
         names: Of the classes.
         ids: Pixel value of each.
         unlabelled_id: Pixel value of no class.
+        background: Name of the class with the background filter; empty: none has it.
     """
 
     names: tuple[str, ...]
     ids: tuple[int, ...]
     unlabelled_id: int
+    background: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ def _classes(made: Recording, topics: list[str]) -> Classes:
     first = next(made.messages(topics))
     message: Any = typestore().deserialize_cdr(first.data, first.topic.type_name)
     ids = tuple(int(class_id) for class_id in message.ids)
-    return Classes(tuple(message.names), ids, int(message.unlabelled_id))
+    return Classes(tuple(message.names), ids, int(message.unlabelled_id), message.background)
 
 
 def _pixels(message: Message | None) -> npt.NDArray[Any]:

@@ -46,6 +46,14 @@ def test_cut_file_is_read_up_to_the_cut(tmp_path):
         assert all('bag.mcap is cut off' in line for line in damage)
 
 
+def test_cut_file_with_one_message_in_each_chunk(tmp_path):
+    file = write(tmp_path / 'bag', texts(5, size=1_200_000)) / 'bag.mcap'
+    file.write_bytes(file.read_bytes()[:-500_000])
+    with Recording(tmp_path / 'bag') as recording:
+        assert len(list(recording.messages())) == recording.topics['/talk'].count == 4
+        assert recording.end_ns == START_NS + 4
+
+
 def test_folder_of_a_killed_recorder_has_no_metadata(tmp_path):
     path = write(tmp_path / 'bag', texts(30))
     (path / 'metadata.yaml').unlink()

@@ -1,0 +1,47 @@
+"""A stand-in for the model where only what is around it is tested: colours decide.
+
+Run as a program it is `clip-dinoiser` with that model.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import torch
+
+from clip_dinoiser_ros import Segmentation, Vocabulary, arguments, cli
+from clip_dinoiser_ros.core.vocabulary import parse_prompts
+
+NAMES = ['background', 'red ball', 'grass']
+ARGUMENTS = ['--prompts', *NAMES]
+
+
+class QuickSegmenter:
+    """Labels by red, confidence by green."""
+
+    seconds_per_batch = 0.0
+
+    def encode(self, prompts, background, templates):
+        parsed = parse_prompts(prompts)
+        return Vocabulary(parsed, torch.zeros(len(parsed), 4), 0, templates)
+
+    def segment(self, images, vocabulary, gamma=0.2, delta=0.99):
+        if isinstance(images, np.ndarray):
+            return self.segment([images], vocabulary)[0]
+        time.sleep(self.seconds_per_batch)
+        return [
+            Segmentation(
+                labels=(image[..., 0] // 32 % len(vocabulary)).astype(np.uint8),
+                confidence=image[..., 1].astype(np.float32) / 255,
+                vocabulary=vocabulary,
+            )
+            for image in images
+        ]
+
+
+if __name__ == '__main__':
+    QuickSegmenter.seconds_per_batch = 0.05
+    arguments.load_segmenter = lambda args: QuickSegmenter()
+    sys.exit(cli.main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""Image files in, PNG files out."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from golden_data import golden
+
+
+@pytest.fixture
+def pictures(tmp_path, picture):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    bgr = picture['image'][..., ::-1]
+    cv2.imwrite(str(folder / 'yard.png'), bgr)
+    cv2.imwrite(str(folder / 'hall.jpg'), bgr)
+    return folder
+
+
+def test_golden_labels_come_out(run, tmp_path, pictures, golden_segmenter, golden_prompts, capsys):
+    out = tmp_path / 'out'
+    assert run('image', pictures / 'yard.png', '--output', out) == 0
+    expected = golden('image_160x208_background')
+    labels = cv2.imread(str(out / 'yard_labels.png'), cv2.IMREAD_UNCHANGED)
+    assert (labels.dtype, labels.shape) == (np.uint8, (160, 208))
+    assert (labels == expected['labels']).mean() >= 0.9999
+    exact = golden_segmenter.segment(expected['image'], golden_segmenter.encode(golden_prompts))
+    confidence = cv2.imread(str(out / 'yard_confidence.png'), cv2.IMREAD_UNCHANGED)
+    assert np.abs(confidence / 255 - exact.confidence).max() <= 0.5 / 255 + 1e-6
+    overlay = cv2.imread(str(out / 'yard_overlay.png'))
+    assert overlay.shape == (160, 208, 3)
+    classes = json.loads((out / 'classes.json').read_text())
+    assert [entry['name'] for entry in classes['classes']] == golden_prompts
+    assert {entry['id'] for entry in classes['classes']} >= {*np.unique(labels).tolist()}
+    assert classes['unlabelled_id'] == 255
+    said = capsys.readouterr().out
+    shares = np.bincount(labels.ravel(), minlength=7) / labels.size
+    top = int(shares.argmax())
+    assert f'{shares[top]:6.1%}  {golden_prompts[top]}' in said
+
+
+def test_folder_and_files_and_nothing_else(run_quickly, tmp_path, pictures, picture):
+    (pictures / 'notes.txt').write_text('no image')
+    extra = tmp_path / 'yard.jpeg'  # the stem of another
+    cv2.imwrite(str(extra), picture['image'])
+    out = tmp_path / 'deep/out'
+    assert run_quickly('image', pictures, extra, pictures / 'yard.png', '--output', out) == 0
+    assert sorted(path.name for path in out.glob('*_labels.png')) == [
+        'hall_labels.png',
+        'yard.jpeg_labels.png',
+        'yard.png_labels.png',
+    ]
+    assert len(list(out.iterdir())) == 10
+    assert len(list(pictures.iterdir())) == 3
+
+
+def test_less_certain_pixels_are_unlabelled(run_quickly, tmp_path, pictures):
+    out = tmp_path / 'out'
+    arguments = ('--output', out, '--min-confidence', 0.5)
+    assert run_quickly('image', pictures / 'yard.png', *arguments) == 0
+    labels = cv2.imread(str(out / 'yard_labels.png'), cv2.IMREAD_UNCHANGED)
+    image = cv2.imread(str(pictures / 'yard.png'))
+    assert np.array_equal(labels == 255, image[..., 1] < 127.5)
+
+
+def test_damaged_files_are_passed_over(run_quickly, tmp_path, pictures, capsys):
+    content = (pictures / 'hall.jpg').read_bytes()
+    (pictures / 'half.jpg').write_bytes(content[: len(content) // 2])
+    assert run_quickly('image', pictures, '--output', tmp_path / 'out') == 3
+    assert 'half.jpg: passed over: cut off' in capsys.readouterr().err
+    assert (tmp_path / 'out/yard_labels.png').exists()
+    assert run_quickly('image', pictures / 'half.jpg', '--output', tmp_path / 'new') == 1
+    assert 'no image could be segmented' in capsys.readouterr().err
+
+
+def test_nothing_is_replaced_without_force(run_quickly, tmp_path, pictures, capsys):
+    out = tmp_path / 'out'
+    assert run_quickly('image', pictures, '--output', out) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert run_quickly('image', pictures / 'yard.png', '--output', out) == 1
+    assert '--force replaces it' in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    assert run_quickly('image', pictures / 'yard.png', '--output', out, '--force') == 0
+    # not even with it, where an output would fall on an input
+    (pictures / 'yard_labels.png').write_bytes((pictures / 'yard.png').read_bytes())
+    assert run_quickly('image', pictures, '--output', pictures, '--force') == 1
+    assert 'choose another folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('given', 'reason'), [('none.png', 'does not exist'), ('empty', 'has no image')]
+)
+def test_what_is_not_there_is_named(run_quickly, tmp_path, capsys, given, reason):
+    (tmp_path / 'empty').mkdir()
+    assert run_quickly('image', tmp_path / given, '--output', tmp_path / 'out') == 1
+    assert reason in capsys.readouterr().err
