@@ -15,7 +15,7 @@ from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.upsample import enlarge
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
 from clip_dinoiser_ros.core.weights import load_clip, load_heads
-from clip_dinoiser_ros.demo.files import FOLDER, model_files
+from clip_dinoiser_ros.demo.files import FOLDER, GAMMA, model_files
 from clip_dinoiser_ros.demo.render import Scene
 from clip_dinoiser_ros.demo.words import BACKGROUND, CLASSES, HELD_OUT, STUFF, THING_CLASSES
 from clip_dinoiser_ros.demo.world import scene
@@ -102,7 +102,7 @@ class Bench:
         look: tuple[Tensor, Tensor, Tensor],
         vocabulary: Vocabulary,
         size: tuple[int, int],
-        gamma: float | None = dinoiser.GAMMA,
+        gamma: float | None = GAMMA,
         use_filter: bool = True,
     ) -> npt.NDArray[Any]:
         """Return labels (H, W); gamma None: no pooling."""
@@ -131,7 +131,7 @@ class Row:
 
 
 def measure(
-    bench: Bench, count: int = 300, gamma: float = dinoiser.GAMMA, start: int = TEST_SEED
+    bench: Bench, count: int = 300, gamma: float = GAMMA, start: int = TEST_SEED
 ) -> list[Row]:
     """Measure plain MaskCLIP features and guided pooling on the same scenes."""
     known = CLASSES

@@ -32,18 +32,16 @@ PROMPTS_BEFORE = (
     'green pallet',
     'white box',
 )
-# 'purple ball', 'green box' and 'yellow barrel' are pairs of words never met in training.
+# 'purple ball' and 'green box' are pairs of words never met in training.
 PROMPTS_AFTER = (
+    'background',
     'person',
     'purple ball',
     'green box',
     'red barrel',
-    'yellow barrel',
     'white box',
+    'blue door',
     'road',
-    'grass',
-    'wall',
-    'sky',
 )
 
 

@@ -21,7 +21,6 @@ from clip_dinoiser_ros.demo.batches import STAGES, Stage, batches, collate, plan
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
 from clip_dinoiser_ros.demo.files import CLIP, CONFIG, HEADS, VOCABULARY, describe_vocabulary
 from clip_dinoiser_ros.demo.samples import PATCH, Sample
-from clip_dinoiser_ros.demo.train_heads import HEAD_STAGE, HeadStage, train_heads
 
 SHAPE = {
     'embed_dim': 128,
@@ -121,7 +120,6 @@ def train(
     out_dir: Path | str,
     seed: int = 0,
     stages: Sequence[Stage] = STAGES,
-    head_stage: HeadStage = HEAD_STAGE,
     progress: Callable[[str], None] = print,
     device: str = 'cpu',
 ) -> None:
@@ -132,14 +130,12 @@ def train(
     Args:
         out_dir: Folder for the files; made when missing.
         seed: Decides the pictures, their order and the first weights.
-        stages: Of towers and heads together; the default makes the shipped model.
-        head_stage: The last one, of the heads alone on the frozen towers.
+        stages: What to do in turn; the default makes the shipped model.
         progress: Takes a line of text now and then.
-        device: Where to train the towers; the shipped model was made on 'cpu'.
+        device: Where to compute; the shipped model was made on 'cpu'.
     """
     for number in range(len(stages)):
         train_stage(out_dir, seed, number, stages, progress, device)
-    train_heads(out_dir, seed, head_stage, progress)
 
 
 def train_stage(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from clip_dinoiser_ros.demo.evaluate import Bench, Confusion, indices, measure, unseen_scenes
 from clip_dinoiser_ros.demo.files import (
     FOLDER,
+    GAMMA,
     describe_vocabulary,
     load_segmenter,
     model_files,
@@ -71,7 +72,7 @@ def miou(segmenter, held_out, count):
     counted = Confusion(CLASSES)
     for shown in unseen_scenes(count, held_out):
         names = shown.names()
-        found = segmenter.segment(shown.image, segmenter.encode(names, templates='simple'))
+        found = segmenter.segment(shown.image, segmenter.encode(names, templates='simple'), GAMMA)
         counted.add(shown.labels, indices(names)[found.labels])
     return counted.miou(HELD_OUT if held_out else ())
 
@@ -87,7 +88,7 @@ def test_it_segments_pairs_of_words_it_has_never_met(segmenter):
 def test_the_background_filter_leaves_the_things(segmenter):
     frame = next(iter(tour(seconds=1, rate_hz=1)))
     asked = segmenter.encode(['background', *(n for n in PROMPTS_BEFORE if n != 'background')])
-    found = segmenter.segment(frame.image, asked).labels
+    found = segmenter.segment(frame.image, asked, GAMMA).labels
     stuff = frame.instances == 0
     assert (found[stuff] == 0).mean() > 0.9
     blue = frame.labels == CLASSES.index('blue barrel')
@@ -98,7 +99,7 @@ def test_the_bench_computes_what_the_segmenter_computes(segmenter):
     bench = Bench()
     shown = next(unseen_scenes(1))
     names = ['background', *shown.names()]
-    expected = segmenter.segment(shown.image, segmenter.encode(names)).labels
+    expected = segmenter.segment(shown.image, segmenter.encode(names), GAMMA).labels
     found = bench.labels(bench.look(shown.image), bench.encode(names), shown.labels.shape)
     assert (found == expected).mean() > 0.9999
 
