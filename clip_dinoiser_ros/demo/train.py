@@ -116,6 +116,16 @@ def new_model() -> nn.Module:
     return open_clip.CLIP(**SHAPE, output_dict=False)
 
 
+def _start(folder: Path | str | None, seed: int, device: str) -> tuple[nn.Module, Heads]:
+    """Return towers and heads, new ones or those in a folder."""
+    torch.manual_seed(seed)
+    clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
+    if folder is not None:
+        clip.load_state_dict(load_file(Path(folder) / CLIP))
+        heads.load_state_dict(load_file(Path(folder) / HEADS))
+    return clip.to(device), heads.to(device)
+
+
 def train(
     out_dir: Path | str,
     seed: int = 0,
@@ -148,24 +158,18 @@ def train_stage(
 ) -> None:
     """Train towers and heads for one stage; all but the first read the files in `out_dir`."""
     stage = stages[number]
-    torch.manual_seed(seed)
     rng = np.random.default_rng([seed, number])
-    clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
-    if number:
-        clip.load_state_dict(load_file(Path(out_dir) / CLIP))
-        heads.load_state_dict(load_file(Path(out_dir) / HEADS))
-    clip.to(device)
-    heads.to(device)
+    clip, heads = _start(out_dir if number else None, seed, device)
     tokenize = open_clip.SimpleTokenizer()
     stock = batches(stage, plan_views(stage, rng), seed, rng)
     optimizers = _optimizers(clip, heads, stage)
-    bases = [[group['lr'] for group in optimizer.param_groups] for optimizer in optimizers]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group['lr'] for group in groups]
     began = time.monotonic()
     for step in range(stage.steps):
         factor = _rate(step, stage)
-        for optimizer, rates in zip(optimizers, bases, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group['lr'] = rate * factor
+        for group, rate in zip(groups, rates, strict=True):
+            group['lr'] = rate * factor
         losses = _losses(clip, heads, tokenize, next(stock), step >= stage.pooled_from, rng)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(clip.parameters(), 1.0)

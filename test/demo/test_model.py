@@ -78,11 +78,11 @@ def miou(segmenter, held_out, count):
 
 
 def test_it_segments_scenes_it_has_never_seen(segmenter):
-    assert miou(segmenter, False, 10) > FLOOR_OWN
+    assert miou(segmenter, False, 8) > FLOOR_OWN
 
 
 def test_it_segments_pairs_of_words_it_has_never_met(segmenter):
-    assert miou(segmenter, True, 8) > FLOOR_HELD_OUT
+    assert miou(segmenter, True, 6) > FLOOR_HELD_OUT
 
 
 def test_the_background_filter_leaves_the_things(segmenter):
@@ -105,6 +105,6 @@ def test_the_bench_computes_what_the_segmenter_computes(segmenter):
 
 
 def test_the_table_has_both_rows():
-    rows = measure(Bench(), count=1)
+    rows = measure(Bench(), count=1, templates='none')
     assert [row.pooling for row in rows] == [False, True]
     assert all(0 < row.own <= 1 for row in rows)
