@@ -21,8 +21,8 @@ from clip_dinoiser_ros.demo.files import (
 from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, PROMPTS_BEFORE, tour
 from clip_dinoiser_ros.demo.words import CLASSES, HELD_OUT
 
-FLOOR_OWN = 0.70
-FLOOR_HELD_OUT = 0.50
+FLOOR_OWN = 0.75
+FLOOR_HELD_OUT = 0.60
 
 
 @pytest.fixture(scope='module')
