@@ -15,7 +15,7 @@ from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.upsample import enlarge
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
 from clip_dinoiser_ros.core.weights import load_clip, load_heads
-from clip_dinoiser_ros.demo.files import FOLDER, model_files
+from clip_dinoiser_ros.demo.files import FOLDER, GAMMA, model_files
 from clip_dinoiser_ros.demo.render import Scene
 from clip_dinoiser_ros.demo.words import BACKGROUND, CLASSES, HELD_OUT, STUFF, THING_CLASSES
 from clip_dinoiser_ros.demo.world import scene
@@ -102,7 +102,7 @@ class Bench:
         look: tuple[Tensor, Tensor, Tensor],
         vocabulary: Vocabulary,
         size: tuple[int, int],
-        gamma: float | None = dinoiser.GAMMA,
+        gamma: float | None = GAMMA,
         use_filter: bool = True,
     ) -> npt.NDArray[Any]:
         """Return labels (H, W); gamma None: no pooling."""
@@ -131,16 +131,19 @@ class Row:
 
 
 def measure(
-    bench: Bench, count: int = 300, gamma: float = dinoiser.GAMMA, start: int = TEST_SEED
+    bench: Bench,
+    count: int = 300,
+    gamma: float = GAMMA,
+    start: int = TEST_SEED,
+    templates: Templates = 'imagenet',
 ) -> list[Row]:
     """Measure plain MaskCLIP features and guided pooling on the same scenes."""
-    known = CLASSES
     with_background = (BACKGROUND, *CLASSES)
-    every = bench.encode(CLASSES)
+    every = bench.encode(CLASSES, templates)
     tables: dict[tuple[str, bool], Confusion] = {}
     for pooling in (False, True):
         for column in ('own', 'every', 'held_out'):
-            tables[column, pooling] = Confusion(known)
+            tables[column, pooling] = Confusion(CLASSES)
         for column in ('things', 'things_filtered'):
             tables[column, pooling] = Confusion(with_background)
     for held_out in (False, True):
@@ -173,7 +176,7 @@ def _measure_scene(
     things = [name for name in own if name in THING_CLASSES]
     for pooling in (False, True):
         threshold = gamma if pooling else None
-        found = bench.labels(look, bench.encode(own), size, threshold)
+        found = bench.labels(look, bench.encode(own, every.templates), size, threshold)
         column = 'held_out' if held_out else 'own'
         tables[column, pooling].add(shown.labels, indices(own)[found])
         if held_out:
@@ -182,7 +185,9 @@ def _measure_scene(
         asked = [BACKGROUND, *things]
         truth = np.where(shown.labels < len(STUFF), 0, shown.labels + 1)
         for use_filter in (False, True):
-            found = bench.labels(look, bench.encode(asked), size, threshold, use_filter)
+            found = bench.labels(
+                look, bench.encode(asked, every.templates), size, threshold, use_filter
+            )
             column = 'things_filtered' if use_filter else 'things'
             tables[column, pooling].add(truth, np.array([0, *(indices(things) + 1)])[found])
 

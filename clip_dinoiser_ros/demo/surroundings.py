@@ -81,9 +81,11 @@ def _ground(rays: Rays, around: Surroundings) -> tuple[np.ndarray, np.ndarray]:
     if around.lines:
         _markings(rgb, x, y, around.strip)
     beside = (y < np.float32(around.strip[0])) | (y > np.float32(around.strip[1]))
-    if beside.any():
-        other = _cover(around.beside, x, y, depth)
-        np.copyto(rgb, other, where=beside[..., None])
+    rows, cols = np.flatnonzero(beside.any(axis=1)), np.flatnonzero(beside.any(axis=0))
+    if len(rows):
+        part = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+        other = _cover(around.beside, x[part], y[part], depth[part[0]])
+        np.copyto(rgb[part], other, where=beside[part][..., None])
         classes[beside] = CLASSES.index(around.beside.name)
     far = depth[:, 0] > 12  # depth is one number per row
     haze = np.clip((depth[far] - 12) / np.float32(FAR_M), 0, 0.6)[..., None]

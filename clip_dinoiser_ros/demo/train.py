@@ -21,7 +21,6 @@ from clip_dinoiser_ros.demo.batches import STAGES, Stage, batches, collate, plan
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
 from clip_dinoiser_ros.demo.files import CLIP, CONFIG, HEADS, VOCABULARY, describe_vocabulary
 from clip_dinoiser_ros.demo.samples import PATCH, Sample
-from clip_dinoiser_ros.demo.train_heads import HEAD_STAGE, HeadStage, train_heads
 
 SHAPE = {
     'embed_dim': 128,
@@ -117,11 +116,20 @@ def new_model() -> nn.Module:
     return open_clip.CLIP(**SHAPE, output_dict=False)
 
 
+def _start(folder: Path | str | None, seed: int, device: str) -> tuple[nn.Module, Heads]:
+    """Return towers and heads, new ones or those in a folder."""
+    torch.manual_seed(seed)
+    clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
+    if folder is not None:
+        clip.load_state_dict(load_file(Path(folder) / CLIP))
+        heads.load_state_dict(load_file(Path(folder) / HEADS))
+    return clip.to(device), heads.to(device)
+
+
 def train(
     out_dir: Path | str,
     seed: int = 0,
     stages: Sequence[Stage] = STAGES,
-    head_stage: HeadStage = HEAD_STAGE,
     progress: Callable[[str], None] = print,
     device: str = 'cpu',
 ) -> None:
@@ -132,14 +140,12 @@ def train(
     Args:
         out_dir: Folder for the files; made when missing.
         seed: Decides the pictures, their order and the first weights.
-        stages: Of towers and heads together; the default makes the shipped model.
-        head_stage: The last one, of the heads alone on the frozen towers.
+        stages: What to do in turn; the default makes the shipped model.
         progress: Takes a line of text now and then.
-        device: Where to train the towers; the shipped model was made on 'cpu'.
+        device: Where to compute; the shipped model was made on 'cpu'.
     """
     for number in range(len(stages)):
         train_stage(out_dir, seed, number, stages, progress, device)
-    train_heads(out_dir, seed, head_stage, progress)
 
 
 def train_stage(
@@ -152,24 +158,18 @@ def train_stage(
 ) -> None:
     """Train towers and heads for one stage; all but the first read the files in `out_dir`."""
     stage = stages[number]
-    torch.manual_seed(seed)
     rng = np.random.default_rng([seed, number])
-    clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
-    if number:
-        clip.load_state_dict(load_file(Path(out_dir) / CLIP))
-        heads.load_state_dict(load_file(Path(out_dir) / HEADS))
-    clip.to(device)
-    heads.to(device)
+    clip, heads = _start(out_dir if number else None, seed, device)
     tokenize = open_clip.SimpleTokenizer()
     stock = batches(stage, plan_views(stage, rng), seed, rng)
     optimizers = _optimizers(clip, heads, stage)
-    bases = [[group['lr'] for group in optimizer.param_groups] for optimizer in optimizers]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group['lr'] for group in groups]
     began = time.monotonic()
     for step in range(stage.steps):
         factor = _rate(step, stage)
-        for optimizer, rates in zip(optimizers, bases, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group['lr'] = rate * factor
+        for group, rate in zip(groups, rates, strict=True):
+            group['lr'] = rate * factor
         losses = _losses(clip, heads, tokenize, next(stock), step >= stage.pooled_from, rng)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(clip.parameters(), 1.0)

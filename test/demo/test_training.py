@@ -17,7 +17,6 @@ from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
 from clip_dinoiser_ros.demo.files import load_segmenter
 from clip_dinoiser_ros.demo.samples import FULL, WIDE, Sample
 from clip_dinoiser_ros.demo.train import new_model, train
-from clip_dinoiser_ros.demo.train_heads import HeadStage
 from clip_dinoiser_ros.demo.words import HELD_OUT, SEEN_CLASSES
 
 
@@ -106,8 +105,7 @@ def test_one_call_makes_a_model_that_loads(tmp_path):
     small = {'steps': 1, 'schedule': 2, 'warmup': 1, 'batch': 4, 'fresh': 2, 'pooled_from': 0}
     stages = [replace(stage, **small, full_share=0.0) for stage in STAGES]
     lines = []
-    last_lap = HeadStage(steps=1, batch=1)
-    train(tmp_path, 3, stages, last_lap, lines.append)
+    train(tmp_path, 3, stages, lines.append)
     assert any(line.startswith('stage 2/2, step 1/1') for line in lines)
     assert json.loads((tmp_path / 'training.json').read_text())['seed'] == 3
     segmenter = load_segmenter('cpu', 'fp32', short_side=64, folder=tmp_path)
