@@ -74,7 +74,7 @@ def segment_offline(folder, name, prompts):
     """Run `clip-dinoiser bag`; return the indices of the classes by stamp."""
     path = folder / f'{name}.mcap'
     command = [sys.executable, '-m', 'clip_dinoiser_ros.cli', 'bag', folder / 'drive.mcap', path]
-    words = ['--model', 'demo', '--topic', '/camera/image_raw', '--batch', '1', '--prompts']
+    words = ['--model', 'demo', '--topic', '/camera/image_raw', '--batch', '1', '--gamma', '0.7', '--prompts']
     subprocess.run([*command, *words, *prompts], check=True, capture_output=True)
     labels = {}
     with Recording(path) as recording:
