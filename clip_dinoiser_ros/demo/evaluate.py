@@ -14,8 +14,8 @@ from clip_dinoiser_ros.core import Vocabulary, dinoiser
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.upsample import enlarge
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
-from clip_dinoiser_ros.core.weights import load_clip, load_heads
-from clip_dinoiser_ros.demo.files import FOLDER, GAMMA, model_files
+from clip_dinoiser_ros.core.weights import demo_files, load_clip, load_heads
+from clip_dinoiser_ros.demo.files import FOLDER, GAMMA
 from clip_dinoiser_ros.demo.render import Scene
 from clip_dinoiser_ros.demo.words import BACKGROUND, CLASSES, HELD_OUT, STUFF, THING_CLASSES
 from clip_dinoiser_ros.demo.world import scene
@@ -69,7 +69,7 @@ class Bench:
     """
 
     def __init__(self, folder: Path = FOLDER, short_side: int = 448) -> None:
-        files = model_files(folder)
+        files = demo_files(folder)
         clip, tokenizer = load_clip(files['model'], files['pretrained'])
         self._backbone = Backbone(clip.visual)
         self._heads = dinoiser.Heads(load_heads(files['heads'], self._backbone.width))

@@ -241,13 +241,11 @@ def _play(
     from clip_dinoiser_ros.bag.play import Player
 
     player = Player(context, recording, [IMAGE, DEPTH, CAMERA_INFO], clock=False)
-    half_s = (recording.end_ns - recording.start_ns) * 0.5e-9
-    delay_s = 2.0  # for publisher and subscriber to find each other
-    thread = threading.Thread(
-        target=player.play, kwargs={'rate': 1.0, 'loop': False, 'delay_s': delay_s}, daemon=True
-    )
+    thread = threading.Thread(target=player.play, args=(1.0, False, 2.0), daemon=True)
     thread.start()
-    time.sleep(delay_s + half_s)
+    if not listener.wait('labels', 1, node, START_TIMEOUT_S):
+        raise DemoError('nothing was segmented')
+    time.sleep((recording.end_ns - recording.start_ns) * 0.5e-9)
     listener.set_prompts(prompts_after)
     while thread.is_alive():
         node.check()

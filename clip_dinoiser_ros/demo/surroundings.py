@@ -98,8 +98,9 @@ def _wall_depth(rays: Rays, around: Surroundings) -> tuple[np.ndarray, np.ndarra
     ox, oy, oz = (np.float32(value) for value in rays.origin)
     x0, x1, y0, y1 = (np.float32(value) for value in around.room)
     with np.errstate(divide='ignore'):
-        tx = np.where(rays.x > 0, x1 - ox, x0 - ox) / rays.x
-        ty = np.where(rays.y > 0, y1 - oy, y0 - oy) / rays.y
+        # a ray along a wall never meets it, whatever the sign of the zero
+        tx = np.abs(np.where(rays.x > 0, x1 - ox, x0 - ox) / rays.x)
+        ty = np.abs(np.where(rays.y > 0, y1 - oy, y0 - oy) / rays.y)
     depth = np.minimum(np.minimum(tx, ty), np.float32(1e4))
     over = oz + depth * rays.z > np.float32(around.wall_height)
     depth[over] = np.inf

@@ -74,8 +74,9 @@ def segment_offline(folder, name, prompts):
     """Run `clip-dinoiser bag`; return the indices of the classes by stamp."""
     path = folder / f'{name}.mcap'
     command = [sys.executable, '-m', 'clip_dinoiser_ros.cli', 'bag', folder / 'drive.mcap', path]
-    words = ['--model', 'demo', '--topic', '/camera/image_raw', '--batch', '1', '--gamma', '0.7', '--prompts']
-    subprocess.run([*command, *words, *prompts], check=True, capture_output=True)
+    model = ['--model', 'demo', '--gamma', '0.7', '--batch', '1']
+    words = ['--topic', '/camera/image_raw', '--prompts', *prompts]
+    subprocess.run([*command, *model, *words], check=True, capture_output=True)
     labels = {}
     with Recording(path) as recording:
         for message in recording.messages(['/clip_dinoiser/camera/labels']):

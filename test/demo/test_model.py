@@ -2,21 +2,22 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
+import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from clip_dinoiser_ros import Segmenter
+from clip_dinoiser_ros.core.weights import demo_files
 from clip_dinoiser_ros.demo.evaluate import Bench, Confusion, indices, measure, unseen_scenes
 from clip_dinoiser_ros.demo.files import (
     FOLDER,
     GAMMA,
     describe_vocabulary,
-    load_segmenter,
-    model_files,
-    unknown_words,
 )
 from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, PROMPTS_BEFORE, tour
 from clip_dinoiser_ros.demo.words import CLASSES, HELD_OUT
@@ -27,7 +28,7 @@ FLOOR_HELD_OUT = 0.60
 
 @pytest.fixture(scope='module')
 def segmenter():
-    return load_segmenter('cpu', 'fp32')
+    return Segmenter.load('demo', device='cpu', precision='fp32')
 
 
 def test_the_files_are_small():
@@ -35,7 +36,7 @@ def test_the_files_are_small():
 
 
 def test_the_weights_fit_the_config_exactly():
-    files = model_files()
+    files = demo_files()
     open_clip.add_model_config(files['model'])
     clip = open_clip.create_model('clip-dinoiser-demo')
     weights = load_file(files['pretrained'])
@@ -45,7 +46,7 @@ def test_the_weights_fit_the_config_exactly():
 
 
 def test_the_heads_are_exactly_four_tensors():
-    with safe_open(model_files()['heads'], 'pt') as heads:
+    with safe_open(demo_files()['heads'], 'pt') as heads:
         assert sorted(heads.keys()) == [
             'bkg_decoder.bias',
             'bkg_decoder.weight',
@@ -54,12 +55,25 @@ def test_the_heads_are_exactly_four_tensors():
         ]
 
 
-def test_the_vocabulary_file_is_up_to_date():
+def test_the_vocabulary_file_is_up_to_date(segmenter):
     content = json.loads((FOLDER / 'vocabulary.json').read_text())
     assert content == describe_vocabulary()
-    assert not unknown_words([*CLASSES, *PROMPTS_BEFORE, *PROMPTS_AFTER, 'person|human'])
-    assert unknown_words(['red Ferrari', 'ball']) == ['ferrari']
+
+    def unknown(*prompts):
+        return segmenter.unknown_words(segmenter.encode(prompts, templates='none'))
+
+    for prompts in (CLASSES, PROMPTS_BEFORE, PROMPTS_AFTER, ['person|human']):
+        assert unknown(*prompts) == []
+    assert unknown('red Ferrari', 'ball') == ['ferrari']
     assert set(HELD_OUT) & set(PROMPTS_AFTER)
+
+
+def test_the_node_of_the_demo_starts_with_the_same_words():
+    config = yaml.safe_load((Path(__file__).parents[2] / 'config/demo.yaml').read_text())
+    parameters = config['/**/clip_dinoiser']['ros__parameters']
+    assert parameters['prompts'] == list(PROMPTS_BEFORE)
+    assert parameters['gamma'] == GAMMA
+    assert parameters['model'] == 'demo'
 
 
 def test_the_card_tells_what_it_cannot_do():

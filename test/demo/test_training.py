@@ -8,13 +8,14 @@ import open_clip
 import pytest
 import torch
 
+from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.dinoiser import Heads as CoreHeads
 from clip_dinoiser_ros.core.dinoiser import guided_pooling
+from clip_dinoiser_ros.core.weights import demo_files
 from clip_dinoiser_ros.demo import objectives
 from clip_dinoiser_ros.demo.batches import STAGES, collate, plan_views
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
-from clip_dinoiser_ros.demo.files import load_segmenter
 from clip_dinoiser_ros.demo.samples import FULL, WIDE, Sample
 from clip_dinoiser_ros.demo.train import new_model, train
 from clip_dinoiser_ros.demo.words import HELD_OUT, SEEN_CLASSES
@@ -108,7 +109,7 @@ def test_one_call_makes_a_model_that_loads(tmp_path):
     train(tmp_path, 3, stages, lines.append)
     assert any(line.startswith('stage 2/2, step 1/1') for line in lines)
     assert json.loads((tmp_path / 'training.json').read_text())['seed'] == 3
-    segmenter = load_segmenter('cpu', 'fp32', short_side=64, folder=tmp_path)
+    segmenter = Segmenter.load(**demo_files(tmp_path), device='cpu', short_side=64)
     found = segmenter.segment(
         np.zeros((64, 96, 3), np.uint8), segmenter.encode(['floor', 'sky'], templates='none')
     )
