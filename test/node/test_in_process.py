@@ -59,7 +59,7 @@ def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
         subscription = peer.node.create_subscription(
             Image, '/clip_dinoiser/camera/overlay', lambda m: peer._keep('overlay', m), 1
         )
-        overlay = active_node._pipeline.publishers['camera']._overlay
+        overlay = active_node._pipeline.publishers['camera']._publishers['overlay']
         peer.until(lambda: overlay.get_subscription_count() == 1)
         peer.send(image, 3)
         peer.of_frame('frame_info', 3)
