@@ -27,6 +27,9 @@ class QuickSegmenter:
         parsed = parse_prompts(prompts)
         return Vocabulary(parsed, torch.zeros(len(parsed), 4), 0, templates)
 
+    def unknown_words(self, vocabulary):
+        return []
+
     def segment(self, images, vocabulary, gamma=0.2, delta=0.99):
         if isinstance(images, np.ndarray):
             return self.segment([images], vocabulary)[0]
