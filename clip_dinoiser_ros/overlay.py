@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 OPACITY = 0.5
+BACKGROUND_COLOUR = (0, 0, 0)
 MIN_SHARE = 0.002  # classes that cover less of the image are not in the legend
 MAX_LEGEND_ROWS = 16
 
@@ -45,6 +46,7 @@ def draw_overlay(
     names: Sequence[str],
     ids: Sequence[int],
     labelled: npt.NDArray[np.bool_] | None = None,
+    background: int | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Tint an image by class and write the names of what it shows into its upper left corner.
 
@@ -54,11 +56,14 @@ def draw_overlay(
         names: Class names.
         ids: Class id of each name; decides its colour.
         labelled: bool (H, W); false where no class is claimed: left as it is.
+        background: Index of the background class, which is darkened instead of tinted.
 
     Returns:
         uint8 (H, W, 3) RGB.
     """
     colours = np.array([colour(class_id) for class_id in ids], dtype=np.uint8)
+    if background is not None:
+        colours[background] = BACKGROUND_COLOUR
     tinted = cv2.addWeighted(image, 1.0 - OPACITY, colours[labels], OPACITY, 0.0)
     shown = labels if labelled is None else labels[labelled]
     if labelled is not None:

@@ -34,6 +34,16 @@ def test_unlabelled_pixels_are_left_as_they_are():
     assert (overlay[150:, 200:] != image[150:, 200:]).any(axis=2).mean() > 0.9
 
 
+def test_the_background_is_darkened_not_tinted():
+    image = np.full((400, 400, 3), 100, np.uint8)
+    labels = np.zeros((400, 400), np.uint8)
+    labels[200:] = 1
+    overlay = draw_overlay(image, labels, ['person', 'background'], [0, 1], None, 1)
+    np.testing.assert_allclose(overlay[390, 390], 50, atol=1)
+    expected = 50 + OPACITY * np.array(colour(0))
+    np.testing.assert_allclose(overlay[150, 390], expected, atol=1)
+
+
 def test_the_legend_names_what_is_there_and_only_that():
     """Classes that are not in the image change nothing."""
     image = np.full((480, 640, 3), 90, np.uint8)

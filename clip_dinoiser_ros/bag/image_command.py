@@ -120,7 +120,8 @@ def _write_files(
     """Write the three files of an image; return names and shares, the largest first."""
     names, ids = result.vocabulary.names, [int(class_id) for class_id in table]
     frame = frame_images(result, table, min_confidence)
-    overlay = draw_overlay(image, result.labels, names, ids, frame.labelled)
+    background = result.vocabulary.background
+    overlay = draw_overlay(image, result.labels, names, ids, frame.labelled, background)
     _write(_path(target, 'labels'), frame.labels)
     _write(_path(target, 'confidence'), frame.confidence)
     _write(_path(target, 'overlay'), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))

@@ -171,8 +171,14 @@ class BagSegmenter:
         self._write_image(frame, 'confidence', pictures.confidence, pictures.confidence_encoding)
         if words.overlay and frame.image is not None:
             ids = [int(class_id) for class_id in words.table]
-            names, labels = words.vocabulary.names, done.result.labels
-            overlay = draw_overlay(frame.image, labels, names, ids, pictures.labelled)
+            overlay = draw_overlay(
+                frame.image,
+                done.result.labels,
+                words.vocabulary.names,
+                ids,
+                pictures.labelled,
+                words.vocabulary.background,
+            )
             self._write_image(frame, 'overlay', overlay, 'rgb8')
         publish_ms = 1e3 * (time.perf_counter() - start)
         segmented = self.progress.segmented.get(name, 0) + 1

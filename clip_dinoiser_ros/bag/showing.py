@@ -67,7 +67,10 @@ class Shown:
     def overlay(self) -> npt.NDArray[np.uint8]:
         """The image tinted by class, with legend: uint8 (H, W, 3) RGB."""
         classes = self.classes
-        return draw_overlay(self.image, self.labels, classes.names, classes.ids, self.labelled)
+        background = classes.names.index(classes.background) if classes.background else None
+        return draw_overlay(
+            self.image, self.labels, classes.names, classes.ids, self.labelled, background
+        )
 
     @cached_property
     def share(self) -> npt.NDArray[np.float64]:

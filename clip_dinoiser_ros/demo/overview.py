@@ -16,6 +16,7 @@ TILE = (360, 480)  # height, width
 GAP = 8
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, PAPER, FAINT = (30, 30, 30), (255, 255, 255), (225, 225, 225)
+BACKGROUND = (70, 70, 70)
 COLUMNS = ('camera', 'truth', 'labels', 'confidence')
 
 
@@ -27,11 +28,11 @@ def draw_overview(rows: Sequence[tuple[str, Frame]]) -> Image:
 
 
 def _row(title: str, frame: Frame, width: int) -> list[Image]:
-    ids = frame.result.vocabulary.ids.tolist()
+    colours = [rgb for _, rgb in _classes(frame)]
     tiles = [
         frame.image,
-        _coloured(frame.truth, ids),
-        _coloured(frame.labels, ids),
+        _coloured(frame.truth, colours),
+        _coloured(frame.labels, colours),
         cv2.applyColorMap(frame.result.confidence, cv2.COLORMAP_VIRIDIS)[..., ::-1],
     ]
     strip = _paper(TILE[0], width)
@@ -43,12 +44,20 @@ def _row(title: str, frame: Frame, width: int) -> list[Image]:
     return [_heading(title, width), strip, _legend(frame, width)]
 
 
-def _coloured(labels: npt.NDArray[np.unsignedinteger], ids: Sequence[int]) -> Image:
+def _classes(frame: Frame) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and colour of every class."""
+    vocabulary = frame.result.vocabulary
+    return [
+        (name, BACKGROUND if name == vocabulary.background else colour(class_id))
+        for name, class_id in zip(vocabulary.names, vocabulary.ids.tolist(), strict=True)
+    ]
+
+
+def _coloured(labels: npt.NDArray[np.unsignedinteger], colours: Sequence[tuple[int, ...]]) -> Image:
     """Every class in its colour, what is none of them in light grey."""
-    colours = np.full((256, 3), FAINT, np.uint8)
-    for index, class_id in enumerate(ids):
-        colours[index] = colour(class_id)
-    return colours[labels]
+    table = np.full((256, 3), FAINT, np.uint8)
+    table[: len(colours)] = colours
+    return table[labels]
 
 
 def _heading(title: str, width: int) -> Image:
@@ -64,9 +73,7 @@ def _legend(frame: Frame, width: int) -> Image:
     """Name the colours: the prompts in their order, and the scale of the confidence."""
     strip = _paper(44, width)
     left = GAP
-    vocabulary = frame.result.vocabulary
-    entries = [*zip(vocabulary.names, vocabulary.ids.tolist(), strict=True)]
-    swatches = [(name, colour(class_id)) for name, class_id in entries]
+    swatches = _classes(frame)
     if (frame.truth == IGNORED).any():
         swatches.append(('not asked for', FAINT))
     for name, rgb in swatches:

@@ -147,9 +147,9 @@ def draw(output: Path, halves: tuple[list[Frame], list[Frame]], report: dict[str
     for frame in (*before, *after):
         vocabulary = frame.result.vocabulary
         labelled = frame.result.labels != vocabulary.unlabelled_id
-        overlay = draw_overlay(
-            frame.image, frame.labels, vocabulary.names, vocabulary.ids.tolist(), labelled
-        )
+        names, ids = list(vocabulary.names), vocabulary.ids.tolist()
+        background = names.index(vocabulary.background) if vocabulary.background else None
+        overlay = draw_overlay(frame.image, frame.labels, names, ids, labelled, background)
         if video is None:
             video = VideoFile(output / 'drive.mp4', overlay, frame.result.stamp_ns)
         video.add(overlay, frame.result.stamp_ns)

@@ -116,7 +116,8 @@ class CameraPublishers:
         if self._publishers['overlay'].get_subscription_count() > 0:
             names = active.vocabulary.names
             ids = [int(class_id) for class_id in active.table]
-            overlay = draw_overlay(image, result.labels, names, ids, frame.labelled)
+            background = active.vocabulary.background
+            overlay = draw_overlay(image, result.labels, names, ids, frame.labelled, background)
             self._publishers['overlay'].publish(images.to_message(overlay, 'rgb8', header, Image))
 
     def publish_frame_info(self, frame_info: FrameInfo) -> None:
