@@ -25,6 +25,7 @@ setup(
     install_requires=[
         'torch>=2.10',  # before it torch.load runs code from a file, CVE-2026-24747
         'open_clip_torch>=2.26',
+        'timm',  # the teachers of the training; OpenCLIP needs it too
         'numpy',
         'opencv-python-headless',
         'safetensors',

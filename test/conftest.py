@@ -58,4 +58,4 @@ def golden_prompts():
 
 @pytest.fixture(autouse=True)
 def _two_threads():
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    torch.set_num_threads(2)

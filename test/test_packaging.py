@@ -28,6 +28,7 @@ PIP_NAMES = {
     'ruamel': 'ruamel.yaml',
     'av': 'av',
     'tqdm': 'tqdm',
+    'timm': 'timm',
     'numpy': 'numpy',
     'cv2': 'opencv-python-headless',
 }

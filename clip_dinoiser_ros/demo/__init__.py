@@ -1,0 +1,1 @@
+"""A generated world, the small model trained on it, and the demo that shows both."""
