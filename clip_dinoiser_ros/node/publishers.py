@@ -58,7 +58,13 @@ class CameraPublishers:
 
     def __init__(self, node: LifecycleNode, camera: str) -> None:
         self._node = node
-        self._publishers = {name: self._create(f'~/{camera}/{name}', name) for name in OUTPUTS}
+        self._publishers: dict[str, Any] = {}
+        try:
+            for name in OUTPUTS:
+                self._publishers[name] = self._create(f'~/{camera}/{name}', name)
+        except BaseException:
+            self.destroy()
+            raise
 
     def _create(self, topic: str, output: str) -> Any:
         latched = OUTPUTS[output].latched

@@ -61,6 +61,7 @@ class SegmentationNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, encode the prompts, create the publishers."""
+        publishers: dict[str, CameraPublishers] = {}
         try:
             settings = parameters.read_settings(self)
             configuration = parameters.read_configuration(self)
@@ -77,12 +78,13 @@ class SegmentationNode(LifecycleNode):
                 configuration.short_side,
             )
             active, ids = self._encode(settings, segmenter)
+            for camera in configuration.cameras:
+                publishers[camera.name] = CameraPublishers(self, camera.name)
         except Exception as error:  # rclpy would drop whatever escapes without a word
             self.get_logger().fatal(f'cannot configure: {_reason(error)}')
+            for created in publishers.values():
+                created.destroy()
             return FAILURE
-        publishers = {
-            camera.name: CameraPublishers(self, camera.name) for camera in configuration.cameras
-        }
         self._settings, self._active, self._ids = settings, active, ids
         self._pipeline = _Pipeline(configuration, segmenter, publishers)
         self.get_logger().info(
@@ -93,9 +95,21 @@ class SegmentationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras and start the worker."""
+        result = super().on_activate(state)  # the publishers, before anything is published
+        try:
+            self._start()
+        except Exception as error:
+            self.get_logger().fatal(f'cannot activate: {_reason(error)}')
+            self.stop(STOP_TIMEOUT_S)
+            super().on_deactivate(state)
+            return FAILURE
+        topics = ', '.join(s.topic_name for s in self._subscriptions_of_cameras)
+        self.get_logger().info(f'active; waiting for images on {topics}')
+        return result
+
+    def _start(self) -> None:
         pipeline = self._pipeline
         assert pipeline is not None
-        result = super().on_activate(state)  # the publishers, before anything is published
         cameras = pipeline.configuration.cameras
         self._slots = FrameSlots([camera.name for camera in cameras])
         self._worker = Worker(
@@ -106,19 +120,15 @@ class SegmentationNode(LifecycleNode):
             self.get_logger(),
         )
         self._worker.start()
-        self._subscriptions_of_cameras = [
-            self.create_subscription(
+        for camera in cameras:
+            subscription = self.create_subscription(
                 Image,
                 camera.image_topic,
                 partial(self._slots.put, camera.name),
                 QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-            for camera in cameras
-        ]
-        topics = ', '.join(s.topic_name for s in self._subscriptions_of_cameras)
-        self.get_logger().info(f'active; waiting for images on {topics}')
-        return result
+            self._subscriptions_of_cameras.append(subscription)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and end the worker after the frame it works on."""

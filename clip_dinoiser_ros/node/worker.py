@@ -57,7 +57,6 @@ class Worker:
         self._logger = logger
         self._announced: tuple[int, float] | None = None
         self._silent_until: dict[str, float] = {}
-        self._unreported: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name='segmentation', daemon=True)
 
     def start(self) -> None:

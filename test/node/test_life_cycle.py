@@ -93,9 +93,21 @@ def test_arguments_with_nonsense_end_it_with_a_reason(parameters, tmp_path, argu
         assert 'Traceback' not in node.log
 
 
+def test_what_cannot_be_activated_is_said_and_the_node_waits(parameters, tmp_path):
+    wrong = {'qos_overrides./camera/image_raw.subscription.reliability': 'sometimes'}
+    with NodeProcess({**parameters, **wrong}, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('cannot activate:')
+        assert 'sometimes' in node.log
+        assert peer.state() == 'inactive'
+        assert peer.set(prompts=['dog'])[0].successful
+        assert node.end() == 0
+        assert 'Traceback' not in node.log
+
+
 @pytest.mark.parametrize(
     ('wrong', 'said'),
     [
+        ({'qos_overrides./clip_dinoiser/camera/labels.publisher.reliability': 'never'}, 'never'),
         ({'model': 'ViT-B16'}, 'similar architectures'),
         ({'prompts': ['dog', 'dog']}, "'dog' is given twice"),
         ({'cameras': ['front', 'front']}, 'names must differ'),

@@ -1,0 +1,25 @@
+"""What the worker says of frames that it cannot use."""
+
+from types import SimpleNamespace
+
+from clip_dinoiser_ros.node import worker as module
+from clip_dinoiser_ros.node.frames import Frame, FrameSlots
+from clip_dinoiser_ros.node.worker import Worker
+
+
+def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch):
+    now = 50.0
+    monkeypatch.setattr(module.time, 'monotonic', lambda: now)
+    said = []
+    slots = FrameSlots(['front', 'rear'], clock=lambda: now)
+    worker = Worker(None, slots, {}, None, SimpleNamespace(error=said.append))
+    for step in range(30):
+        now = 50.0 + step / 10
+        for camera in ('front', 'rear'):
+            worker._reject(Frame(camera, None, now, now), f'fault {step}')
+    assert slots.count('front').rejected == slots.count('rear').rejected == 30
+    assert said == [
+        f'{camera}: frame dropped ({step + 1} so far): fault {step}'
+        for step in (0, 10, 20)
+        for camera in ('front', 'rear')
+    ]
