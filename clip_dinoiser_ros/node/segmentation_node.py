@@ -47,8 +47,9 @@ class SegmentationNode(LifecycleNode):
         super().__init__('clip_dinoiser')
         parameters.declare_parameters(self)
         self._ids = ClassIds()
+        self._version = 0  # of the newest vocabulary; goes on when the node is configured again
         self._active: Active | None = None
-        self._pending: tuple[Settings, Active | None, ClassIds] | None = None
+        self._pending: tuple[Settings, Active, ClassIds] | None = None
         self._settings: Settings | None = None
         self._pipeline: _Pipeline | None = None
         self._slots: FrameSlots | None = None
@@ -85,7 +86,7 @@ class SegmentationNode(LifecycleNode):
             for created in publishers.values():
                 created.destroy()
             return FAILURE
-        self._settings, self._active, self._ids = settings, active, ids
+        self._use(settings, active, ids)
         self._pipeline = _Pipeline(configuration, segmenter, publishers)
         self.get_logger().info(
             f'configured on {segmenter.device} in {segmenter.precision}; '
@@ -170,6 +171,10 @@ class SegmentationNode(LifecycleNode):
         assert self._active is not None
         return self._active
 
+    def _use(self, settings: Settings, active: Active, ids: ClassIds) -> None:
+        self._settings, self._active, self._ids = settings, active, ids
+        self._version = active.version
+
     def _encode(self, settings: Settings, segmenter: Segmenter) -> tuple[Active, ClassIds]:
         """Encode the prompts of settings and give every class its id."""
         vocabulary = segmenter.encode(
@@ -179,8 +184,8 @@ class SegmentationNode(LifecycleNode):
         if unknown:
             self.get_logger().warning(f'the demo model never met: {", ".join(unknown)}')
         ids = self._ids.with_names(vocabulary.names)
-        version = 1 if self._active is None else self._active.version + 1
-        return Active(settings, vocabulary, ids.table(vocabulary.names), version), ids
+        table = ids.table(vocabulary.names)
+        return Active(settings, vocabulary, table, self._version + 1), ids
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Accept or refuse a change; whatever takes time or can fail happens here."""
@@ -189,12 +194,12 @@ class SegmentationNode(LifecycleNode):
             settings = parameters.changed_settings(
                 self._settings or parameters.default_settings(), changes
             )
-            if self._settings is None or self._pipeline is None:  # the rest is done at configure
-                return SetParametersResult(successful=True)
+            if self._settings is None or self._active is None or self._pipeline is None:
+                return SetParametersResult(successful=True)  # the rest is done at configure
             active, ids = self._active, self._ids
             if _words(settings) != _words(self._settings):
                 active, ids = self._encode(settings, self._pipeline.segmenter)
-            elif active is not None:
+            else:
                 active = replace(active, settings=settings)
         except Exception as error:  # anything that escaped would end the executor
             return SetParametersResult(successful=False, reason=_reason(error))
@@ -207,7 +212,7 @@ class SegmentationNode(LifecycleNode):
         if late:
             self.get_logger().warning(f'{", ".join(late)} takes effect at the next configure')
         if self._pending is not None:
-            self._settings, self._active, self._ids = self._pending
+            self._use(*self._pending)
             self._pending = None
             if self._slots is not None:
                 self._slots.wake()

@@ -43,7 +43,7 @@ def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts)
             node.wait_for_log("cannot configure: device 'nowhere'", index)
             assert peer.set(device='cpu')[0].successful
         versions = [m.version for m in peer.messages('vocabulary')]
-        assert versions == sorted(versions)
+        assert versions == [1, 2, 3]  # a number never stands for two vocabularies
         assert node.end() == 0
         assert 'Traceback' not in node.log
 
