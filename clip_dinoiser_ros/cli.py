@@ -13,6 +13,10 @@ VERBS = {
     'play': ('clip_dinoiser_ros.bag.play', 'publish a recording, as ros2 bag play does'),
     'image': ('clip_dinoiser_ros.bag.image_command', 'segment image files'),
     'demo': ('clip_dinoiser_ros.demo.command', 'see it work on a generated world'),
+    'evaluate': (
+        'clip_dinoiser_ros.demo.evaluate_command',
+        'measure the small model on scenes it has never seen',
+    ),
     'heads': (
         'clip_dinoiser_ros.core.weights_command',
         "convert the heads' weights to safetensors",

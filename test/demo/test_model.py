@@ -122,3 +122,13 @@ def test_the_table_has_both_rows():
     rows = measure(Bench(), count=1, templates='none')
     assert [row.pooling for row in rows] == [False, True]
     assert all(0 < row.own <= 1 for row in rows)
+
+
+def test_the_command_prints_the_rows(capsys):
+    from clip_dinoiser_ros.cli import main
+
+    assert main(['evaluate', 'demo', '--scenes', '1', '--start', '500000', '600000']) == 0
+    printed = capsys.readouterr().out
+    assert printed.count('| MaskCLIP | ') == printed.count('| guided pooling | ') == 2
+    assert '1 scenes from seed 600000, gamma 0.7' in printed
+    assert main(['evaluate', 'demo', '--scenes', '0']) == 1
