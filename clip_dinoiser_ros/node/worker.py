@@ -94,8 +94,8 @@ class Worker:
         start = time.monotonic()
         try:
             image = images.to_rgb(frame.message)
-        except images.ImageError as error:
-            self._reject(frame, str(error))
+        except Exception as error:
+            self._reject(frame, _reason(error))
             return None
         return _Decoded(frame, image, time.monotonic() - start)
 
@@ -109,11 +109,14 @@ class Worker:
             )
         except Exception as error:  # whatever the model raises, the node goes on
             for d in batch:
-                self._reject(d.frame, f'{type(error).__name__}: {error}')
+                self._reject(d.frame, _reason(error))
             return
         segment_s = time.monotonic() - start
         for d, result in zip(batch, results, strict=True):
-            self._publish(d, result, active, len(batch), segment_s)
+            try:
+                self._publish(d, result, active, len(batch), segment_s)
+            except Exception as error:  # in the overlay, say: this thread must not die of it
+                self._reject(d.frame, f'not published in full: {_reason(error)}')
 
     def _publish(
         self,
@@ -154,3 +157,10 @@ class Worker:
             return
         self._silent_until[camera] = now + LOG_PERIOD_S
         self._logger.error(f'{camera}: frame dropped ({counts.rejected} so far): {reason}')
+
+
+def _reason(error: Exception) -> str:
+    """Say what was wrong; an image error needs no type in front."""
+    return (
+        str(error) if isinstance(error, images.ImageError) else f'{type(error).__name__}: {error}'
+    )

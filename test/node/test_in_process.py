@@ -111,6 +111,31 @@ def test_a_model_that_fails_on_a_frame_does_not_end_the_node(active_node, monkey
         assert not [m for m in peer.messages('labels') if m.header.stamp.sec == 1]
 
 
+def test_an_output_that_fails_does_not_end_the_worker(active_node, monkeypatch):
+    """The failure is injected, into the drawing of the overlay."""
+
+    def fail(*args):
+        raise RuntimeError('no such font (injected)')
+
+    monkeypatch.setattr(publishers, 'draw_overlay', fail)
+    image = golden('image_160x208_plain')['image']
+    with Peer() as peer:
+        peer.listen()
+        peer.connect()
+        listener = peer.node.create_subscription(
+            Image, '/clip_dinoiser/camera/overlay', lambda m: peer._keep('overlay', m), 1
+        )
+        overlay = active_node._pipeline.publishers['camera']._publishers['overlay']
+        peer.until(lambda: overlay.get_subscription_count() == 1)
+        peer.send(image, 1)
+        peer.until(lambda: active_node._slots.count('camera').rejected == 1)
+        peer.of_frame('labels', 1)  # what came before the failure went out
+        peer.node.destroy_subscription(listener)
+        peer.until(lambda: overlay.get_subscription_count() == 0)
+        peer.send(image, 2)
+        assert peer.of_frame('frame_info', 2).frames_rejected == 1
+
+
 def test_a_message_reaches_the_model_without_a_copy(active_node, monkeypatch):
     """rgb8 without padding is a view of the message."""
     seen = []
