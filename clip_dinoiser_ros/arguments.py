@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from clip_dinoiser_ros.core import Segmenter, Vocabulary, dinoiser
+from clip_dinoiser_ros.core.vocabulary import TEMPLATES
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--templates',
         default='imagenet',
-        choices=['imagenet', 'simple', 'none'],
+        choices=TEMPLATES,
         help='%(default)s',
     )
     group.add_argument(

@@ -18,6 +18,7 @@ from clip_dinoiser_ros.class_ids import to_class_ids, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 
 NODE = 'clip_dinoiser'
+CONFIDENCE_ENCODINGS = ('mono8', '32FC1')
 
 
 @dataclass(frozen=True)

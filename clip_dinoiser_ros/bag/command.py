@@ -19,7 +19,7 @@ from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import SECOND, BagSegmenter, Progress, Words
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
 from clip_dinoiser_ros.class_ids import ClassIds
-from clip_dinoiser_ros.outputs import OUTPUTS
+from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS, OUTPUTS
 
 DAMAGED = 3  # exit code: all is written, but messages had to be passed over
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--overlay', action='store_true', help='write the overlay topics too')
     group.add_argument(
-        '--confidence-encoding', default='mono8', choices=['mono8', '32FC1'], help='%(default)s'
+        '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
     )
     group.add_argument('--video', type=Path, metavar='OUT.mp4', help='overlay and legend, H.264')
     group.add_argument('--report', type=Path, metavar='OUT.html', help='one self-contained page')

@@ -17,7 +17,7 @@ MAX_PROMPT_CHARACTERS = 1000
 MAX_CACHED_PROMPTS = 4096
 BATCH_SIZE = 256  # texts through the text tower at once
 
-_TEMPLATE_NAMES: tuple[str, ...] = get_args(Templates)
+TEMPLATES: tuple[str, ...] = get_args(Templates)
 
 
 class PromptError(ValueError):
@@ -153,8 +153,8 @@ class TextEncoder:
     ) -> Vocabulary:
         """Turn prompts into a Vocabulary; see `Segmenter.encode`."""
         parsed = parse_prompts(prompts)
-        if templates not in _TEMPLATE_NAMES:
-            raise PromptError(f'templates is {templates!r}; allowed: {", ".join(_TEMPLATE_NAMES)}')
+        if templates not in TEMPLATES:
+            raise PromptError(f'templates is {templates!r}; allowed: {", ".join(TEMPLATES)}')
         self._encode_missing([s for p in parsed for s in p.synonyms], templates)
         rows = [
             torch.stack([self._cache[templates, synonym] for synonym in prompt.synonyms]).mean(0)

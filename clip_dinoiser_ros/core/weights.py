@@ -31,6 +31,12 @@ PINNED_REVISIONS = {
 
 DEMO = 'demo'  # stands for the small model that this package brings along
 DEMO_FOLDER = Path(__file__).parents[1] / 'demo' / 'model'
+DEMO_FILES = {
+    'model': 'clip-dinoiser-demo.json',
+    'pretrained': 'clip-dinoiser-demo.safetensors',
+    'heads': 'heads.safetensors',
+}
+DEMO_VOCABULARY = 'vocabulary.json'
 
 _HEAD_DIMENSIONS = {
     'obj_proj.weight': '(A, D, 3, 3)',
@@ -46,17 +52,12 @@ class WeightsError(ValueError):
 
 def demo_files(folder: Path = DEMO_FOLDER) -> dict[str, str]:
     """Return `model`, `pretrained` and `heads` of the small model, for the loaders below."""
-    name = 'clip-dinoiser-demo'
-    return {
-        'model': str(folder / f'{name}.json'),
-        'pretrained': str(folder / f'{name}.safetensors'),
-        'heads': str(folder / 'heads.safetensors'),
-    }
+    return {role: str(folder / name) for role, name in DEMO_FILES.items()}
 
 
 def demo_words(folder: Path = DEMO_FOLDER) -> frozenset[str]:
     """Return the words, lower case, that the small model has met in its training."""
-    return frozenset(json.loads((folder / 'vocabulary.json').read_text())['words'])
+    return frozenset(json.loads((folder / DEMO_VOCABULARY).read_text())['words'])
 
 
 def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:

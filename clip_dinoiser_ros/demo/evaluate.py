@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clip_dinoiser_ros.core import Vocabulary, dinoiser
 from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.segmenter import CLIP_MEAN, CLIP_STD
 from clip_dinoiser_ros.core.upsample import enlarge
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
 from clip_dinoiser_ros.core.weights import demo_files, load_clip, load_heads
@@ -90,8 +91,7 @@ class Bench:
         size = (round(height * scale) * p, round(width * scale) * p)
         if size != (height, width):
             x = torch.nn.functional.interpolate(x, size, mode='bilinear', antialias=True)
-        mean = torch.tensor((0.48145466, 0.4578275, 0.40821073))[:, None, None]
-        std = torch.tensor((0.26862954, 0.26130258, 0.27577711))[:, None, None]
+        mean, std = (torch.tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
         features = self._backbone((x - mean) / std)
         affinity = self._heads.affinity(features.inner)
         return features.maskclip, affinity, self._heads.objectness(features.inner)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from clip_dinoiser_ros.core.weights import DEMO_FOLDER
+from clip_dinoiser_ros.core.weights import DEMO_FILES, DEMO_FOLDER, DEMO_VOCABULARY
 from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, PROMPTS_BEFORE, SEED, THINGS
 from clip_dinoiser_ros.demo.words import BACKGROUND, CLASSES, HELD_OUT, OF_COLOUR, SYNONYMS
 
-NAME = 'clip-dinoiser-demo'
 FOLDER = DEMO_FOLDER
-CONFIG = f'{NAME}.json'
-CLIP = f'{NAME}.safetensors'
-HEADS = 'heads.safetensors'
-VOCABULARY = 'vocabulary.json'
+CONFIG, CLIP, HEADS = (DEMO_FILES[role] for role in ('model', 'pretrained', 'heads'))
+VOCABULARY = DEMO_VOCABULARY
 GAMMA = 0.7  # best for this model on validation scenes; the paper's 0.2 lets things leak
 
 

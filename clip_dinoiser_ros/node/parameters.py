@@ -12,10 +12,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from clip_dinoiser_ros.core import dinoiser
-from clip_dinoiser_ros.core.vocabulary import parse_prompts
+from clip_dinoiser_ros.core.vocabulary import TEMPLATES, parse_prompts
+from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
 
-TEMPLATES = ('imagenet', 'simple', 'none')
-CONFIDENCE_ENCODINGS = ('mono8', '32FC1')
 TRANSPORTS = ('raw',)
 DEFAULT_PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
 
