@@ -1,6 +1,7 @@
 """What the paper describes: images and prompts in, labels and confidence out. Nothing of ROS."""
 
-from clip_dinoiser_ros.core.segmenter import Segmentation, Segmenter
+from clip_dinoiser_ros.core.segmentation import Segmentation
+from clip_dinoiser_ros.core.segmenter import Segmenter
 from clip_dinoiser_ros.core.vocabulary import PromptError, Vocabulary
 from clip_dinoiser_ros.core.weights import WeightsError
 

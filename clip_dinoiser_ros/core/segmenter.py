@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
-from clip_dinoiser_ros.core.upsample import enlarge
+from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder, Vocabulary
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
@@ -27,38 +26,6 @@ MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What one image shows.
-
-    Attributes:
-        labels: (H, W), index into `vocabulary.names`; uint8, past 254 classes uint16.
-        confidence: float32 (H, W) in [0, 1]: the probability of the label; where the background
-            filter struck, 1 - objectness, at least 0.5.
-        vocabulary: The classes that the labels speak of.
-    """
-
-    labels: npt.NDArray[np.unsignedinteger[Any]]
-    confidence: npt.NDArray[np.float32]
-    vocabulary: Vocabulary
-
-
-@dataclass(frozen=True, eq=False)
-class _Patches:
-    """One batch at patch resolution, float32.
-
-    Attributes:
-        probabilities: (B, K, h, w), background filter applied.
-        background_confidence: (B, h, w), what to report where the background class wins; None
-            without the filter.
-        extent: Height and width of the image in patches, padding not counted.
-    """
-
-    probabilities: Tensor
-    background_confidence: Tensor | None
-    extent: tuple[float, float]
 
 
 class Segmenter:
@@ -198,13 +165,9 @@ class Segmenter:
             ValueError: An image of another type or size than allowed; what came is said.
         """
         images = [image] if isinstance(image, np.ndarray) else list(image)
-        if not images:
-            return []
-        patches = self._segment_patches(images, vocabulary, gamma, delta)
-        size = images[0].shape[:2]
+        patches = self.segment_patches(images, vocabulary, gamma, delta)
         results = [
-            self._enlarge(patches, index, (size[0], size[1]), vocabulary)
-            for index in range(len(images))
+            found.enlarge(image.shape[:2]) for found, image in zip(patches, images, strict=True)
         ]
         return results[0] if isinstance(image, np.ndarray) else results
 
@@ -224,12 +187,23 @@ class Segmenter:
             float32 (K, h, w). As in the published code the background filter sets its class to 1.0
             where it strikes and leaves the others as they are.
         """
-        patches = self._segment_patches([image], vocabulary, gamma, delta)
-        return patches.probabilities[0].cpu().numpy()
+        patches = self.segment_patches([image], vocabulary, gamma, delta)
+        return patches[0].probabilities.cpu().numpy()
 
-    def _segment_patches(
-        self, images: list[RgbImage], vocabulary: Vocabulary, gamma: float, delta: float
-    ) -> _Patches:
+    @torch.inference_mode()
+    def segment_patches(
+        self,
+        images: Sequence[RgbImage],
+        vocabulary: Vocabulary,
+        gamma: float = dinoiser.GAMMA,
+        delta: float = dinoiser.DELTA,
+    ) -> list[Patches]:
+        """Segment images of one size as one batch, at patch resolution.
+
+        Arguments and errors as for `segment`, which is this and `Patches.enlarge`.
+        """
+        if not images:
+            return []
         _check_thresholds(gamma, delta)
         for image in images:
             self._check_image(image)
@@ -243,15 +217,18 @@ class Segmenter:
         embeddings = vocabulary.embeddings.to(self.device)
         probabilities = dinoiser.class_probabilities(pooled, embeddings)
         if vocabulary.background is None:
-            return _Patches(probabilities, None, extent)
+            return [Patches(own, None, extent, vocabulary) for own in probabilities]
         objectness = self._heads.objectness(features.inner)
         struck = dinoiser.background_patches(probabilities, objectness, delta)
         own = probabilities[:, vocabulary.background]
         confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)
         own.masked_fill_(struck, 1.0)  # a view: changes the probabilities
-        return _Patches(probabilities, confidence, extent)
+        return [
+            Patches(p, c, extent, vocabulary)
+            for p, c in zip(probabilities, confidence, strict=True)
+        ]
 
-    def _preprocess(self, images: list[RgbImage]) -> tuple[Tensor, tuple[float, float]]:
+    def _preprocess(self, images: Sequence[RgbImage]) -> tuple[Tensor, tuple[float, float]]:
         """Resize or pad and normalise; return (B, 3, H', W') and the image's extent in patches."""
         p = self.patch_size
         # np.stack copies: the message the image lies in may be read-only
@@ -276,20 +253,6 @@ class Segmenter:
             return -(-height // p), -(-width // p)
         scale = self.short_side / min(height, width)
         return max(1, round(height * scale / p)), max(1, round(width * scale / p))
-
-    def _enlarge(
-        self, patches: _Patches, index: int, size: tuple[int, int], vocabulary: Vocabulary
-    ) -> Segmentation:
-        background = None
-        if patches.background_confidence is not None and vocabulary.background is not None:
-            background = (vocabulary.background, patches.background_confidence[index])
-        labels, confidence = enlarge(patches.probabilities[index], size, patches.extent, background)
-        dtype = np.uint8 if len(vocabulary) <= 254 else np.uint16
-        return Segmentation(
-            labels=labels.cpu().numpy().astype(dtype, copy=False),
-            confidence=confidence.cpu().numpy(),
-            vocabulary=vocabulary,
-        )
 
     def _check_image(self, image: RgbImage) -> None:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:

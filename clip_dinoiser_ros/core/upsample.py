@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,28 +33,51 @@ def enlarge(
         labels: (H, W), uint8 up to 256 classes, else int32.
         confidence: float32 (H, W) in [0, 1].
     """
-    height, width = size
     maps = probabilities
     if background is not None:
         maps = torch.cat([probabilities, background[1][None]])
-    count, _, grid_w = maps.shape
-    full_width = round(width * grid_w / extent[1])
-    upper, lower, weight = _row_weights(height, maps.shape[1], extent[0], maps.device)
-
     dtype = torch.uint8 if probabilities.shape[0] <= 256 else torch.int32
     labels = torch.empty(size, dtype=dtype, device=maps.device)
     confidence = torch.empty(size, dtype=torch.float32, device=maps.device)
-    rows = max(1, TILE_ELEMENTS // (count * full_width))
-    for start in range(0, height, rows):
-        strip = slice(start, min(start + rows, height))
-        tile = torch.lerp(maps[:, upper[strip]], maps[:, lower[strip]], weight[strip, None])
-        tile = F.interpolate(tile, size=full_width, mode='linear', align_corners=False)
-        tile = tile[..., :width]
+    for strip, tile in _strips(maps, size, extent):
         best, label = tile[: probabilities.shape[0]].max(dim=0)
         if background is not None:
             best = torch.where(label == background[0], tile[-1], best)
         labels[strip], confidence[strip] = label, best
     return labels, confidence.clamp_(0.0, 1.0)
+
+
+def enlarge_maps(maps: Tensor, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
+    """Interpolate maps bilinearly, exactly as `enlarge` does.
+
+    Args:
+        maps: float32 (K, h, w) in [0, 1].
+        size: (H, W) of the image in pixels.
+        extent: Height and width of the image in patches.
+
+    Returns:
+        float32 (K, H, W) in [0, 1].
+    """
+    large = torch.empty((maps.shape[0], *size), dtype=torch.float32, device=maps.device)
+    for strip, tile in _strips(maps, size, extent):
+        large[:, strip] = tile
+    return large.clamp_(0.0, 1.0)
+
+
+def _strips(
+    maps: Tensor, size: tuple[int, int], extent: tuple[float, float]
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield rows of the image and the maps (K, rows, W) enlarged there."""
+    height, width = size
+    count, grid_h, grid_w = maps.shape
+    full_width = round(width * grid_w / extent[1])
+    upper, lower, weight = _row_weights(height, grid_h, extent[0], maps.device)
+    rows = max(1, TILE_ELEMENTS // (count * full_width))
+    for start in range(0, height, rows):
+        strip = slice(start, min(start + rows, height))
+        tile = torch.lerp(maps[:, upper[strip]], maps[:, lower[strip]], weight[strip, None])
+        tile = F.interpolate(tile, size=full_width, mode='linear', align_corners=False)
+        yield strip, tile[..., :width]
 
 
 def _row_weights(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
+
+NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -72,35 +75,35 @@ class FrameSlots:
             slot.message, slot.arrived_s = message, self._clock()
             self._changed.notify()
 
-    def take(self, max_rate_hz: float = 0.0) -> list[Frame] | None:
+    def take(self, max_rate_hz: Mapping[str, float] = NO_LIMITS) -> list[Frame] | None:
         """Wait for work and take the newest frame of every camera that is due.
 
         Args:
-            max_rate_hz: At most so many frames of each camera per second; 0: no limit.
+            max_rate_hz: At most so many frames per second of each camera; 0 or none: no limit.
 
         Returns:
             The frames; an empty list after `wake`; None once closed.
         """
-        period = 1.0 / max_rate_hz if max_rate_hz else 0.0
+        period_s = {camera: 1.0 / rate for camera, rate in max_rate_hz.items() if rate}
         with self._changed:
             while True:
                 now = self._clock()
                 waiting = [(c, slot) for c, slot in self._slots.items() if slot.message is not None]
-                due = [(c, slot) for c, slot in waiting if slot.last_s + period <= now]
+                next_s = {c: slot.last_s + period_s.get(c, 0.0) for c, slot in waiting}
+                due = [(c, slot) for c, slot in waiting if next_s[c] <= now]
                 if self._closed or self._woken or due:
                     break
-                next_s = min((slot.last_s + period for _, slot in waiting), default=None)
-                self._changed.wait(None if next_s is None else next_s - now)
+                self._changed.wait(min(next_s.values()) - now if next_s else None)
             if self._closed:
                 return None
             self._woken = False
-            return [self._take(camera, slot, now, period) for camera, slot in due]
+            return [self._take(c, slot, now, period_s.get(c, 0.0)) for c, slot in due]
 
-    def _take(self, camera: str, slot: _Slot, now: float, period: float) -> Frame:
+    def _take(self, camera: str, slot: _Slot, now: float, period_s: float) -> Frame:
         frame = Frame(camera, slot.message, slot.arrived_s, now)
         slot.message = None
-        due = slot.last_s + period
-        slot.last_s = due if now - due < period else now  # late once is made up for, not twice
+        due = slot.last_s + period_s
+        slot.last_s = due if now - due < period_s else now  # late once is made up for, not twice
         return frame
 
     def count(self, camera: str, segmented: int = 0, rejected: int = 0) -> Counts:

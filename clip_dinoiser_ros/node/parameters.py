@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -24,8 +24,19 @@ class ParameterError(ValueError):
 
 
 @dataclass(frozen=True)
+class CameraSettings:
+    """What can change of one camera while the node runs; fields are parameters NAME.field."""
+
+    max_rate: float = 0.0
+
+
+@dataclass(frozen=True)
 class Settings:
-    """What can change while the node runs; field names are parameter names."""
+    """What can change while the node runs; field names are parameter names.
+
+    Attributes:
+        of_cameras: Their own settings by name.
+    """
 
     prompts: tuple[str, ...]
     background: str
@@ -35,6 +46,15 @@ class Settings:
     min_confidence: float
     confidence_encoding: str
     max_rate: float
+    of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
+
+    def camera(self, name: str) -> CameraSettings:
+        """Return the settings of one camera."""
+        return self.of_cameras.get(name, CameraSettings())
+
+    def max_rates(self) -> dict[str, float]:
+        """Return the most frames per second of every camera; 0: no limit."""
+        return {name: own.max_rate or self.max_rate for name, own in self.of_cameras.items()}
 
 
 @dataclass(frozen=True)
@@ -98,7 +118,7 @@ SPECS: Mapping[str, _Spec] = {
         allowed=', '.join(CONFIDENCE_ENCODINGS),
     ),
     'max_rate': _runtime(
-        0.0, 'Most frames per second and camera; 0: as fast as the model', range=(0.0, 1000.0)
+        0.0, 'Most frames per second of each camera; 0: as fast as the model', range=(0.0, 1000.0)
     ),
     'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
     'model': _Spec(
@@ -123,10 +143,30 @@ SPECS: Mapping[str, _Spec] = {
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
 }
 
+# of each camera, as NAME.key; {camera} in a text stands for the name
+CAMERA_SPECS: Mapping[str, _Spec] = {
+    'image_topic': _Spec('{camera}/image_raw', 'Topic of the images of {camera}'),
+    'transport': _Spec('raw', 'How the images of {camera} come', allowed=', '.join(TRANSPORTS)),
+    'max_rate': _runtime(
+        0.0, 'Most frames per second of {camera}; 0: as max_rate says', range=(0.0, 1000.0)
+    ),
+}
+
 
 def declare_parameters(node: Node) -> None:
     """Declare everything but the cameras' own parameters."""
-    for name, spec in SPECS.items():
+    _declare(node, SPECS)
+
+
+def is_read_at_configure(name: str) -> bool:
+    """Whether a parameter has an effect at the next configure only."""
+    camera, _, key = name.rpartition('.')
+    spec = CAMERA_SPECS.get(key) if camera else SPECS.get(name)
+    return spec is not None and not spec.runtime
+
+
+def _declare(node: Node, specs: Mapping[str, _Spec]) -> None:
+    for name, spec in specs.items():
         descriptor = ParameterDescriptor(
             description=spec.description, additional_constraints=spec.allowed
         )
@@ -143,15 +183,16 @@ def declare_parameters(node: Node) -> None:
         node.declare_parameter(name, spec.default, descriptor)
 
 
-def read_settings(node: Node) -> Settings:
-    """Read and check the runtime parameters.
+def read_settings(node: Node, cameras: Iterable[str]) -> Settings:
+    """Read and check the runtime parameters, also those of cameras, once these are declared.
 
     Raises:
         ParameterError: A value that cannot be used.
         PromptError: A prompt that cannot be used.
     """
     names = [name for name, spec in SPECS.items() if spec.runtime]
-    return _check_settings(_settings({name: node.get_parameter(name).value for name in names}))
+    names += [f'{c}.{key}' for c in cameras for key, spec in CAMERA_SPECS.items() if spec.runtime]
+    return changed_settings(default_settings(), [node.get_parameter(name) for name in names])
 
 
 def default_settings() -> Settings:
@@ -161,8 +202,17 @@ def default_settings() -> Settings:
 
 def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings:
     """Apply the runtime parameters among `parameters`; raises as `read_settings`."""
-    values = {p.name: p.value for p in parameters if p.name in SPECS and SPECS[p.name].runtime}
-    return _check_settings(_settings(values, current)) if values else current
+    values: dict[str, Any] = {}
+    of_cameras = dict(current.of_cameras)
+    for parameter in parameters:
+        camera, _, key = parameter.name.rpartition('.')
+        if not camera and key in SPECS and SPECS[key].runtime:
+            values[key] = parameter.value
+        elif camera and key in CAMERA_SPECS and CAMERA_SPECS[key].runtime:
+            own = of_cameras.get(camera, CameraSettings())
+            of_cameras[camera] = replace(own, **{key: parameter.value})
+    changed = _settings({**values, 'of_cameras': of_cameras}, current)
+    return current if changed == current else _check_settings(changed)
 
 
 def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
@@ -215,22 +265,29 @@ def read_configuration(node: Node) -> Configuration:
 
 def _read_camera(node: Node, name: str) -> Camera:
     specs = {
-        f'{name}.image_topic': _Spec(f'{name}/image_raw', f'Topic of the images of {name}'),
-        f'{name}.transport': _Spec(
-            'raw', f'How the images of {name} come', allowed=', '.join(TRANSPORTS)
-        ),
+        f'{name}.{key}': replace(spec, **_of_camera(spec, name))
+        for key, spec in CAMERA_SPECS.items()
+        if not node.has_parameter(f'{name}.{key}')
     }
-    for key, spec in specs.items():
-        if not node.has_parameter(key):
-            descriptor = ParameterDescriptor(
-                description=spec.description, additional_constraints=spec.allowed
-            )
-            node.declare_parameter(key, spec.default, descriptor)
+    _declare(node, specs)
     _check_choice(f'{name}.transport', node.get_parameter(f'{name}.transport').value, TRANSPORTS)
-    topic = node.get_parameter(f'{name}.image_topic').value
+    return Camera(name=name, image_topic=_read_topic(node, f'{name}.image_topic'))
+
+
+def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:
+    """Return the default and the description that a camera's parameter has."""
+    default = spec.default
+    if isinstance(default, str):
+        default = default.format(camera=name)
+    return {'default': default, 'description': spec.description.format(camera=name)}
+
+
+def _read_topic(node: Node, key: str) -> str:
+    """Read a parameter that names a topic."""
+    topic: str = node.get_parameter(key).value
     try:
         node.resolve_topic_name(topic)
     except RuntimeError as error:
         reason = str(error).split(', at ')[0]  # without the place in rcl's source
-        raise ParameterError(f'{name}.image_topic is {topic!r}: {reason}') from error
-    return Camera(name=name, image_topic=topic)
+        raise ParameterError(f'{key} is {topic!r}: {reason}') from error
+    return topic

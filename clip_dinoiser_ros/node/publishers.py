@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,12 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from clip_dinoiser_ros import images
-from clip_dinoiser_ros.core import Segmentation, Vocabulary
+from clip_dinoiser_ros.core import Vocabulary
+from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.parameters import Settings
-from clip_dinoiser_ros.outputs import OUTPUTS, MessageTypes, announcement, frame_images
+from clip_dinoiser_ros.outputs import OUTPUTS, FrameImages, MessageTypes, announcement, frame_images
 from clip_dinoiser_ros.overlay import draw_overlay
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
@@ -48,6 +50,25 @@ class Active:
     version: int
 
 
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """One frame and what the segmenter made of it.
+
+    Attributes:
+        header: Of the camera image, copied as it is.
+        image: uint8 (H, W, 3) RGB.
+        patches: What it shows, at patch resolution.
+        result: The same in every pixel.
+        active: What it was segmented with.
+    """
+
+    header: Any
+    image: npt.NDArray[np.uint8]
+    patches: Patches
+    result: Segmentation
+    active: Active
+
+
 class CameraPublishers:
     """Publishes what one camera shows, under ~/NAME/.
 
@@ -59,6 +80,8 @@ class CameraPublishers:
     def __init__(self, node: LifecycleNode, camera: str) -> None:
         self._node = node
         self._publishers: dict[str, Any] = {}
+        # made only while someone subscribes
+        self._lazy: dict[str, Callable[[Segmented, FrameImages], Any]] = {'overlay': self._overlay}
         try:
             for name in OUTPUTS:
                 self._publishers[name] = self._create(f'~/{camera}/{name}', name)
@@ -100,31 +123,34 @@ class CameraPublishers:
         self._publishers['label_info'].publish(label_info)
         self._publishers['vocabulary'].publish(message)
 
-    def publish(
-        self, header: Any, image: npt.NDArray[np.uint8], result: Segmentation, active: Active
-    ) -> None:
-        """Publish labels, confidence and, while someone listens, the overlay of one frame.
-
-        Args:
-            header: The header of the camera image, copied as it is.
-            image: uint8 (H, W, 3) RGB.
-            result: What the segmenter made of it.
-            active: What it was segmented with.
-        """
-        settings = active.settings
-        frame = frame_images(
-            result, active.table, settings.min_confidence, settings.confidence_encoding
+    def publish(self, frame: Segmented) -> None:
+        """Publish labels and confidence of one frame, and what else someone listens to."""
+        settings, active = frame.active.settings, frame.active
+        shown = frame_images(
+            frame.result, active.table, settings.min_confidence, settings.confidence_encoding
         )
-        labels = images.to_message(frame.labels, frame.labels_encoding, header, Image)
+        labels = images.to_message(shown.labels, shown.labels_encoding, frame.header, Image)
         self._publishers['labels'].publish(labels)
-        confidence = images.to_message(frame.confidence, frame.confidence_encoding, header, Image)
+        confidence = images.to_message(
+            shown.confidence, shown.confidence_encoding, frame.header, Image
+        )
         self._publishers['confidence'].publish(confidence)
-        if self._publishers['overlay'].get_subscription_count() > 0:
-            names = active.vocabulary.names
-            ids = [int(class_id) for class_id in active.table]
-            background = active.vocabulary.background
-            overlay = draw_overlay(image, result.labels, names, ids, frame.labelled, background)
-            self._publishers['overlay'].publish(images.to_message(overlay, 'rgb8', header, Image))
+        for name, make in self._lazy.items():
+            if self._publishers[name].get_subscription_count() > 0:
+                self._publishers[name].publish(make(frame, shown))
+
+    def _overlay(self, frame: Segmented, shown: FrameImages) -> Image:
+        vocabulary = frame.active.vocabulary
+        ids = [int(class_id) for class_id in frame.active.table]
+        overlay = draw_overlay(
+            frame.image,
+            frame.result.labels,
+            vocabulary.names,
+            ids,
+            shown.labelled,
+            vocabulary.background,
+        )
+        return images.to_message(overlay, 'rgb8', frame.header, Image)
 
     def publish_frame_info(self, frame_info: FrameInfo) -> None:
         """Publish how the frame was made."""

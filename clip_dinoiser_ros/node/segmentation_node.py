@@ -64,8 +64,8 @@ class SegmentationNode(LifecycleNode):
         """Load the model, encode the prompts, create the publishers."""
         publishers: dict[str, CameraPublishers] = {}
         try:
-            settings = parameters.read_settings(self)
             configuration = parameters.read_configuration(self)
+            settings = parameters.read_settings(self, [c.name for c in configuration.cameras])
             self.get_logger().info(
                 f'loading {configuration.model} ({configuration.pretrained}), '
                 f'heads {configuration.heads}'
@@ -208,19 +208,14 @@ class SegmentationNode(LifecycleNode):
 
     def _use_parameters(self, changes: list[Parameter]) -> None:
         """Put an accepted change into use, from the next frame on."""
-        late = [p.name for p in changes if self._pipeline and self._is_read_at_configure(p.name)]
-        if late:
+        late = [p.name for p in changes if parameters.is_read_at_configure(p.name)]
+        if late and self._pipeline:
             self.get_logger().warning(f'{", ".join(late)} takes effect at the next configure')
         if self._pending is not None:
             self._use(*self._pending)
             self._pending = None
             if self._slots is not None:
                 self._slots.wake()
-
-    def _is_read_at_configure(self, name: str) -> bool:
-        if name in parameters.SPECS:
-            return not parameters.SPECS[name].runtime
-        return name.endswith(('.image_topic', '.transport'))
 
 
 def _reason(error: Exception) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros import images
-from clip_dinoiser_ros.core import Segmentation, Segmenter
+from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
-from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
+from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
 
 LOG_PERIOD_S = 1.0
 
@@ -73,7 +73,7 @@ class Worker:
         while True:
             active = self._active()
             self._announce(active)
-            frames = self._slots.take(active.settings.max_rate)
+            frames = self._slots.take(active.settings.max_rates())
             if frames is None:
                 return
             active = self._active()  # newer than the one we waited with
@@ -104,38 +104,37 @@ class Worker:
         settings = active.settings
         start = time.monotonic()
         try:
-            results = self._segmenter.segment(
+            patches = self._segmenter.segment_patches(
                 [d.image for d in batch], active.vocabulary, settings.gamma, settings.delta
             )
+            results = [
+                found.enlarge(d.image.shape[:2]) for d, found in zip(batch, patches, strict=True)
+            ]
         except Exception as error:  # whatever the model raises, the node goes on
             for d in batch:
                 self._reject(d.frame, _reason(error))
             return
         segment_s = time.monotonic() - start
-        for d, result in zip(batch, results, strict=True):
+        for d, found, result in zip(batch, patches, results, strict=True):
+            segmented = Segmented(d.frame.message.header, d.image, found, result, active)
             try:
-                self._publish(d, result, active, len(batch), segment_s)
+                self._publish(d, segmented, len(batch), segment_s)
             except Exception as error:  # in the overlay, say: this thread must not die of it
                 self._reject(d.frame, f'not published in full: {_reason(error)}')
 
     def _publish(
-        self,
-        decoded: _Decoded,
-        result: Segmentation,
-        active: Active,
-        batch_size: int,
-        segment_s: float,
+        self, decoded: _Decoded, segmented: Segmented, batch_size: int, segment_s: float
     ) -> None:
         frame = decoded.frame
         publishers = self._publishers[frame.camera]
         start = time.monotonic()
-        publishers.publish(frame.message.header, decoded.image, result, active)
+        publishers.publish(segmented)
         end = time.monotonic()
         counts = self._slots.count(frame.camera, segmented=1)
         publishers.publish_frame_info(
             FrameInfo(
-                header=frame.message.header,
-                vocabulary_version=active.version,
+                header=segmented.header,
+                vocabulary_version=segmented.active.version,
                 frames_received=counts.received,
                 frames_segmented=counts.segmented,
                 frames_replaced=counts.replaced,

@@ -206,3 +206,37 @@ def test_gpu_equals_the_golden_files(golden_clip, golden_heads, golden_prompts, 
     np.testing.assert_allclose(probabilities, expected['probs'], atol=1e-4)
     labels = segmenter.segment(expected['image'], vocabulary).labels
     assert (labels == expected['labels']).mean() >= 0.999
+
+
+@pytest.mark.parametrize('background', ['background', None])
+def test_class_confidences(golden_segmenter, golden_prompts, image, background):
+    """They sum to 1, and that of the label is the confidence map, but beside struck patches."""
+    vocabulary = golden_segmenter.encode(golden_prompts, background)
+    [patches] = golden_segmenter.segment_patches([image], vocabulary)
+    size = image.shape[:2]
+    result = patches.enlarge(size)
+    maps = patches.class_confidences(size)
+    assert maps.dtype == np.float32
+    assert maps.shape == (len(vocabulary), *size)
+    np.testing.assert_allclose(maps.sum(axis=0), 1.0, atol=1e-5)
+    own = np.take_along_axis(maps, result.labels[None].astype(np.int64), axis=0)[0]
+    if background is None:
+        np.testing.assert_allclose(own, result.confidence, atol=1e-6)
+        np.testing.assert_array_equal(maps.argmax(axis=0), result.labels)
+    else:
+        struck = patches.probabilities[0] == 1.0
+        assert struck.any()
+        where = result.labels == 0
+        np.testing.assert_allclose(own[where], result.confidence[where], atol=1e-6)
+        # what the filter took away from the others is no more than it gave
+        assert (own <= result.confidence + 1e-5).all()
+    some = patches.class_confidences(size, [4, 1])
+    np.testing.assert_array_equal(some, maps[[4, 1]])
+
+
+def test_patches_enlarge_to_any_size(golden_segmenter, vocabulary, image):
+    [patches] = golden_segmenter.segment_patches([image], vocabulary)
+    half = patches.enlarge((85, 107))
+    assert half.labels.shape == half.confidence.shape == (85, 107)
+    full = patches.enlarge((170, 214)).labels[::2, ::2]
+    assert (half.labels == full).mean() > 0.95

@@ -38,7 +38,7 @@ def test_take_waits_for_a_frame_and_ends_when_closed():
     slots = FrameSlots(['camera'])
     taken = []
     thread = threading.Thread(
-        target=lambda: taken.extend([slots.take(), slots.take(max_rate_hz=1e-3), slots.take()])
+        target=lambda: taken.extend([slots.take(), slots.take({'camera': 1e-3}), slots.take()])
     )
     thread.start()
     slots.put('camera', 1)
@@ -65,7 +65,7 @@ def test_max_rate_is_kept_and_reached(intervals, rate):
         clock.now += interval
         slots.put('camera', index)
         slots.wake()  # return at once when nothing is due
-        for frame in slots.take(rate):
+        for frame in slots.take({'camera': rate}):
             taken.append(clock.now)
             assert frame.message == index
     for first in range(len(taken)):
@@ -82,9 +82,22 @@ def test_a_lower_limit_does_not_bind_after_it_was_lifted():
     clock = Clock()
     slots = FrameSlots(['camera'], clock)
     slots.put('camera', 1)
-    assert slots.take(max_rate_hz=0.001)
+    assert slots.take({'camera': 0.001})
     clock.now += 1
     slots.put('camera', 2)
     slots.wake()
-    assert slots.take(max_rate_hz=0.001) == []
-    assert [f.message for f in slots.take(max_rate_hz=10.0)] == [2]
+    assert slots.take({'camera': 0.001}) == []
+    assert [f.message for f in slots.take({'camera': 10.0})] == [2]
+
+
+def test_a_limit_holds_up_no_other_camera():
+    clock = Clock()
+    slots = FrameSlots(['slow', 'fast'], clock)
+    taken = []
+    for index in range(20):
+        clock.now += 0.125
+        slots.put('slow', index)
+        slots.put('fast', index)
+        taken += [(f.camera, f.message) for f in slots.take({'slow': 1.0, 'fast': 0.0})]
+    assert [m for c, m in taken if c == 'fast'] == list(range(20))
+    assert [m for c, m in taken if c == 'slow'] == [0, 8, 16]

@@ -88,7 +88,7 @@ def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):
 def test_a_model_that_fails_on_a_frame_does_not_end_the_node(active_node, monkeypatch):
     """The failure is injected: no input makes this model fail."""
     segmenter = active_node._pipeline.segmenter
-    segment = segmenter.segment
+    segment = segmenter.segment_patches
     failing = threading.Event()
 
     def fail(*args):
@@ -96,7 +96,7 @@ def test_a_model_that_fails_on_a_frame_does_not_end_the_node(active_node, monkey
             raise RuntimeError('CUDA out of memory (injected)')
         return segment(*args)
 
-    monkeypatch.setattr(segmenter, 'segment', fail)
+    monkeypatch.setattr(segmenter, 'segment_patches', fail)
     image = golden('image_160x208_plain')['image']
     with Peer() as peer:
         peer.listen()
@@ -140,9 +140,11 @@ def test_a_message_reaches_the_model_without_a_copy(active_node, monkeypatch):
     """rgb8 without padding is a view of the message."""
     seen = []
     segmenter = active_node._pipeline.segmenter
-    segment = segmenter.segment
+    segment = segmenter.segment_patches
     monkeypatch.setattr(
-        segmenter, 'segment', lambda images, *args: seen.extend(images) or segment(images, *args)
+        segmenter,
+        'segment_patches',
+        lambda images, *args: seen.extend(images) or segment(images, *args),
     )
     with Peer() as peer:
         peer.listen()

@@ -1,0 +1,96 @@
+"""What an image shows: at patch resolution, and from there in every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clip_dinoiser_ros.core.upsample import enlarge, enlarge_maps
+from clip_dinoiser_ros.core.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What one image shows.
+
+    Attributes:
+        labels: (H, W), index into `vocabulary.names`; uint8, past 254 classes uint16.
+        confidence: float32 (H, W) in [0, 1]: the probability of the label; where the background
+            filter struck, 1 - objectness, at least 0.5.
+        vocabulary: The classes that the labels speak of.
+    """
+
+    labels: npt.NDArray[np.unsignedinteger[Any]]
+    confidence: npt.NDArray[np.float32]
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """What one image shows at patch resolution; tensors on the segmenter's device.
+
+    Attributes:
+        probabilities: float32 (K, h, w). As in the published code the background filter sets its
+            class to 1.0 where it strikes and leaves the others as they are.
+        background_confidence: float32 (h, w), what to report where the background class wins; None
+            without the filter.
+        extent: Height and width of the image in patches, padding not counted.
+        vocabulary: The K classes.
+    """
+
+    probabilities: Tensor
+    background_confidence: Tensor | None
+    extent: tuple[float, float]
+    vocabulary: Vocabulary
+
+    @torch.inference_mode()
+    def enlarge(self, size: tuple[int, int]) -> Segmentation:
+        """Find the class of every pixel of an image of `size` (H, W)."""
+        background = None
+        if self.background_confidence is not None and self.vocabulary.background is not None:
+            background = (self.vocabulary.background, self.background_confidence)
+        labels, confidence = enlarge(self.probabilities, size, self.extent, background)
+        dtype = np.uint8 if len(self.vocabulary) <= 254 else np.uint16
+        return Segmentation(
+            labels=labels.cpu().numpy().astype(dtype, copy=False),
+            confidence=confidence.cpu().numpy(),
+            vocabulary=self.vocabulary,
+        )
+
+    @torch.inference_mode()
+    def class_confidences(
+        self, size: tuple[int, int], classes: Sequence[int] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Compute the probability of classes in every pixel of an image of `size` (H, W).
+
+        Where the background filter struck, the background has 1 - objectness, as in the confidence
+        map, and the other classes share the rest in proportion.
+
+        Args:
+            size: Of the image, in pixels.
+            classes: Indices into the vocabulary; None: all.
+
+        Returns:
+            float32 (k, H, W) in [0, 1], in the order of `classes`; all classes of a pixel sum to 1.
+        """
+        maps = self._distribution()
+        if classes is not None:
+            maps = maps[list(classes)]
+        return enlarge_maps(maps, size, self.extent).cpu().numpy()
+
+    def _distribution(self) -> Tensor:
+        """Return probabilities (K, h, w) that sum to 1 also where the background filter struck."""
+        background = self.vocabulary.background
+        if self.background_confidence is None or background is None:
+            return self.probabilities
+        maps = self.probabilities.clone()
+        maps[background] = 0.0
+        maps *= (1.0 - self.background_confidence) / maps.sum(dim=0).clamp_(min=1e-12)
+        maps[background] = self.background_confidence
+        return maps
