@@ -14,7 +14,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test lint fuzz demo clean distclean
+.PHONY: help setup test lint fuzz manifest demo clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,10 @@ fuzz: setup  ## damage what comes from outside, for FUZZ_SECONDS in all, and see
 		|| python -m pip install --quiet --target build/fuzz/site -r requirements/fuzz.txt; } \
 		&& PYTHONPATH=test/fuzz:build/fuzz/site:$$PYTHONPATH \
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
+
+manifest: setup  ## list the SHA-256 of the shipped model again, after a change of it
+	@$(ENV) && python -c 'from pathlib import Path; from clip_dinoiser_ros.core import manifest; \
+		manifest.write_manifest(Path("clip_dinoiser_ros/demo/model"))'
 
 demo: setup  ## see it work on a generated world
 	@$(ENV) && clip-dinoiser demo run
