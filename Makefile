@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 ROS ?= $(or $(ROS_DISTRO),jazzy)
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
 export ROS
 
 # No packet leaves this machine.
@@ -13,7 +14,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test lint demo clean distclean
+.PHONY: help setup test lint fuzz manifest demo clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +28,16 @@ test: setup  ## run the tests; PYTEST_ARGS='test/node -x' chooses
 lint: setup  ## ruff, its format, mypy (strict on core)
 	@$(ENV) && python -m ruff check . && python -m ruff format --check . \
 		&& $(if $(CORE),python -m mypy --strict $(CORE),true)
+
+fuzz: setup  ## damage what comes from outside, for FUZZ_SECONDS in all, and see what breaks
+	@$(ENV) && { [ -d build/fuzz/site ] \
+		|| python -m pip install --quiet --target build/fuzz/site -r requirements/fuzz.txt; } \
+		&& PYTHONPATH=test/fuzz:build/fuzz/site:$$PYTHONPATH \
+		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
+
+manifest: setup  ## list the SHA-256 of the shipped model again, after a change of it
+	@$(ENV) && python -c 'from pathlib import Path; from clip_dinoiser_ros.core import manifest; \
+		manifest.write_manifest(Path("clip_dinoiser_ros/demo/model"))'
 
 demo: setup  ## see it work on a generated world
 	@$(ENV) && clip-dinoiser demo run

@@ -76,15 +76,15 @@ LAYOUTS = {
 SUPPORTED: tuple[str, ...] = tuple(LAYOUTS)
 
 
-def check_size(message: ImageLike) -> None:
-    """Refuse an image without pixels, or with more than `MAX_PIXELS`."""
+def check_size(message: ImageLike, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse an image without pixels, or with more than `max_pixels`."""
     height, width = int(message.height), int(message.width)
     if height < 1 or width < 1:
         raise ImageError(f'height {height} and width {width}: both have to be at least 1')
-    if height * width > MAX_PIXELS:
+    if height * width > max_pixels:
         raise ImageError(
             f'height {height} and width {width} make {height * width} pixels; '
-            f'at most {MAX_PIXELS} are allowed'
+            f'at most {max_pixels} are allowed'
         )
 
 

@@ -44,7 +44,7 @@ _WRITTEN: dict[str, tuple[str, tuple[int, ...]]] = {
 _LONGEST_NAME = 32
 
 
-def to_rgb(message: ImageLike) -> np.ndarray:
+def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image message.
 
     An encoding that is not in `SUPPORTED` is given to cv_bridge where that is installed.
@@ -52,16 +52,17 @@ def to_rgb(message: ImageLike) -> np.ndarray:
     Args:
         message: the image; its rows may be padded (`step`), its 16-bit samples big-endian, and
             its data longer than needed.
+        max_pixels: Larger ones are refused before anything is decoded.
 
     Returns:
         uint8 (H, W, 3), RGB, each row contiguous. For rgb8 a view of the message's memory, which
         cannot be resized while the view lives; for the others a new array.
 
     Raises:
-        ImageError: the size is zero, past `MAX_PIXELS` or does not fit the encoding; `step` is
+        ImageError: the size is zero, past `max_pixels` or does not fit the encoding; `step` is
             shorter than a row or cuts a sample; `data` is too short; nobody knows the encoding.
     """
-    check_size(message)
+    check_size(message, max_pixels)
     layout = LAYOUTS.get(message.encoding)
     if layout is None:
         return _ask_cv_bridge(message)

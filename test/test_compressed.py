@@ -58,3 +58,42 @@ def test_size_is_read_before_anything_is_decoded(picture):
 def test_other_bytes_are_refused():
     with pytest.raises(ImageError, match='5 bytes that are neither JPEG nor PNG'):
         compressed.decode(b'hello')
+
+
+@pytest.mark.parametrize(
+    'marker', [b'\xff\x00', b'\xff\x01', b'\xff\xd0', b'\xff\xd8', b'\x00\x00']
+)
+def test_no_other_size_can_be_shown_to_us_than_to_the_decoder(picture, marker):
+    """These have no length behind them: who takes one for granted jumps over the true size."""
+    jpeg = encode(picture, '.jpg')
+    small = b'\xff\xc0\x00\x11\x08\x00\x02\x00\x02'
+    hidden = marker + struct.pack('>H', len(jpeg)) + jpeg[2:-2] + small + b'\xff\xd9'
+    with pytest.raises(ImageError, match='without its size'):
+        compressed.decode(b'\xff\xd8' + (b'\xff' * (marker[0] == 0)) + hidden)
+
+
+def test_a_part_of_a_png_that_claims_gigabytes(picture):
+    png = encode(picture, '.png')
+    place = png.index(b'IDAT') - 4
+    claims = png[:place] + b'\xd6\xe4\x00\x00' + png[place + 4 :]
+    with pytest.raises(ImageError, match='a part reaches to byte 36052'):
+        compressed.decode(claims)
+    with pytest.raises(ImageError, match='neither JPEG nor PNG'):  # IHDR is not the first
+        compressed.decode(png[:8] + struct.pack('>I', 4) + b'teXt' + bytes(8) + png[8:])
+
+
+def test_limits(picture):
+    for content in (encode(picture, '.png'), encode(picture, '.jpg')):
+        assert compressed.decode(content, max_pixels=4800, max_bytes=len(content)).shape[0] == 60
+        with pytest.raises(ImageError, match='80x60 pixels; allowed are 1 to 4799'):
+            compressed.decode(content, max_pixels=4799)
+        with pytest.raises(ImageError, match=f'allowed are at most {len(content) - 1}'):
+            compressed.decode(content, max_bytes=len(content) - 1)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused(picture):
+    jpeg = encode(picture, '.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    last = jpeg.rindex(b'\xff\xda')
+    many = jpeg[:-2] + jpeg[last:-2] * 1000 + jpeg[-2:]
+    with pytest.raises(ImageError, match=r'of 10\d\d scans; allowed are at most 100'):
+        compressed.decode(many)

@@ -81,7 +81,7 @@ def choose_cameras(
             chosen.remove(f'{topic}/compressed')
     notes = [f'{topic} is not segmented: {reason}' for topic, reason in left_out.items()]
     if not chosen:
-        raise BagError('\n'.join([f'no camera to segment; {there}', *notes]))
+        raise BagError('\n'.join([f'no camera to segment; {there}', *notes, *recording.damage]))
     return _named(chosen, dict(names or {})), notes
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +96,30 @@ def run(args: argparse.Namespace) -> int:
             _say(note)
         drawings = Drawings(args, recording, selection)
         settings = _settings(args, recording, selection)
-        with PartialBag(args.output, recording.storage, settings, args.resume, args.force) as bag:
+        with (
+            _resumable(args.output),
+            PartialBag(args.output, recording.storage, settings, args.resume, args.force) as bag,
+        ):
             progress = _segment(args, recording, selection, bag)
             if not progress.frames:
+                lines = damage_lines(recording, progress)
                 raise BagError(
-                    '\n'.join(['no frame could be segmented; nothing is written', *progress.listed])
+                    '\n'.join(['no frame could be segmented; nothing is written', *lines])
                 )
             drawings.draw(bag.bag, progress)
             bag.finish()
         return _sum_up(args, recording, progress)
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    """Say of an error of the disk (it is full, most of the time) that nothing is lost by it."""
+    try:
+        yield
+    except OSError as error:
+        raise BagError(
+            f'{error}; what is done is kept in {out}.partial, --resume goes on with it'
+        ) from error
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -233,7 +248,7 @@ def _sum_up(args: argparse.Namespace, recording: Recording, progress: Progress) 
     damage = damage_lines(recording, progress)
     if damage:
         count = sum(progress.rejected.values())
-        _say(f'{count} messages damaged and passed over; what could not be read:')
+        _say(f'{count} messages damaged and passed over' if count else 'not all could be read')
         for line in damage:
             _say(f'  {line}')
     _say(f'wrote {args.output}')

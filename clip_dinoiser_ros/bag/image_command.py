@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros import arguments, compressed
+from clip_dinoiser_ros.bag.places import part_of, refuse_link
 from clip_dinoiser_ros.class_ids import ClassIds, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.images import ImageError
@@ -48,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
     """Segment files, print what they show."""
     targets = _targets(_files(args.input), args.output)
     classes = args.output / 'classes.json'
-    there = [p for p in (classes, *(_path(t, o) for t in targets for o in _OUTPUTS)) if p.exists()]
+    paths = [classes, *(_path(t, o) for t in targets for o in _OUTPUTS)]
+    for path in paths:
+        refuse_link(path)
+    there = [path for path in paths if path.exists()]
     if there and not args.force:
         raise ValueError(f'{there[0]} exists; --force replaces it (and {len(there) - 1} others)')
     inputs = {file.resolve() for file in targets.values()}
@@ -133,10 +137,14 @@ def _write_files(
 
 
 def _write(path: Path, pixels: npt.NDArray[np.generic]) -> None:
-    """Write a PNG; it has its name only once it is whole."""
     _, data = cv2.imencode('.png', pixels)
-    part = path.with_name(path.name + '.partial')
-    part.write_bytes(data.tobytes())
+    _put(path, data.tobytes())
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file; it has its name only once it is whole."""
+    part = part_of(path)
+    part.write_bytes(content)
     part.replace(path)
 
 
@@ -148,7 +156,8 @@ def _write_classes(
         for class_id, prompt in zip(table, vocabulary.prompts, strict=True)
     ]
     content = {'classes': classes, 'unlabelled_id': unlabelled_id(table)}
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+    _put(path, text.encode())
 
 
 def _print_table(file: Path, shares: Sequence[tuple[str, float]]) -> None:

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from clip_dinoiser_ros.bag.places import part_of, refuse_link, sync
 from clip_dinoiser_ros.bag.recording import SUFFIXES, BagError, Message, Recording, Topic
 
 _PLUGINS = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
@@ -49,9 +52,11 @@ class PartialBag:
         self._settings = json.loads(json.dumps(settings))
         self._connections: dict[str, Connection] = {}
         self._writer: Writer | None = None
+        self._journal: TextIO | None = None
         self.written = 0
         self.lines: list[dict[str, Any]] = []  # what was committed before the interruption
         check_target(out, force, in_favour='--resume' if resume and self.folder.exists() else '')
+        refuse_link(self.folder)
         self._start(resume)
 
     @property
@@ -72,15 +77,18 @@ class PartialBag:
                 '--force begins again'
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._journal = journal.open('a+', encoding='utf-8')
+        for path in (journal, part_of(journal), self._bag, self._old):
+            refuse_link(path)
+        self._lock = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            os.close(self._lock)
             raise BagError(f'{self.folder} is being written by another process') from error
         try:
-            self._use_journal(_read_journal(journal) if resume else [])
+            self._use_journal(_read_journal(journal) if resume and journal.exists() else [])
         except BaseException:
-            self._journal.close()
+            self._release()
             raise
 
     def _use_journal(self, lines: list[dict[str, Any]]) -> None:
@@ -103,10 +111,17 @@ class PartialBag:
         self._writer.open()
         if self._old.exists():
             self._recover()
-        self._journal.truncate(0)  # lines of what was lost would mislead the next resume
+        self._renew_journal()
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def _renew_journal(self) -> None:
+        """Begin the journal with what is there: lines of what was lost would mislead a resume."""
+        path = self.folder / 'journal.jsonl'
+        part = part_of(path)
+        self._journal = part.open('x', encoding='utf-8')
         for line in ({'settings': self._settings}, *self.lines):
             self._append(line)
-        shutil.rmtree(self._old, ignore_errors=True)
+        part.replace(path)
 
     def _recover(self) -> None:
         """Copy the messages of all windows that are there in full; forget later windows."""
@@ -135,16 +150,17 @@ class PartialBag:
         self._append({'written': self.written, **state})
 
     def _append(self, line: Mapping[str, Any]) -> None:
+        assert self._journal is not None
         self._journal.write(json.dumps(line) + '\n')
         self._journal.flush()
 
     def close(self, **state: Any) -> None:
-        """Close the bag, all messages written, and read back how many there are."""
+        """Close the bag, all messages written, and read them back."""
         if self._writer is None:
             return
         self._writer.close()
         self._writer = None
-        _check_count(self._bag, self.written)
+        _read_back(self._bag, self.written)
         self.commit(**state, complete=True)
 
     def finish(self) -> None:
@@ -153,10 +169,9 @@ class PartialBag:
         if self._storage == 'sqlite3':
             bag = self.folder / 'sqlite3' / self._name
             shutil.rmtree(bag.parent, ignore_errors=True)
-            _convert(self._bag, bag)
+            _read_back(bag, _convert(self._bag, bag))
         single = self.out.suffix in SUFFIXES
         put(bag / f'{self._name}{self.out.suffix}' if single else bag, self.out, self.force)
-        self._journal.close()
         shutil.rmtree(self.folder)
 
     def __enter__(self) -> PartialBag:
@@ -168,9 +183,17 @@ class PartialBag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.abort()
-        self._journal.close()
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of the files; what cannot be written any more is not in the journal either."""
+        with suppress(OSError):
+            if self._writer is not None:
+                self._writer.abort()
+        with suppress(OSError):
+            if self._journal is not None:
+                self._journal.close()
+        os.close(self._lock)
 
 
 def check_target(path: Path, force: bool, in_favour: str = '') -> None:
@@ -178,7 +201,9 @@ def check_target(path: Path, force: bool, in_favour: str = '') -> None:
 
     Raises:
         BagError: What is there, and what is allowed.
+        PlaceError: It is a link.
     """
+    refuse_link(path)
     if not path.exists():
         return
     if not force:
@@ -195,13 +220,16 @@ def _of_a_bag(name: str) -> bool:
 
 
 def put(new: Path, path: Path, force: bool) -> None:
-    """Move a file or folder to its place; with `force` what is there goes."""
+    """Move a file or folder to its place, once the disk has it; with `force` what is there goes."""
     check_target(path, force)
+    for entry in (new, *new.rglob('*')):
+        sync(entry)
     old = path.with_name(path.name + '.replaced')
     if path.is_dir():
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
     new.replace(path)
+    sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -235,16 +263,18 @@ def _connect(writer: Writer, topic: Topic) -> Connection:
     )
 
 
-def _check_count(bag: Path, written: int) -> None:
+def _read_back(bag: Path, written: int) -> None:
+    """Read all messages; raise BagError when they are not as many as were written."""
     with Recording(bag) as recording:
-        there = sum(topic.count for topic in recording.topics.values())
+        there = sum(1 for _ in recording.messages())
         if recording.damage or there != written:
             reasons = '; '.join(recording.damage)
             raise BagError(f'{bag}: {written} messages written, {there} are there. {reasons}')
 
 
-def _convert(bag: Path, target: Path) -> None:
-    """Write a bag again as sqlite3, message by message."""
+def _convert(bag: Path, target: Path) -> int:
+    """Write a bag again as sqlite3, message by message; return how many there were."""
+    count = 0
     connections: dict[str, Connection] = {}
     with (
         Recording(bag) as recording,
@@ -255,3 +285,5 @@ def _convert(bag: Path, target: Path) -> None:
             if topic.name not in connections:
                 connections[topic.name] = _connect(writer, topic)
             writer.write(connections[topic.name], message.time_ns, message.data)
+            count += 1
+    return count

@@ -27,6 +27,7 @@ from clip_dinoiser_ros.bag.mend import MendedFile
 from clip_dinoiser_ros.bag.types import definition, typestore
 
 SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+END_OF_TIME_NS = 2**31 * 10**9  # the last second that builtin_interfaces/msg/Time can tell
 
 
 class BagError(ValueError):
@@ -100,8 +101,9 @@ def make_topic(name: str, type_name: str, latched: bool = False) -> Topic:
 class Recording:
     """A rosbag2: a folder, or one mcap or sqlite3 file. Open it with `with`.
 
-    A file that was cut off or is damaged in places is read as far as it is whole, and a folder
-    whose recorder was killed before it wrote metadata.yaml by its files.
+    A file that was cut off or is damaged in places is read as far as it is whole, a folder whose
+    recorder was killed before it wrote metadata.yaml by its files, and one in which some files
+    cannot be read or are missing by the others.
 
     Args:
         path: Folder or file.
@@ -122,10 +124,23 @@ class Recording:
         self._readers: list[Reader] = []
 
     def __enter__(self) -> Recording:
-        for path in _parts(self.path):
-            self._readers.append(self._open(path))
+        parts, told = _parts(self.path)
+        errors: list[Exception] = []
+        for path in parts:
+            try:
+                self._readers.append(self._open(path))
+            except (BagError, FileNotFoundError) as error:
+                errors.append(error)
+        if not self._readers:
+            raise errors[0]
+        self.damage += [str(error) for error in errors]
         self.storage = _storage(self.path)
         self._collect()
+        found = sum(reader.message_count for reader in self._readers)
+        if told is not None and found < told:
+            self.damage.append(
+                f'{told - found} of {told} messages that metadata.yaml tells of are missing'
+            )
         return self
 
     def __exit__(
@@ -169,6 +184,7 @@ class Recording:
                 c
                 for c in reader.connections
                 if (topics is None or c.topic in topics)
+                and c.topic in self.topics
                 and self.topics[c.topic].type_name == c.msgtype
             ]
             if not chosen:
@@ -177,14 +193,25 @@ class Recording:
                 messages = reader.messages(chosen, start, end)
                 for connection, time_ns, data in islice(messages, done, None):
                     done += 1
-                    yield Message(self.topics[connection.topic], time_ns, data)
+                    if 0 <= time_ns < END_OF_TIME_NS:
+                        yield Message(self.topics[connection.topic], time_ns, data)
+                    else:
+                        self.damage.append(f'{connection.topic} at {time_ns} ns: no such time')
+                counted = sum(connection.msgcount for connection in chosen)
+                if start is None and end is None and done < counted:
+                    self.damage.append(
+                        f'{reader.path}: {counted - done} of {counted} messages by its index are '
+                        'not where they should be'
+                    )
                 return
             except Exception as error:  # whatever rosbags and decompressors raise
                 if reader.path.suffix != '.mcap' or isinstance(reader.path, MendedFile):
                     self.damage.append(f'{reader.path}: nothing readable after this: {error}')
                     return
-                self._readers[index] = self._open_mended(Path(str(reader.path)))
+                mended = self._readers[index] = self._open_mended(Path(str(reader.path)))
                 reader.close()
+                for topic in {c.topic for c in mended.connections} - self.topics.keys():
+                    self.damage.append(f'{topic} is not in the index of {reader.path} and not read')
 
     def _open(self, path: Path) -> Reader:
         try:
@@ -242,21 +269,27 @@ def _topic(connections: list[Connection]) -> Topic:
     )
 
 
-def _parts(path: Path) -> list[Path]:
-    """Find the files of a recording, in order; the folder itself where it is compressed."""
+def _parts(path: Path) -> tuple[list[Path], int | None]:
+    """Find the files of a recording, in order; the folder itself where it is compressed.
+
+    Returns:
+        The files, and how many messages metadata.yaml tells of; None where it tells nothing.
+    """
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist; give a folder, a .mcap or a .db3 file')
     if path.is_file():
         if path.suffix not in SUFFIXES:
             hint = ' (a ROS 1 bag: rosbags-convert makes a rosbag2 of it)' * (path.suffix == '.bag')
             raise BagError(f'{path} is no bag: allowed are a folder, .mcap and .db3{hint}')
-        return [path]
+        return [path], None
+    told = None
     metadata = path / 'metadata.yaml'
     if metadata.exists():
         try:
             described = YAML(typ='safe').load(metadata.read_text())['rosbag2_bagfile_information']
             if described.get('compression_mode'):
-                return [path]
+                return [path], None
+            told = int(described['message_count'])
             # only the names: a path with ../ would lead out of the folder
             parts = [path / PurePath(part).name for part in described['relative_file_paths']]
         except Exception as error:
@@ -266,7 +299,7 @@ def _parts(path: Path) -> list[Path]:
         parts = sorted(files, key=_by_number)
     if not parts:
         raise BagError(f'{path} is no bag: it has neither metadata.yaml nor a .mcap or .db3 file')
-    return parts
+    return parts, told
 
 
 def _by_number(path: Path) -> tuple[int, str]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.bag import charts
 from clip_dinoiser_ros.bag.partial import put
+from clip_dinoiser_ros.bag.places import part_of
 from clip_dinoiser_ros.bag.showing import Classes, Shown
 from clip_dinoiser_ros.overlay import colour
 
@@ -114,7 +115,7 @@ class Report:
             f'<title>Segmented recording</title><style>{_STYLE}</style></head><body>'
             f'<h1>Segmented recording</h1><table>{rows}</table>{cameras}{lost}</body></html>\n'
         )
-        part = self._path.with_name(self._path.name + '.partial')
+        part = part_of(self._path)
         part.write_text(page, encoding='utf-8')
         put(part, self._path, self._force)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.partial import check_target, put
+from clip_dinoiser_ros.bag.places import part_of
 from clip_dinoiser_ros.bag.recording import BagError
 from clip_dinoiser_ros.bag.showing import Shown
 
@@ -51,8 +52,7 @@ class Videos:
         """Append the overlay of a frame."""
         name = shown.camera.name
         if name not in self._videos:
-            target = self.paths[name]
-            part = target.with_name(target.name + '.partial')
+            part = part_of(self.paths[name])
             self._videos[name] = VideoFile(part, shown.overlay, shown.time_ns)
         self._videos[name].add(shown.overlay, shown.time_ns)
 

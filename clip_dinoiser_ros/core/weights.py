@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clip_dinoiser_ros.core.manifest import MANIFEST, changed_files
+
 AUTHORS = 'authors'  # stands for the heads published with the paper
 AUTHORS_URL = (
     'https://raw.githubusercontent.com/wysoczanska/clip_dinoiser/'
@@ -51,7 +53,17 @@ class WeightsError(ValueError):
 
 
 def demo_files(folder: Path = DEMO_FOLDER) -> dict[str, str]:
-    """Return `model`, `pretrained` and `heads` of the small model, for the loaders below."""
+    """Return `model`, `pretrained` and `heads` of the small model, for the loaders below.
+
+    Raises:
+        WeightsError: A file is missing or is not the one that its manifest lists.
+    """
+    changed = changed_files(folder, [*DEMO_FILES.values(), DEMO_VOCABULARY])
+    if changed:
+        raise WeightsError(
+            f'{", ".join(changed)} in {folder}: not as shipped ({MANIFEST}); install the package '
+            'again, or run `make manifest` where you have made these files yourself'
+        )
     return {role: str(folder / name) for role, name in DEMO_FILES.items()}
 
 
@@ -241,4 +253,4 @@ def authors_heads() -> Path:
 def git_blob_id(content: bytes) -> str:
     """Return the id under which git stores a file of this content."""
     # git's format, not a choice; it names the content that the authors published
-    return hashlib.sha1(b'blob %d\0' % len(content) + content).hexdigest()
+    return hashlib.sha1(b'blob %d\0' % len(content) + content).hexdigest()  # noqa: S324

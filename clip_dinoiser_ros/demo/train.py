@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from clip_dinoiser_ros.core.manifest import write_manifest
 from clip_dinoiser_ros.demo import objectives
 from clip_dinoiser_ros.demo.batches import STAGES, Stage, batches, collate, plan_views
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
@@ -201,3 +202,4 @@ def save(
     (folder / VOCABULARY).write_text(json.dumps(describe_vocabulary(), indent=2) + '\n')
     made = {'seed': seed, 'stages': [asdict(stage) for stage in stages]}
     (folder / 'training.json').write_text(json.dumps(made, indent=2) + '\n')
+    write_manifest(folder)

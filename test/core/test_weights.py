@@ -66,6 +66,20 @@ def test_a_pickle_is_not_run(tmp_path):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize('name', ['clip.pt', 'clip.bin', 'clip.safetensors', 'clip.npz'])
+def test_a_pickle_in_the_weights_of_clip_is_not_run(golden_files, tmp_path, name):
+    trace = tmp_path / 'ran'
+    torch.save({'state_dict': Canary(str(trace))}, tmp_path / name)
+    with pytest.raises(WeightsError, match='cannot be loaded'):
+        weights.load_clip(golden_files['model'], str(tmp_path / name))
+    (tmp_path / name).write_bytes(pickle.dumps(Canary(str(trace))))
+    with pytest.raises(WeightsError, match='cannot be loaded'):
+        weights.load_clip(golden_files['model'], str(tmp_path / name))
+    assert not trace.exists()
+    pickle.loads((tmp_path / name).read_bytes()).close()  # the canary lives
+    assert trace.exists()
+
+
 def test_git_blob_id():
     assert weights.git_blob_id(b'hello\n') == 'ce013625030ba8dba906f756967f9e9ca394464a'
 

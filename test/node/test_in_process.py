@@ -1,5 +1,7 @@
 """What only counting calls can show, so the node runs in this process; DDS is real."""
 
+import socket
+import sys
 import threading
 
 import numpy as np
@@ -83,6 +85,37 @@ def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):
         assert not peer.set(prompts=['cat', 'cat'])[0].successful
     assert not loads
     assert encoded == [160, 80]
+
+
+def test_nothing_is_downloaded_while_active(active_node):
+    """Whatever Python would open to the network; DDS has sockets of its own, made in C++."""
+    opened = []
+    watching = threading.Event()
+
+    def watch(event, arguments):
+        if watching.is_set() and event in (
+            'socket.connect',
+            'socket.getaddrinfo',
+            'urllib.Request',
+        ):
+            opened.append((event, arguments))
+            raise OSError('there is no network (injected)')
+
+    sys.addaudithook(watch)  # stays until Python ends; without `watching` it does nothing
+    image = golden('image_160x208_plain')['image']
+    with Peer() as peer:
+        peer.listen()
+        watching.set()
+        try:
+            assert peer.set(prompts=['a word never met', 'cat|feline'])[0].successful
+            assert peer.set(templates='simple')[0].successful
+            peer.send(image, 1)
+            peer.of_frame('labels', 1)
+            assert not opened
+            with pytest.raises(OSError, match='injected'):  # the watch is awake
+                socket.create_connection(('127.0.0.1', 9))
+        finally:
+            watching.clear()
 
 
 def test_a_model_that_fails_on_a_frame_does_not_end_the_node(active_node, monkeypatch):

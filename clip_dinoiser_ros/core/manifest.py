@@ -1,0 +1,48 @@
+"""The SHA-256 of what is shipped: a file that was damaged or exchanged is not loaded.
+
+`make manifest` writes it again after a change of the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+MANIFEST = 'manifest.json'
+_SUFFIXES = ('.json', '.safetensors')
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def listed_files(folder: Path) -> list[str]:
+    """Return the names of the files that the manifest of a folder has to list."""
+    return sorted(
+        path.name for path in folder.iterdir() if path.suffix in _SUFFIXES and path.name != MANIFEST
+    )
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the manifest of the files that are in a folder now."""
+    content = {name: sha256(folder / name) for name in listed_files(folder)}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2) + '\n')
+
+
+def changed_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return which of the files are not there or not those that the manifest lists.
+
+    Args:
+        folder: With the files and their manifest; without a manifest, every file is another.
+        names: Of files in it.
+    """
+    manifest = folder / MANIFEST
+    listed = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    return [
+        name
+        for name in names
+        if not (folder / name).is_file() or sha256(folder / name) != listed.get(name)
+    ]

@@ -1,0 +1,199 @@
+"""What comes from outside and is taken apart here: bytes in, and the promise that has to hold.
+
+A target takes any bytes. It returns when the promise holds and raises when it does not; the errors
+that are the promised answer to damage stay inside. Hypothesis drives the targets in the tests and
+Atheris in `make fuzz`, from the same `seeds`.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from clip_dinoiser_ros import compressed, images
+from clip_dinoiser_ros.bag.cameras import decode_message
+from clip_dinoiser_ros.bag.recording import BagError, Recording
+from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
+from clip_dinoiser_ros.core.vocabulary import MAX_CLASSES, PromptError, parse_prompts
+
+MAX_PIXELS = 2**16  # small, so that a large picture does not cost the time of a thousand others
+_FIELDS = struct.Struct('<IIIBB')  # height, width, step, byte order, encoding
+_ENCODINGS = (*images.SUPPORTED, '32FC1', '8UC3', 'sepia', '')
+_START_NS = 1_700_000_000 * 10**9
+
+
+def raw_image(content: bytes) -> None:
+    """An image message of any fields is decoded to its size, or refused."""
+    if len(content) < _FIELDS.size:
+        return
+    height, width, step, big, kind = _FIELDS.unpack_from(content)
+    message = SimpleNamespace(
+        height=height,
+        width=width,
+        step=step,
+        is_bigendian=big & 1,
+        encoding=_ENCODINGS[kind % len(_ENCODINGS)],
+        data=content[_FIELDS.size :],
+    )
+    with suppress(images.ImageError):
+        _check_picture(images.to_rgb(message, MAX_PIXELS), (height, width))
+
+
+def compressed_image(content: bytes) -> None:
+    """A JPEG or PNG is decoded to the size that its header says, or refused."""
+    with suppress(images.ImageError):
+        _check_picture(
+            compressed.decode(content, max_pixels=MAX_PIXELS), compressed.dimensions(content)
+        )
+
+
+def _check_picture(picture: np.ndarray, size: tuple[int, int]) -> None:
+    assert picture.dtype == np.uint8
+    assert picture.shape == (*size, 3)
+    assert picture.shape[0] * picture.shape[1] <= MAX_PIXELS
+
+
+def recorded_image(content: bytes) -> None:
+    """A serialized camera message is decoded or refused, whatever its type is said to be."""
+    for type_name in (IMAGE, COMPRESSED):
+        with suppress(images.ImageError):
+            _, picture = decode_message(content, type_name)
+            assert picture.dtype == np.uint8
+            assert picture.ndim == 3
+
+
+def prompts(content: bytes) -> None:
+    """Prompts, one a line, become classes of different names that can be typed again, or not."""
+    given = content.decode('utf-8', 'surrogateescape').split('\n')
+    with suppress(PromptError):
+        parsed = parse_prompts(given)
+        names = [prompt.name for prompt in parsed]
+        assert 0 < len(parsed) == len(given) <= MAX_CLASSES
+        assert len(set(names)) == len(names)
+        assert not any(unicodedata.category(c) in ('Cc', 'Cs') for name in names for c in name)
+        assert parse_prompts([prompt.text for prompt in parsed]) == parsed
+
+
+def mcap_file(content: bytes) -> None:
+    """A file called .mcap is read as far as it is whole, or refused."""
+    _read_file('bag.mcap', content)
+
+
+def sqlite_file(content: bytes) -> None:
+    """As that, for .db3."""
+    _read_file('bag.db3', content)
+
+
+def metadata(content: bytes) -> None:
+    """Whatever metadata.yaml says, a bag is read or refused, and no file outside of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        bag = Path(folder, 'bag')
+        _write_bag(bag, StoragePlugin.MCAP)
+        (bag / 'metadata.yaml').write_bytes(content)
+        _read(bag)
+
+
+def _read_file(name: str, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        _read(path)
+        assert path.read_bytes() == content
+
+
+def _read(path: Path) -> None:
+    with suppress(BagError, FileNotFoundError), Recording(path) as recording:
+        for message in recording.messages():
+            assert message.topic.name in recording.topics
+            assert 0 <= message.time_ns < 2**63
+        assert all(isinstance(line, str) for line in recording.damage)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        raw_image,
+        compressed_image,
+        recorded_image,
+        prompts,
+        mcap_file,
+        sqlite_file,
+        metadata,
+    )
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """Return whole input of a target, to begin with."""
+    return {
+        'raw_image': _raw_images,
+        'compressed_image': _pictures,
+        'recorded_image': _messages,
+        'prompts': _prompts,
+        'mcap_file': lambda: [_bag_content(StoragePlugin.MCAP, 'bag.mcap')],
+        'sqlite_file': lambda: [_bag_content(StoragePlugin.SQLITE3, 'bag.db3')],
+        'metadata': lambda: [_bag_content(StoragePlugin.MCAP, 'metadata.yaml')],
+    }[target]()
+
+
+def _raw_images() -> list[bytes]:
+    # 8 x 8 with room behind each row for any encoding
+    data = bytes(range(256)) * 2
+    return [_FIELDS.pack(8, 8, 32, 0, kind) + data for kind in range(len(_ENCODINGS))]
+
+
+def _pictures() -> list[bytes]:
+    picture = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
+    options = ('.jpg', ()), ('.jpg', (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)), ('.png', ())
+    encoded = [cv2.imencode(suffix, picture, option)[1].tobytes() for suffix, option in options]
+    return [*encoded, cv2.imencode('.png', picture[..., 0].astype(np.uint16))[1].tobytes()]
+
+
+def _prompts() -> list[bytes]:
+    texts = (
+        'background\nred ball|crimson ball\ncar',
+        '\u732b\ncafe\u0301',
+        '\u202efar\n\U0001f40e',
+    )
+    return [text.encode() for text in texts]
+
+
+def _messages() -> list[bytes]:
+    """Images in CDR: one raw, one compressed."""
+    types = typestore().types
+    stamp = types['builtin_interfaces/msg/Time'](sec=1, nanosec=2)
+    header = types['std_msgs/msg/Header'](stamp=stamp, frame_id='lens')
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    image = images.to_message(pixels, 'rgb8', header, types[IMAGE])
+    picture = types[COMPRESSED](
+        header=header, format='jpeg', data=np.frombuffer(_pictures()[0], np.uint8)
+    )
+    return [
+        bytes(typestore().serialize_cdr(message, type_name))
+        for message, type_name in ((image, IMAGE), (picture, COMPRESSED))
+    ]
+
+
+def _write_bag(path: Path, storage: StoragePlugin) -> None:
+    with Writer(path, version=9, storage_plugin=storage) as writer:
+        for topic, type_name, message in zip(
+            ('/camera/image_raw', '/other'), (IMAGE, COMPRESSED), _messages(), strict=True
+        ):
+            connection = writer.add_connection(topic, type_name, typestore=typestore())
+            for index in range(3):
+                writer.write(connection, _START_NS + index, message)
+
+
+def _bag_content(storage: StoragePlugin, name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        _write_bag(Path(folder, 'bag'), storage)
+        return Path(folder, 'bag', name).read_bytes()
