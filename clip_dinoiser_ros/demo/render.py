@@ -8,7 +8,7 @@ import numpy as np
 
 from clip_dinoiser_ros.demo.camera import Intrinsics, Pose, cast_rays
 from clip_dinoiser_ros.demo.layout import Layout
-from clip_dinoiser_ros.demo.paint import paint_thing, scaled
+from clip_dinoiser_ros.demo.paint import paint_thing, put, scaled
 from clip_dinoiser_ros.demo.person import paint_person
 from clip_dinoiser_ros.demo.surroundings import paint_surroundings
 from clip_dinoiser_ros.demo.things import Thing
@@ -55,10 +55,10 @@ def render(
         else:
             new_depth, colour = paint_thing(rays.window(*window), thing, layout.light)
         nearer = new_depth < depth[window]
-        np.copyto(depth[window], new_depth, where=nearer)
-        np.copyto(rgb[window], colour, where=nearer[..., None])
-        labels[window][nearer] = CLASSES.index(thing.name)
-        instances[window][nearer] = number
+        put(depth[window], new_depth, nearer)
+        put(rgb[window], colour, nearer)
+        np.copyto(labels[window], CLASSES.index(thing.name), where=nearer)
+        np.copyto(instances[window], number, where=nearer)
     image = _expose(rgb, layout.tint, noise_seed)
     return Scene(image, labels, instances, depth, intrinsics, pose, things, time_s)
 
@@ -78,20 +78,27 @@ def _window(thing: Thing, pose: Pose, intrinsics: Intrinsics) -> tuple[slice, sl
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
+def _cut(outline: np.ndarray) -> np.ndarray:
+    """Return what of a convex outline (N, 3), in the camera's frame, lies before the camera."""
+    kept = []
+    for a, b in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        if a[2] > _NEAR_M:
+            kept.append(a)
+        if (a[2] > _NEAR_M) != (b[2] > _NEAR_M):
+            kept.append(a + (b - a) * (_NEAR_M - a[2]) / (b[2] - a[2]))
+    return np.array(kept).reshape(-1, 3)
+
+
 def _fill(mask: np.ndarray, points: np.ndarray, pose: Pose, intrinsics: Intrinsics) -> None:
     """Fill the convex hull of ground points (N, 2), cut where it passes the camera."""
     outline = cv2.convexHull(points.astype(np.float32))[:, 0].astype(float)
     rotation = pose.rotation()
     local = (np.column_stack([outline, np.zeros(len(outline))]) - pose.position()) @ rotation.T
-    kept = []
-    for a, b in zip(local, np.roll(local, -1, axis=0), strict=True):
-        if a[2] > _NEAR_M:
-            kept.append(a)
-        if (a[2] > _NEAR_M) != (b[2] > _NEAR_M):
-            kept.append(a + (b - a) * (_NEAR_M - a[2]) / (b[2] - a[2]))
-    if len(kept) < 3:
+    if (local[:, 2] <= _NEAR_M).any():
+        local = _cut(local)
+    if len(local) < 3:
         return
-    x, y, z = np.array(kept).T
+    x, y, z = local.T
     pixels = np.array(
         [x / z * intrinsics.fx + intrinsics.cx, y / z * intrinsics.fy + intrinsics.cy]
     )
@@ -129,13 +136,14 @@ def _cast_shadows(
     width = max(3, intrinsics.width // 100) | 1
     sun = layout.light.sun * lz
     share = 0.85 * sun / (sun + layout.light.ambient)
-    dark = 1 - cv2.blur(cast, (width, width)) * np.float32(share / 255)
-    dark *= 1 - cv2.blur(contact, (width, width)) * np.float32(0.35 / 255)
-    dark[(labels == _WALL) | (labels == _SKY)] = 1
     rows = np.flatnonzero(cast.any(axis=1))
-    if len(rows):
-        part = slice(max(0, int(rows[0]) - width), int(rows[-1]) + width)
-        rgb[part] = scaled(rgb[part], dark[part])
+    if not len(rows):
+        return
+    part = slice(max(0, int(rows[0]) - width), int(rows[-1]) + width)
+    dark = 1 - cv2.blur(cast, (width, width))[part] * np.float32(share / 255)
+    dark *= 1 - cv2.blur(contact, (width, width))[part] * np.float32(0.35 / 255)
+    dark[(labels[part] == _WALL) | (labels[part] == _SKY)] = 1
+    rgb[part] = scaled(rgb[part], dark)
 
 
 @lru_cache(maxsize=8)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from clip_dinoiser_ros.demo.camera import Rays
-from clip_dinoiser_ros.demo.paint import scaled
-from clip_dinoiser_ros.demo.textures import SIZE, textures
+from clip_dinoiser_ros.demo.paint import put, scaled
+from clip_dinoiser_ros.demo.textures import SIZE, tile
 from clip_dinoiser_ros.demo.things import Light
 from clip_dinoiser_ros.demo.words import CLASSES
 
@@ -43,20 +43,23 @@ class Surroundings:
 
 def _sample(texture: str, x: np.ndarray, y: np.ndarray, period_m: float) -> np.ndarray:
     scale = np.float32(SIZE / period_m)
-    return cv2.remap(
-        textures()[texture],
-        np.ascontiguousarray(x * scale),
-        np.ascontiguousarray(y * scale),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_WRAP,
-    )
+    return cv2.remap(tile(texture), _within(x * scale), _within(y * scale), cv2.INTER_LINEAR)
+
+
+def _within(place: np.ndarray) -> np.ndarray:
+    """Return the same places in the first tile; exact, since the size is a power of two."""
+    start = np.floor(place * np.float32(1 / SIZE))
+    start *= np.float32(SIZE)
+    return np.subtract(place, start, out=start)
 
 
 def _cover(surface: Surface, x: np.ndarray, y: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Return RGB of a textured plane; the pattern fades where it is finer than a pixel."""
     tone = _sample(surface.texture, x, y, surface.period_m)
     fade = np.clip(np.float32(2.2 * surface.period_m) / depth, 0.25, 1)
-    tone = np.float32(0.55) + (tone - np.float32(0.55)) * fade
+    tone -= np.float32(0.55)
+    tone *= fade
+    tone += np.float32(0.55)
     dark = np.asarray(surface.dark, np.float32)
     span = np.asarray(surface.light, np.float32) - dark
     return cv2.transform(tone, np.column_stack([span, dark]))  # dark + tone * span, per channel
@@ -64,11 +67,14 @@ def _cover(surface: Surface, x: np.ndarray, y: np.ndarray, depth: np.ndarray) ->
 
 def _markings(rgb: np.ndarray, x: np.ndarray, y: np.ndarray, strip: tuple[float, float]) -> None:
     """Paint a dashed middle line and two edge lines, in place."""
-    middle = (strip[0] + strip[1]) / 2
-    dash = (np.abs(y - np.float32(middle)) < 0.07) & (np.modf(x / 3)[0] % 1 < 0.55)
-    edge = np.abs(np.abs(y - np.float32(middle)) - np.float32((strip[1] - strip[0]) / 2 - 0.3))
-    paint = dash | (edge < 0.06)
-    rgb[paint] = rgb[paint] * np.float32(0.25) + np.float32(0.55)
+    off = np.abs(y - np.float32((strip[0] + strip[1]) / 2))
+    inside = off < 0.07
+    edge = np.abs(off - np.float32((strip[1] - strip[0]) / 2 - 0.3)) < 0.06
+    rows, cols = np.nonzero(inside | edge)
+    dash = np.modf(x[rows, cols] / 3)[0] % 1 < 0.55
+    paint = edge[rows, cols] | dash
+    rows, cols = rows[paint], cols[paint]
+    rgb[rows, cols] = rgb[rows, cols] * np.float32(0.25) + np.float32(0.55)
 
 
 def _ground(rays: Rays, around: Surroundings) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +91,8 @@ def _ground(rays: Rays, around: Surroundings) -> tuple[np.ndarray, np.ndarray]:
     if len(rows):
         part = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
         other = _cover(around.beside, x[part], y[part], depth[part[0]])
-        np.copyto(rgb[part], other, where=beside[part][..., None])
-        classes[beside] = CLASSES.index(around.beside.name)
+        put(rgb[part], other, np.ascontiguousarray(beside[part]))
+        np.copyto(classes, CLASSES.index(around.beside.name), where=beside)
     far = depth[:, 0] > 12  # depth is one number per row
     haze = np.clip((depth[far] - 12) / np.float32(FAR_M), 0, 0.6)[..., None]
     rgb[far] += haze * (np.asarray(around.horizon, np.float32) - rgb[far])
@@ -150,21 +156,20 @@ def paint_surroundings(
     if around.wall_height:
         wall_depth, ends = _wall_depth(rays, around)
         wall = wall_depth < depth
-        np.copyto(depth, wall_depth, where=wall)
-        classes[wall] = CLASSES.index('wall')
+        put(depth, wall_depth, wall)
+        np.copyto(classes, CLASSES.index('wall'), where=wall)
     hidden = wall.all(axis=1)
     if not hidden[:horizon].all():
         rgb[:horizon] = _sky(rays.window(slice(0, horizon), every), around)
     below = slice(horizon + int(hidden[horizon:].argmin()), None)
     if below.start < shape[0]:
         colour, classes_below = _ground(rays.window(below, every), around)
-        rgb[below] = colour
-        rgb[below] *= np.float32(light.shade(0.0, 0.0, 1.0))
-        np.copyto(classes[below], classes_below, where=~wall[below])
+        np.multiply(colour, np.float32(light.shade(0.0, 0.0, 1.0)), out=rgb[below])
+        put(classes[below], classes_below, ~wall[below])
     rows = np.flatnonzero(wall.any(axis=1))
     if len(rows):
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         window = rays.window(part, every)
         colour = _walls(window, wall_depth[part], ends[part], around, light)
-        np.copyto(rgb[part], colour, where=wall[part, :, None])
+        put(rgb[part], colour, wall[part])
     return rgb, depth, classes

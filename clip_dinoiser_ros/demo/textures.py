@@ -1,6 +1,6 @@
 """Tileable grey textures in [0, 1], made once per process: noise, planks, tiles, bricks, panels."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -62,3 +62,12 @@ def textures() -> dict[str, np.ndarray]:
         'panels': (0.3 + 0.7 * panel).astype(np.float32),
         'clouds': np.clip(_noise(rng, (4, 8, 16, 32, 64, 128), 0.6) * 2.2 - 1.1, 0, 1),
     }
+
+
+@cache
+def tile(name: str) -> np.ndarray:
+    """Return a texture with its first two rows and columns once more at its end.
+
+    So a place between two pixels never has a neighbour outside, which `cv2.remap` is slow at.
+    """
+    return np.ascontiguousarray(np.pad(textures()[name], (0, 2), mode='wrap'))

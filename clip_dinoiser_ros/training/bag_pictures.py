@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +20,9 @@ from clip_dinoiser_ros.training.pictures import (
 )
 from clip_dinoiser_ros.training.spool import Spool, encode
 
+if TYPE_CHECKING:
+    from clip_dinoiser_ros.bag.recording import Message, Recording, Topic
+
 RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 # Depth, labels and confidence come in these; without being named such a topic is left alone.
@@ -30,6 +33,8 @@ class BagPictures:
     """Frames of a rosbag2 (mcap or sqlite3), evenly over the time of each topic.
 
     They are taken out once and set aside in a temporary file, so the bag is read only at the start.
+    A bag that was cut off, or is damaged in places, is read as far as it is whole; `about` says
+    under `damage` what could not be read.
 
     Args:
         bag: Folder of a rosbag2, or one .mcap or .db3 file.
@@ -46,23 +51,26 @@ class BagPictures:
         self._kept: list[slice] = []
         self.names: list[str] = []
         unreadable: list[str] = []
-        with _open(Path(bag)) as reader:
-            connections = _image_connections(reader, bag, topics)
-            stamps, chosen = _choose(reader, connections, count)
-            for connection, stamp, data in _messages(reader, connections, 'take frames'):
-                if stamp not in chosen[connection.topic]:
+        with _open(Path(bag)) as recording:
+            used = _image_topics(recording, bag, topics)
+            stamps, chosen = _choose(recording, used, count)
+            for message in _messages(recording, used, 'take frames'):
+                topic, stamp = message.topic.name, message.time_ns
+                if stamp not in chosen[topic]:
                     continue
-                chosen[connection.topic].remove(stamp)  # another of the same time is not drawn
-                name = f'{connection.topic}@{stamp}'
+                chosen[topic].remove(stamp)  # another of the same time is not drawn
+                name = f'{topic}@{stamp}'
                 try:
-                    self._kept.append(self._spool.add(_encoded(reader, connection, data)))
+                    self._kept.append(self._spool.add(_encoded(message)))
                     self.names.append(name)
                 except ValueError as error:
                     unreadable.append(f'{name}: {error}')
+            damage = list(dict.fromkeys(recording.damage))
         if not self.names:
+            reasons = unreadable[:1] + damage
             raise SourceError(
                 f'none of the {len(unreadable)} frames drawn from bag {str(bag)!r} can be '
-                f'decoded; the first is {unreadable[0]}'
+                f'decoded: {"; ".join(reasons)}'
             )
         self.about: dict[str, Any] = {
             'kind': 'bag',
@@ -71,6 +79,7 @@ class BagPictures:
             'found': sum(map(len, stamps.values())),
             'used': len(self.names),
             'unreadable': unreadable,
+            'damage': damage,
         }
 
     def read(self, index: int) -> Picture:
@@ -79,66 +88,70 @@ class BagPictures:
 
 
 @contextmanager
-def _open(bag: Path) -> Iterator[Any]:
+def _open(bag: Path) -> Iterator[Recording]:
     """Open a rosbag2; whatever the reader raises names the bag."""
     try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
+        from clip_dinoiser_ros.bag.recording import BagError, Recording
     except ImportError as error:
         raise SourceError(f'reading {str(bag)!r} needs rosbags: pip install rosbags') from error
     if not bag.exists():
         raise SourceError(f'bag {str(bag)!r} does not exist')
-    # sqlite3 bags before Iron hold no message definitions
-    store = get_typestore(Stores.ROS2_JAZZY)
     try:
-        with AnyReader([bag], default_typestore=store) as reader:
-            yield reader
+        with Recording(bag) as recording:
+            yield recording
     except SourceError:
         raise
+    except BagError as error:
+        raise SourceError(str(error)) from error
     except Exception as error:  # rosbags raises many types on damaged files
         reason = ' '.join(str(error).split())
         raise SourceError(f'bag {str(bag)!r} cannot be read: {reason}') from error
 
 
-def _image_connections(reader: Any, bag: str | Path, topics: Sequence[str]) -> list[Any]:
-    """Return the connections of the named image topics, or of all that have colour."""
-    every = [c for c in reader.connections if c.msgtype in (RAW, COMPRESSED)]
-    wanted = {'/' + topic.lstrip('/') for topic in topics}
-    missing = wanted - {'/' + c.topic.lstrip('/') for c in every}
+def _image_topics(recording: Recording, bag: str | Path, names: Sequence[str]) -> list[Topic]:
+    """Return the named image topics, or all that have colour."""
+    every = [t for t in recording.topics.values() if t.type_name in (RAW, COMPRESSED)]
+    wanted = {'/' + name.lstrip('/') for name in names}
+    missing = wanted - {'/' + topic.name.lstrip('/') for topic in every}
+    damage = ''.join(f'; {line}' for line in recording.damage)
     if missing or not every:
-        have = ', '.join(sorted(c.topic for c in every)) or 'none'
+        have = ', '.join(sorted(topic.name for topic in every)) or 'none'
         what = f'topic {", ".join(sorted(missing))}' if missing else 'topic'
-        raise SourceError(f'bag {str(bag)!r} has no image {what}; its image topics: {have}')
+        raise SourceError(f'bag {str(bag)!r} has no image {what}; its image topics: {have}{damage}')
     if wanted:
-        found = [c for c in every if '/' + c.topic.lstrip('/') in wanted]
+        found = [topic for topic in every if '/' + topic.name.lstrip('/') in wanted]
     else:
-        found = [c for c in every if _has_colour(reader, c)]
-    if not any(c.msgcount for c in found):
-        have = ', '.join(sorted(f'{c.topic} ({c.msgcount} messages)' for c in every))
+        found = [topic for topic in every if _has_colour(recording, topic)]
+    if not any(topic.count for topic in found):
+        have = ', '.join(sorted(f'{topic.name} ({topic.count} messages)' for topic in every))
         raise SourceError(
             f'bag {str(bag)!r} holds no colour images in the topics asked for; '
-            f'its image topics: {have}; name a grey one to train on it'
+            f'its image topics: {have}; name a grey one to train on it{damage}'
         )
-    return [c for c in found if c.msgcount]
+    return [topic for topic in found if topic.count]
 
 
-def _has_colour(reader: Any, connection: Any) -> bool:
-    """Whether the first message of a topic is a colour picture."""
-    for _, _, data in reader.messages([connection]):
-        message = reader.deserialize(data, connection.msgtype)
-        kind = message.encoding if connection.msgtype == RAW else message.format
+def _has_colour(recording: Recording, topic: Topic) -> bool:
+    """Whether the first message of a topic that can be read is a colour picture."""
+    for message in recording.messages([topic.name]):
+        try:
+            shown = _message(message)
+        except SourceError:
+            continue
+        kind = shown.encoding if topic.type_name == RAW else shown.format
         return not kind.startswith(_ONE_CHANNEL) and 'compressedDepth' not in kind
     return False
 
 
-def _messages(reader: Any, connections: list[Any], doing: str) -> Iterator[tuple[Any, int, bytes]]:
-    """Yield the messages of connections in the bag's order, with a bar."""
-    total = sum(connection.msgcount for connection in connections)
-    yield from tqdm(reader.messages(connections), doing, total, leave=False, unit='msg')
+def _messages(recording: Recording, topics: list[Topic], doing: str) -> Iterator[Message]:
+    """Yield the messages of topics in the bag's order, with a bar."""
+    total = sum(topic.count for topic in topics)
+    messages = recording.messages([topic.name for topic in topics])
+    yield from tqdm(messages, doing, total, leave=False, unit='msg')
 
 
 def _choose(
-    reader: Any, connections: list[Any], count: int
+    recording: Recording, topics: list[Topic], count: int
 ) -> tuple[dict[str, np.ndarray], dict[str, set[int]]]:
     """Choose frames of each topic, evenly over its time.
 
@@ -147,14 +160,14 @@ def _choose(
     Returns:
         The times of all frames of each topic, int64 (n,) nanoseconds, and those of the chosen ones.
     """
-    times: dict[str, list[int]] = {connection.topic: [] for connection in connections}
-    for connection, stamp, _ in _messages(reader, connections, 'find frames'):
-        times[connection.topic].append(stamp)
+    times: dict[str, list[int]] = {topic.name: [] for topic in topics}
+    for message in _messages(recording, topics, 'find frames'):
+        times[message.topic.name].append(message.time_ns)
     stamps = {topic: np.unique(np.array(found, np.int64)) for topic, found in times.items()}
     chosen: dict[str, set[int]] = {}
-    for done, topic in enumerate(sorted(stamps, key=lambda topic: (len(stamps[topic]), topic))):
-        chosen[topic] = set(evenly(stamps[topic], -(-count // (len(stamps) - done))).tolist())
-        count -= len(chosen[topic])
+    for done, name in enumerate(sorted(stamps, key=lambda name: (len(stamps[name]), name))):
+        chosen[name] = set(evenly(stamps[name], -(-count // (len(stamps) - done))).tolist())
+        count -= len(chosen[name])
     return stamps, chosen
 
 
@@ -177,14 +190,21 @@ def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
     return stamps[np.unique(after - nearer)]
 
 
-def _encoded(reader: Any, connection: Any, data: bytes) -> bytes:
-    """Return a frame as an encoded picture; raises ValueError where it cannot be decoded."""
+def _message(message: Message) -> Any:
+    """Return the message that was serialized; raises SourceError where it is damaged."""
+    from clip_dinoiser_ros.bag.types import typestore
+
     try:
-        message = reader.deserialize(data, connection.msgtype)
+        return typestore().deserialize_cdr(message.data, message.topic.type_name)
     except Exception as error:  # a damaged message fails in whatever way it does
         raise SourceError(f'damaged message: {error}') from error
-    if connection.msgtype == RAW:
-        return encode(images.to_rgb(message))
-    encoded = bytes(message.data)
+
+
+def _encoded(message: Message) -> bytes:
+    """Return a frame as an encoded picture; raises ValueError where it cannot be decoded."""
+    shown = _message(message)
+    if message.topic.type_name == RAW:
+        return encode(images.to_rgb(shown))
+    encoded = bytes(shown.data)
     decode(encoded)
     return encoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from clip_dinoiser_ros.core.dinoiser import GAMMA
@@ -180,7 +181,10 @@ def _pictures(args: argparse.Namespace) -> Pictures:
     if args.bag:
         from clip_dinoiser_ros.training.bag_pictures import BagPictures
 
-        return BagPictures(args.bag, args.topic, args.images)
+        pictures = BagPictures(args.bag, args.topic, args.images)
+        for line in pictures.about['damage']:
+            print(f'clip-dinoiser: {line}; going on with what is whole', file=sys.stderr)  # noqa: T201
+        return pictures
     from clip_dinoiser_ros.training.world_pictures import WorldPictures
 
     return WorldPictures(args.images, args.seed)

@@ -2,11 +2,15 @@
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 
 from clip_dinoiser_ros.demo.camera import Intrinsics, Pose, cast_rays
+from clip_dinoiser_ros.demo.render import _cut
 from clip_dinoiser_ros.demo.samples import FULL, NEAR, WIDE, make_sample
+from clip_dinoiser_ros.demo.surroundings import _sample
+from clip_dinoiser_ros.demo.textures import SIZE, textures
 from clip_dinoiser_ros.demo.words import (
     CLASSES,
     COLOURS,
@@ -176,6 +180,22 @@ def test_the_words_are_a_full_grid():
     assert {split_name(name)[1] for name in HELD_OUT} == set(OBJECTS)
     for colour in COLOURS:
         assert any(name.startswith(colour) for name in SEEN_CLASSES)
+
+
+def test_a_texture_repeats_without_a_seam():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-3000, 3000, (2, 64, 64)).astype(np.float32)
+    x[0], y[:, 0] = np.linspace(510, 514, 64), np.linspace(-2, 2, 64)
+    expected = cv2.remap(textures()['bricks'], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    np.testing.assert_allclose(_sample('bricks', x, y, SIZE), expected, atol=2e-5)
+
+
+def test_a_shadow_is_cut_where_it_passes_the_camera():
+    outline = np.array([[1.0, 0.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 0.0, -1.0], [-1.0, 0.0, 1.0]])
+    cut = _cut(outline)
+    assert cut[:, 2].min() == pytest.approx(0.25)
+    assert sorted(map(tuple, cut[:, [0, 2]])) == [(-1, 0.25), (-1, 1), (1, 0.25), (1, 1)]
+    assert _cut(outline - [0, 0, 2]).shape == (0, 3)
 
 
 def test_projection_is_the_inverse_of_the_rays():

@@ -189,15 +189,42 @@ def test_damaged_frames_are_left_out_and_listed(tmp_path):
     assert pictures.about['unreadable'][0].startswith('/camera/image_raw@1400000000: ')
 
 
+def large_topic(count=8):
+    """Frames so large that each chunk of an mcap holds one or two."""
+    return [
+        (10**9 * (i + 1), raw_message(frame(i, 480, 640), 10**9 * (i + 1))) for i in range(count)
+    ]
+
+
+def test_a_cut_bag_is_read_up_to_the_cut(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': large_topic()})
+    file = next(bag.glob('*.mcap'))
+    file.write_bytes(file.read_bytes()[: 5 * 480 * 640 * 3])
+    pictures = BagPictures(bag)
+    assert 2 <= len(pictures.names) < 6
+    for index in range(len(pictures.names)):
+        np.testing.assert_array_equal(pictures.read(index).image, frame(index, 480, 640))
+    (line,) = pictures.about['damage']
+    assert 'bag.mcap is cut off: nothing readable after byte' in line
+
+
+def test_a_whole_bag_has_no_damage(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
+    assert BagPictures(bag).about['damage'] == []
+
+
 def test_unusable_bags_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r"nowhere' does not exist"):
         BagPictures(tmp_path / 'nowhere')
     (tmp_path / 'no_bag').mkdir()
-    with pytest.raises(SourceError, match=r"no_bag' cannot be read"):
+    with pytest.raises(SourceError, match=r'no_bag is no bag'):
         BagPictures(tmp_path / 'no_bag')
     (tmp_path / 'cut.mcap').write_bytes(b'\x89MCAP0\r\n cut')
-    with pytest.raises(SourceError, match=r"cut\.mcap' cannot be read"):
+    with pytest.raises(SourceError, match=r'cut\.mcap cannot be read'):
         BagPictures(tmp_path / 'cut.mcap')
+    (tmp_path / 'other.mcap').write_bytes(b'not even the beginning')
+    with pytest.raises(SourceError, match=r'other\.mcap cannot be read'):
+        BagPictures(tmp_path / 'other.mcap')
     silent = write_bag(tmp_path / 'silent', {'/camera/image_raw': []})
     with pytest.raises(SourceError, match=r'silent.*camera/image_raw \(0 messages\)'):
         BagPictures(silent)

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from colour_teacher import write_pictures
-from test_pictures import raw_topic, write_bag
+from test_pictures import large_topic, raw_topic, write_bag
 from torch import nn
 
 from clip_dinoiser_ros.cli import main
@@ -51,6 +51,18 @@ def test_from_a_recording_to_heads(model, teacher, tmp_path, capsys):
     assert printed.out.strip() == str(out / 'heads.safetensors')
     assert 'affinity 0.' in printed.err
     assert '2/2' in printed.err
+
+
+def test_a_cut_recording_is_trained_on_up_to_the_cut(model, teacher, tmp_path, capsys):
+    bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': large_topic()})
+    file = next(bag.glob('*.mcap'))
+    file.write_bytes(file.read_bytes()[: 5 * 480 * 640 * 3])
+    out = tmp_path / 'out'
+    assert main(['train', str(out), '--bag', str(bag), *teacher, *model, *SHORT]) == 0
+    record = json.loads((out / 'training.json').read_text())
+    assert record['image_count'] >= 2
+    assert 'is cut off' in record['source']['damage'][0]
+    assert 'bag.mcap is cut off' in capsys.readouterr().err
 
 
 def test_on_from_given_heads_with_every_number_given(model, teacher, tmp_path):
@@ -105,7 +117,7 @@ def test_from_generated_scenes(model, tmp_path):
         (['--folder', 'nowhere', '--found', 'HERE'], "picture folder 'nowhere' does not exist"),
         (['--folder', 'EMPTY', '--found', 'HERE'], 'holds no .jpg'),
         (['--bag', 'nowhere', '--found', 'HERE'], "bag 'nowhere' does not exist"),
-        (['--bag', 'EMPTY', '--found', 'HERE'], 'cannot be read'),
+        (['--bag', 'EMPTY', '--found', 'HERE'], 'is no bag'),
         (['--world', '--images', '0'], '0 pictures asked for; at least 1'),
         (['--folder', 'EMPTY', '--images', '-1', '--found', 'HERE'], '-1 pictures asked for'),
         (['--bag', 'EMPTY', '--images', '0', '--found', 'HERE'], '0 pictures asked for'),
