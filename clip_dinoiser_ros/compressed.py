@@ -1,4 +1,4 @@
-"""JPEG and PNG to RGB: from messages and from files.
+"""JPEG and PNG to RGB, from messages and from files; and RGB to JPEG.
 
 OpenCV allows images of 2^30 pixels and fills what is missing of a cut one with grey, so size and
 end are looked at before it decodes.
@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.image_layout import MAX_PIXELS, ImageError
+
+# what image_transport writes of an rgb8 image
+JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
 
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _JPEG_END = b'\xff\xd9'
@@ -50,6 +53,19 @@ def decode(data: Any, turned: bool = False) -> npt.NDArray[np.uint8]:
     if image is None:
         raise ImageError(f'cannot be decoded: {len(content)} bytes, {width}x{height} by its header')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def encode_jpeg(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Encode uint8 (H, W, 3) RGB as a JPEG: its bytes, uint8 (N,).
+
+    Raises:
+        ImageError: A side is longer than a JPEG can be.
+    """
+    done, content = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        height, width = image.shape[:2]
+        raise ImageError(f'{width}x{height} pixels are too many for a JPEG')
+    return content
 
 
 def dimensions(content: bytes) -> tuple[int, int]:

@@ -47,6 +47,7 @@ OUTPUTS = {
 
 # what only the node publishes, and only while someone listens
 LIVE_OUTPUTS = {
+    'overlay/compressed': Output('sensor_msgs/msg/CompressedImage'),
     'class_confidences': Output('sensor_msgs/msg/Image'),
 }
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.core import Vocabulary
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.msg import FrameInfo
@@ -37,6 +37,7 @@ from clip_dinoiser_ros.overlay import draw_overlay
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
     'sensor_msgs/msg/Image': Image,
+    'sensor_msgs/msg/CompressedImage': CompressedImage,
     'clip_dinoiser_ros/msg/FrameInfo': FrameInfo,
     'vision_msgs/msg/LabelInfo': LabelInfo,
     'clip_dinoiser_ros/msg/Vocabulary': VocabularyMessage,
@@ -94,7 +95,6 @@ class CameraPublishers:
         self._classes = ClassPublishers(node, camera)
         # made only while someone subscribes; None: not this time
         self._lazy: dict[str, Callable[[Segmented, FrameImages], Any]] = {
-            'overlay': self._overlay,
             'class_confidences': self._class_confidences,
         }
         self._refused = 0  # images of class confidences that would have been too large
@@ -154,14 +154,22 @@ class CameraPublishers:
             shown.confidence, shown.confidence_encoding, frame.header, Image
         )
         self._publishers['confidence'].publish(confidence)
+        self._publish_overlay(frame, shown)
         for name, make in self._lazy.items():
-            if self._publishers[name].get_subscription_count() > 0:
+            if self._is_heard(name):
                 message = make(frame, shown)
                 if message is not None:
                     self._publishers[name].publish(message)
         self._classes.publish(frame.header, shown, active.table, frame.patches)
 
-    def _overlay(self, frame: Segmented, shown: FrameImages) -> Image:
+    def _is_heard(self, name: str) -> bool:
+        return self._publishers[name].get_subscription_count() > 0
+
+    def _publish_overlay(self, frame: Segmented, shown: FrameImages) -> None:
+        """Draw the overlay, once, for those who want it raw and those who want it compressed."""
+        raw, small = self._is_heard('overlay'), self._is_heard('overlay/compressed')
+        if not raw and not small:
+            return
         vocabulary = frame.active.vocabulary
         ids = [int(class_id) for class_id in frame.active.table]
         overlay = draw_overlay(
@@ -172,7 +180,13 @@ class CameraPublishers:
             shown.labelled,
             vocabulary.background,
         )
-        return images.to_message(overlay, 'rgb8', frame.header, Image)
+        if raw:
+            message = images.to_message(overlay, 'rgb8', frame.header, Image)
+            self._publishers['overlay'].publish(message)
+        if small:
+            jpeg = CompressedImage(header=frame.header, format=compressed.JPEG_FORMAT)
+            jpeg.data.frombytes(compressed.encode_jpeg(overlay))
+            self._publishers['overlay/compressed'].publish(jpeg)
 
     def _class_confidences(self, frame: Segmented, shown: FrameImages) -> Image | None:
         (height, width), count = shown.labels.shape, len(frame.active.vocabulary)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import rclpy
 from golden_data import golden
-from harness import Peer, class_topics
+from harness import Peer, array, class_topics
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
+from clip_dinoiser_ros import compressed
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.node import class_publishers, publishers
@@ -70,6 +71,36 @@ def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
         peer.send(image, 4)
         peer.of_frame('frame_info', 4)
         assert len(drawn) == 1
+
+
+def test_one_drawing_serves_raw_and_compressed(active_node, monkeypatch):
+    drawn, encoded = [], []
+    draw, encode = publishers.draw_overlay, compressed.encode_jpeg
+    monkeypatch.setattr(publishers, 'draw_overlay', lambda *args: drawn.append(1) or draw(*args))
+    monkeypatch.setattr(compressed, 'encode_jpeg', lambda image: encoded.append(1) or encode(image))
+    image = golden('image_224x224_plain')['image']
+    outputs = active_node._pipeline.publishers['camera']._publishers
+    with Peer() as peer:
+        peer.listen()
+        peer.send(image, 1)
+        peer.of_frame('frame_info', 1)
+        peer.hear('overlay/compressed', CompressedImage)
+        peer.until(lambda: outputs['overlay/compressed'].get_subscription_count() == 1)
+        peer.send(image, 2)
+        peer.of_frame('overlay/compressed', 2)
+        assert (drawn, encoded) == ([1], [1])
+        raw = peer.hear('overlay')
+        peer.until(lambda: outputs['overlay'].get_subscription_count() == 1)
+        peer.send(image, 3)
+        small, large = peer.of_frame('overlay/compressed', 3), peer.of_frame('overlay', 3)
+        peer.of_frame('frame_info', 3)
+        assert (drawn, encoded) == ([1, 1], [1, 1])
+        peer.node.destroy_subscription(raw)
+    assert small.header == large.header
+    assert small.format == 'rgb8; jpeg compressed bgr8'
+    assert len(small.data) < len(large.data) / 2
+    difference = compressed.decode(small.data).astype(int) - array(large)
+    assert np.abs(difference).mean() < 5
 
 
 def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, golden_prompts):
