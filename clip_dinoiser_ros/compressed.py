@@ -1,4 +1,4 @@
-"""JPEG and PNG to RGB: from messages and from files.
+"""JPEG and PNG to RGB, from messages and from files; and RGB to JPEG.
 
 OpenCV allows images of 2^30 pixels, fills what is missing of a cut one with grey, and takes as much
 memory for a part of a PNG as that says it is long: 4 GB for a file of 144 bytes. So size, end and
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from clip_dinoiser_ros.image_layout import MAX_PIXELS, ImageError
 
 MAX_BYTES = 64 * 2**20  # compressed; a camera's are a hundredth of that
+# what image_transport writes of an rgb8 image
+JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _IHDR = b'\0\0\0\rIHDR'  # length and name of the part of a PNG that has to be the first
 _JPEG_END = b'\xff\xd9'
@@ -66,6 +68,19 @@ def decode(
     if image is None:
         raise ImageError(f'cannot be decoded: {len(content)} bytes, {width}x{height} by its header')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def encode_jpeg(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Encode uint8 (H, W, 3) RGB as a JPEG: its bytes, uint8 (N,).
+
+    Raises:
+        ImageError: A side is longer than a JPEG can be.
+    """
+    done, content = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        height, width = image.shape[:2]
+        raise ImageError(f'{width}x{height} pixels are too many for a JPEG')
+    return content
 
 
 def dimensions(content: bytes) -> tuple[int, int]:

@@ -7,6 +7,7 @@ believes every field, and shears rows or narrows an image without a word.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -32,13 +33,15 @@ __all__ = ['MAX_PIXELS', 'SUPPORTED', 'ImageError', 'ImageLike', 'to_message', '
 
 Message = TypeVar('Message')
 
-# What `to_message` writes: dtype, little-endian as its messages say, and the shape after (H, W).
+# What `to_message` writes: dtype, little-endian as its messages say, and the shape after (H, W);
+# 32FCk too.
 _WRITTEN: dict[str, tuple[str, tuple[int, ...]]] = {
     'mono8': ('|u1', ()),
     'mono16': ('<u2', ()),
     '32FC1': ('<f4', ()),
     'rgb8': ('|u1', (3,)),
 }
+_FLOAT_CHANNELS = re.compile('32FC([1-9][0-9]{0,3})')
 # The longest name in sensor_msgs has 12 characters. cv_bridge matches names by std::regex, which
 # runs out of stack on a very long one.
 _LONGEST_NAME = 32
@@ -88,8 +91,8 @@ def to_message(
     """Make an image message with tight rows.
 
     Args:
-        array: uint8 (H, W) for mono8, uint16 (H, W) for mono16, float32 (H, W) for 32FC1,
-            uint8 (H, W, 3) for rgb8.
+        array: uint8 (H, W) for mono8, uint16 (H, W) for mono16, uint8 (H, W, 3) for rgb8,
+            float32 (H, W, k) for 32FCk, for 32FC1 also (H, W).
         encoding: one of those.
         header: put into the message as it is.
         image_type: what to make: `sensor_msgs.msg.Image`, or the dataclass of rosbags for it.
@@ -119,12 +122,10 @@ def to_message(
 
 def _tight_bytes(array: np.ndarray, encoding: str) -> np.ndarray:
     """Check that the array fits the encoding; its bytes as the message holds them, uint8 (N,)."""
-    if encoding not in _WRITTEN:
-        raise ImageError(
-            f'cannot write encoding {reprlib.repr(encoding)}; allowed: {", ".join(_WRITTEN)}'
-        )
-    dtype, pixel_shape = _WRITTEN[encoding]
+    dtype, pixel_shape = _written(encoding)
     native = np.dtype(dtype).newbyteorder('=')
+    if encoding == '32FC1' and array.ndim == 3:
+        pixel_shape = (1,)
     if array.dtype != native or array.ndim < 2 or array.shape[2:] != pixel_shape or not array.size:
         shape = ', '.join(['H', 'W', *map(str, pixel_shape)])
         raise ImageError(
@@ -132,6 +133,18 @@ def _tight_bytes(array: np.ndarray, encoding: str) -> np.ndarray:
             'H and W at least 1'
         )
     return np.ascontiguousarray(array, dtype=dtype).reshape(-1).view(np.uint8)
+
+
+def _written(encoding: str) -> tuple[str, tuple[int, ...]]:
+    """Return dtype and shape after (H, W) of an encoding that can be written."""
+    if encoding in _WRITTEN:
+        return _WRITTEN[encoding]
+    channels = _FLOAT_CHANNELS.fullmatch(encoding)
+    if channels is None:
+        raise ImageError(
+            f'cannot write encoding {reprlib.repr(encoding)}; allowed: {", ".join(_WRITTEN)}, 32FCk'
+        )
+    return '<f4', (int(channels[1]),)
 
 
 def _to_8_bit(samples: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from clip_dinoiser_ros.core import Segmentation, Vocabulary
 
 NODE = 'clip_dinoiser'
 CONFIDENCE_ENCODINGS = ('mono8', '32FC1')
+MAX_CLASS_CONFIDENCES_BYTES = 256 * 2**20  # of the image; with its copies it takes five times that
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ OUTPUTS = {
     'frame_info': Output('clip_dinoiser_ros/msg/FrameInfo'),
     'label_info': Output('vision_msgs/msg/LabelInfo', latched=True),
     'vocabulary': Output('clip_dinoiser_ros/msg/Vocabulary', latched=True),
+}
+
+# what only the node publishes, and only while someone listens
+LIVE_OUTPUTS = {
+    'overlay/compressed': Output('sensor_msgs/msg/CompressedImage'),
+    'class_confidences': Output('sensor_msgs/msg/Image'),
+}
+
+# the same of every class, under classes/SLUG/; see `class_slug`
+CLASS_OUTPUTS = {
+    'mask': Output('sensor_msgs/msg/Image'),
+    'confidence': Output('sensor_msgs/msg/Image'),
 }
 
 
@@ -89,16 +102,29 @@ def frame_images(
     """
     labelled = result.confidence >= min_confidence if min_confidence > 0 else None
     labels = to_class_ids(result.labels, table, labelled)
-    confidence: Any = result.confidence
-    if confidence_encoding == 'mono8':
-        confidence = cv2.convertScaleAbs(confidence, alpha=255.0)  # rounds
     return FrameImages(
         labels=labels,
         labels_encoding='mono8' if labels.dtype == np.uint8 else 'mono16',
-        confidence=confidence,
+        confidence=encode_confidence(result.confidence, confidence_encoding),
         confidence_encoding=confidence_encoding,
         labelled=labelled,
     )
+
+
+def encode_confidence(
+    confidence: npt.NDArray[np.float32], encoding: str
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """Turn a map in [0, 1], (H, W), into the pixels of mono8 (255 is 1.0) or 32FC1."""
+    if encoding == '32FC1':
+        return confidence
+    encoded: npt.NDArray[np.uint8] = cv2.convertScaleAbs(confidence, alpha=255.0)  # rounds
+    return encoded
+
+
+def class_mask(labels: npt.NDArray[np.unsignedinteger], class_id: int) -> npt.NDArray[np.uint8]:
+    """Return 255 where published labels (H, W) show a class, else 0: uint8 (H, W)."""
+    mask: npt.NDArray[np.uint8] = cv2.inRange(labels, class_id, class_id)
+    return mask
 
 
 def announcement(

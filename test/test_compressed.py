@@ -28,6 +28,13 @@ def test_png_is_exact_and_jpeg_near(picture):
     assert compressed.decode(np.frombuffer(progressive, np.uint8)).shape == picture.shape
 
 
+def test_a_jpeg_of_ours_is_read_again(picture):
+    again = compressed.decode(compressed.encode_jpeg(picture))
+    assert np.abs(again.astype(int) - picture).max() < 12
+    with pytest.raises(ImageError, match='70000x1 pixels are too many'):
+        compressed.encode_jpeg(np.zeros((1, 70_000, 3), np.uint8))
+
+
 def test_grey_and_16_bit_become_rgb(picture):
     grey = compressed.decode(cv2.imencode('.png', picture[..., 0])[1])
     assert np.array_equal(grey, np.repeat(picture[..., :1], 3, axis=2))

@@ -17,9 +17,10 @@ ARRAYS = {
     'mono8': RANDOM.integers(0, 256, (5, 7), dtype=np.uint8),
     'mono16': RANDOM.integers(0, 65536, (5, 7), dtype=np.uint16),
     '32FC1': RANDOM.random((5, 7), dtype=np.float32),
+    '32FC150': RANDOM.random((5, 7, 150), dtype=np.float32),
     'rgb8': RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8),
 }
-PIXEL_BYTES = {'mono8': 1, 'mono16': 2, '32FC1': 4, 'rgb8': 3}
+PIXEL_BYTES = {'mono8': 1, 'mono16': 2, '32FC1': 4, '32FC150': 600, 'rgb8': 3}
 
 
 def recorded_type():
@@ -98,7 +99,9 @@ def test_a_live_message_is_filled_fast():
 @pytest.mark.parametrize(
     ('array', 'encoding', 'parts'),
     [
-        (ARRAYS['rgb8'], 'bgr8', ["'bgr8'", 'mono8, mono16, 32FC1, rgb8']),
+        (ARRAYS['rgb8'], 'bgr8', ["'bgr8'", 'mono8, mono16, 32FC1, rgb8, 32FCk']),
+        (ARRAYS['32FC1'], '32FC0', ["'32FC0'", '32FCk']),
+        (ARRAYS['32FC150'], '32FC149', ['(5, 7, 150)', 'float32 (H, W, 149)']),
         (ARRAYS['mono16'], 'mono8', ['uint16 (5, 7) as mono8', 'uint8 (H, W)']),
         (ARRAYS['mono8'], 'mono16', ['uint8 (5, 7) as mono16', 'uint16 (H, W)']),
         (ARRAYS['mono16'].astype('>u2'), 'mono16', ['>u2', 'uint16 (H, W)']),

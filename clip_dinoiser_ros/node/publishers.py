@@ -11,22 +11,33 @@ import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.core import Vocabulary
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
+from clip_dinoiser_ros.node.class_publishers import ClassPublishers
 from clip_dinoiser_ros.node.parameters import Settings
-from clip_dinoiser_ros.outputs import OUTPUTS, FrameImages, MessageTypes, announcement, frame_images
+from clip_dinoiser_ros.outputs import (
+    LIVE_OUTPUTS,
+    MAX_CLASS_CONFIDENCES_BYTES,
+    OUTPUTS,
+    FrameImages,
+    MessageTypes,
+    Output,
+    announcement,
+    frame_images,
+)
 from clip_dinoiser_ros.overlay import draw_overlay
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
     'sensor_msgs/msg/Image': Image,
+    'sensor_msgs/msg/CompressedImage': CompressedImage,
     'clip_dinoiser_ros/msg/FrameInfo': FrameInfo,
     'vision_msgs/msg/LabelInfo': LabelInfo,
     'clip_dinoiser_ros/msg/Vocabulary': VocabularyMessage,
@@ -79,26 +90,32 @@ class CameraPublishers:
 
     def __init__(self, node: LifecycleNode, camera: str) -> None:
         self._node = node
+        self._camera = camera
         self._publishers: dict[str, Any] = {}
-        # made only while someone subscribes
-        self._lazy: dict[str, Callable[[Segmented, FrameImages], Any]] = {'overlay': self._overlay}
+        self._classes = ClassPublishers(node, camera)
+        # made only while someone subscribes; None: not this time
+        self._lazy: dict[str, Callable[[Segmented, FrameImages], Any]] = {
+            'class_confidences': self._class_confidences,
+        }
+        self._refused = 0  # images of class confidences that would have been too large
         try:
-            for name in OUTPUTS:
-                self._publishers[name] = self._create(f'~/{camera}/{name}', name)
+            for name, output in {**OUTPUTS, **LIVE_OUTPUTS}.items():
+                self._publishers[name] = self._create(f'~/{camera}/{name}', output)
         except BaseException:
             self.destroy()
             raise
 
-    def _create(self, topic: str, output: str) -> Any:
-        latched = OUTPUTS[output].latched
+    def _create(self, topic: str, output: Output) -> Any:
         # a profile for each publisher: overrides are written into it
         profile = QoSProfile(
             depth=1,
             reliability=ReliabilityPolicy.RELIABLE,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL
+            if output.latched
+            else DurabilityPolicy.VOLATILE,
         )
         return self._node.create_lifecycle_publisher(
-            _CLASSES[OUTPUTS[output].type_name],
+            _CLASSES[output.type_name],
             topic,
             profile,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -106,11 +123,13 @@ class CameraPublishers:
 
     def destroy(self) -> None:
         """Take the topics away."""
+        self._classes.destroy()
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
     def announce(self, active: Active) -> None:
-        """Say which classes the label images speak of from now on."""
+        """Say which classes the label images speak of from now on; each has its topics by then."""
+        self._classes.use(active.vocabulary.names)
         header = Header(stamp=self._node.get_clock().now().to_msg())
         label_info, message = announcement(
             _TYPES,
@@ -135,11 +154,22 @@ class CameraPublishers:
             shown.confidence, shown.confidence_encoding, frame.header, Image
         )
         self._publishers['confidence'].publish(confidence)
+        self._publish_overlay(frame, shown)
         for name, make in self._lazy.items():
-            if self._publishers[name].get_subscription_count() > 0:
-                self._publishers[name].publish(make(frame, shown))
+            if self._is_heard(name):
+                message = make(frame, shown)
+                if message is not None:
+                    self._publishers[name].publish(message)
+        self._classes.publish(frame.header, shown, active.table, frame.patches)
 
-    def _overlay(self, frame: Segmented, shown: FrameImages) -> Image:
+    def _is_heard(self, name: str) -> bool:
+        return self._publishers[name].get_subscription_count() > 0
+
+    def _publish_overlay(self, frame: Segmented, shown: FrameImages) -> None:
+        """Draw the overlay, once, for those who want it raw and those who want it compressed."""
+        raw, small = self._is_heard('overlay'), self._is_heard('overlay/compressed')
+        if not raw and not small:
+            return
         vocabulary = frame.active.vocabulary
         ids = [int(class_id) for class_id in frame.active.table]
         overlay = draw_overlay(
@@ -150,7 +180,28 @@ class CameraPublishers:
             shown.labelled,
             vocabulary.background,
         )
-        return images.to_message(overlay, 'rgb8', frame.header, Image)
+        if raw:
+            message = images.to_message(overlay, 'rgb8', frame.header, Image)
+            self._publishers['overlay'].publish(message)
+        if small:
+            jpeg = CompressedImage(header=frame.header, format=compressed.JPEG_FORMAT)
+            jpeg.data.frombytes(compressed.encode_jpeg(overlay))
+            self._publishers['overlay/compressed'].publish(jpeg)
+
+    def _class_confidences(self, frame: Segmented, shown: FrameImages) -> Image | None:
+        (height, width), count = shown.labels.shape, len(frame.active.vocabulary)
+        size = 4 * height * width * count
+        if size > MAX_CLASS_CONFIDENCES_BYTES:
+            self._refused += 1
+            self._node.get_logger().error(
+                f'{self._camera}: class_confidences not published ({self._refused} so far): '
+                f'{count} classes of {width}x{height} pixels are {size / 2**20:.0f} MiB, allowed '
+                f'are {MAX_CLASS_CONFIDENCES_BYTES // 2**20}; take fewer prompts or smaller images',
+                throttle_duration_sec=1.0,
+            )
+            return None
+        maps = np.moveaxis(frame.patches.class_confidences((height, width)), 0, -1)
+        return images.to_message(maps, f'32FC{count}', frame.header, Image)
 
     def publish_frame_info(self, frame_info: FrameInfo) -> None:
         """Publish how the frame was made."""

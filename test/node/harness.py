@@ -31,6 +31,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
 from clip_dinoiser_ros import images
+from clip_dinoiser_ros.class_slugs import class_slug
+from clip_dinoiser_ros.outputs import CLASS_OUTPUTS
 
 NAME = '/clip_dinoiser'
 TRANSITIONS = {
@@ -180,6 +182,35 @@ class Peer:
         self.until(lambda: all(self.node.count_publishers(name) for name in names))
         self.wait(f'{NAME}/{camera}/vocabulary')  # latched: proves that the reader is matched
 
+    def hear(self, output: str, message_type: type = Image, camera: str = 'camera') -> object:
+        """Subscribe to one output of a camera; the node may learn of it only frames later."""
+        topic = f'{NAME}/{camera}/{output}'
+        return self.node.create_subscription(
+            message_type, topic, lambda message: self._keep(topic, message), RELIABLE
+        )
+
+    def hear_classes(self, *names: str) -> list[str]:
+        """Subscribe to mask and confidence of classes; return the outputs."""
+        outputs = [output for name in names for output in class_topics(name)]
+        for output in outputs:
+            self.hear(output)
+        return outputs
+
+    def send_until(self, image, index: int, *outputs: str) -> list:
+        """Send an image, with stamps from `index` on, until all outputs of one frame came back."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            self.send(image, index)
+            with contextlib.suppress(AssertionError):
+                self.until(lambda i=index: all(i in self.stamps(o) for o in outputs), 2.0)
+                return [self.of_frame(output, index) for output in outputs]
+            index += 1
+        raise AssertionError(f'never all of {outputs}')
+
+    def stamps(self, output: str) -> list[int]:
+        """The frames of which an output came, by their index (see `send`)."""
+        return [message.header.stamp.sec for message in self.messages(output)]
+
     def _keep(self, topic: str, message: object) -> None:
         with self._new:
             if message.header.frame_id.startswith('probe'):
@@ -285,8 +316,15 @@ class Peer:
         return self.state() == target
 
 
+def class_topics(name: str) -> list[str]:
+    """The outputs of one class: its mask and its confidence."""
+    return [f'classes/{class_slug(name)}/{output}' for output in CLASS_OUTPUTS]
+
+
 def array(message: Image):
     """The pixels of a label image or confidence map, read as the Nav2 layer does: v * width + u."""
-    dtype = {'mono8': np.uint8, 'mono16': np.uint16, '32FC1': np.float32, 'rgb8': np.uint8}
-    shape = (message.height, message.width) + ((3,) if message.encoding == 'rgb8' else ())
-    return np.frombuffer(message.data, dtype[message.encoding]).reshape(shape)
+    dtype = {'mono8': np.uint8, 'mono16': np.uint16, 'rgb8': np.uint8}
+    pixels = np.frombuffer(message.data, dtype.get(message.encoding, np.float32))
+    channels = pixels.size // (message.height * message.width)
+    shape = (message.height, message.width) + ((channels,) if channels > 1 else ())
+    return pixels.reshape(shape)

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import rclpy
 from golden_data import golden
-from harness import Peer
+from harness import Peer, array, class_topics
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
+from clip_dinoiser_ros import compressed
 from clip_dinoiser_ros.core import weights
-from clip_dinoiser_ros.node import publishers
+from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.node import class_publishers, publishers
 from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
 
 
@@ -71,6 +73,117 @@ def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
         peer.send(image, 4)
         peer.of_frame('frame_info', 4)
         assert len(drawn) == 1
+
+
+def test_one_drawing_serves_raw_and_compressed(active_node, monkeypatch):
+    drawn, encoded = [], []
+    draw, encode = publishers.draw_overlay, compressed.encode_jpeg
+    monkeypatch.setattr(publishers, 'draw_overlay', lambda *args: drawn.append(1) or draw(*args))
+    monkeypatch.setattr(compressed, 'encode_jpeg', lambda image: encoded.append(1) or encode(image))
+    image = golden('image_224x224_plain')['image']
+    outputs = active_node._pipeline.publishers['camera']._publishers
+    with Peer() as peer:
+        peer.listen()
+        peer.send(image, 1)
+        peer.of_frame('frame_info', 1)
+        peer.hear('overlay/compressed', CompressedImage)
+        peer.until(lambda: outputs['overlay/compressed'].get_subscription_count() == 1)
+        peer.send(image, 2)
+        peer.of_frame('overlay/compressed', 2)
+        assert (drawn, encoded) == ([1], [1])
+        raw = peer.hear('overlay')
+        peer.until(lambda: outputs['overlay'].get_subscription_count() == 1)
+        peer.send(image, 3)
+        small, large = peer.of_frame('overlay/compressed', 3), peer.of_frame('overlay', 3)
+        peer.of_frame('frame_info', 3)
+        assert (drawn, encoded) == ([1, 1], [1, 1])
+        peer.node.destroy_subscription(raw)
+    assert small.header == large.header
+    assert small.format == 'rgb8; jpeg compressed bgr8'
+    assert len(small.data) < len(large.data) / 2
+    difference = compressed.decode(small.data).astype(int) - array(large)
+    assert np.abs(difference).mean() < 5
+
+
+def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, golden_prompts):
+    """Each mask and each map by itself: one needs no other class's."""
+    masks, maps = [], []
+    mask, confidences = class_publishers.class_mask, Patches.class_confidences
+
+    def count_mask(labels, class_id):
+        masks.append(class_id)
+        return mask(labels, class_id)
+
+    def count_maps(patches, size, classes=None):
+        maps.append(classes)
+        return confidences(patches, size, classes)
+
+    monkeypatch.setattr(class_publishers, 'class_mask', count_mask)
+    monkeypatch.setattr(Patches, 'class_confidences', count_maps)
+    image = golden('image_160x208_plain')['image']
+    name = golden_prompts[2]
+    outputs = active_node._pipeline.publishers['camera']
+    heard = {
+        'class_confidences': (outputs._publishers['class_confidences'], [], [None]),
+        class_topics(name)[0]: (outputs._classes._publishers[name]['mask'], [2], []),
+        class_topics(name)[1]: (outputs._classes._publishers[name]['confidence'], [], [[2]]),
+    }
+    with Peer() as peer:
+        peer.listen()
+        peer.send(image, 1)
+        peer.of_frame('frame_info', 1)
+        assert (masks, maps) == ([], [])
+        for index, (topic, (publisher, expected_masks, expected_maps)) in enumerate(heard.items()):
+            listener = peer.hear(topic)
+            peer.until(lambda p=publisher: p.get_subscription_count() == 1)
+            peer.send(image, 10 + index)
+            peer.of_frame(topic, 10 + index)
+            peer.of_frame('frame_info', 10 + index)
+            assert (masks, maps) == (expected_masks, expected_maps)
+            peer.node.destroy_subscription(listener)
+            peer.until(lambda p=publisher: p.get_subscription_count() == 0)
+            peer.send(image, 20 + index)
+            peer.of_frame('frame_info', 20 + index)
+            assert (masks, maps) == (expected_masks, expected_maps)
+            masks.clear()
+            maps.clear()
+
+
+def test_too_many_probabilities_are_refused_before_they_are_computed(active_node, monkeypatch):
+    monkeypatch.setattr(publishers, 'MAX_CLASS_CONFIDENCES_BYTES', 7 * 160 * 208 * 4 - 1)
+    computed = []
+    monkeypatch.setattr(Patches, 'class_confidences', lambda *args: computed.append(1))
+    image = golden('image_160x208_plain')['image']
+    outputs = active_node._pipeline.publishers['camera']
+    with Peer() as peer:
+        peer.listen()
+        peer.connect()  # its probes are smaller
+        peer.hear('class_confidences')
+        heard = outputs._publishers['class_confidences']
+        peer.until(lambda: heard.get_subscription_count() == 1)
+        for index in (1, 2, 3):
+            peer.send(image, index)
+            assert peer.of_frame('frame_info', index).frames_rejected == 0
+        assert not peer.messages('class_confidences')
+    assert outputs._refused >= 3
+    assert not computed
+
+
+def test_topics_of_classes_leave_executor_and_parameters_alone(active_node):
+    """They come and go in the worker's thread."""
+    with Peer() as peer:
+        peer.listen()
+        peer.set(prompts=['cat'])
+        peer.wait('vocabulary', lambda m: list(m.names) == ['cat'])
+        before = (
+            [*active_node.waitables],
+            [*active_node._parameters],
+            len([*active_node.publishers]),
+        )
+        peer.set(prompts=['dog', 'cow'])
+        peer.wait('vocabulary', lambda m: list(m.names) == ['dog', 'cow'])
+        assert ([*active_node.waitables], [*active_node._parameters]) == before[:2]
+        assert len([*active_node.publishers]) == before[2] + 2
 
 
 def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):

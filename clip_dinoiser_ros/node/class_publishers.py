@@ -1,0 +1,103 @@
+"""The outputs of every single class of one camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from clip_dinoiser_ros import images
+from clip_dinoiser_ros.class_slugs import class_slug
+from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.outputs import CLASS_OUTPUTS, FrameImages, class_mask, encode_confidence
+
+
+class ClassPublishers:
+    """Mask and confidence of every class, under ~/CAMERA/classes/SLUG/, for those who listen.
+
+    The worker thread creates and destroys these publishers between two frames, while the executor
+    waits in its own thread. That is safe because nothing of them is in what the executor waits for
+    (no event callbacks), nor among the parameters (no QoS overrides, whose declaration would call
+    the node's parameter callbacks from here).
+
+    Args:
+        node: The node the publishers belong to.
+        camera: Name of the camera.
+    """
+
+    def __init__(self, node: Node, camera: str) -> None:
+        self._node = node
+        self._camera = camera
+        self._publishers: dict[str, dict[str, Publisher]] = {}  # by class name and output
+
+    def use(self, names: Sequence[str]) -> None:
+        """Have topics for these classes and no others; those of a class that stays are kept."""
+        for name in self._publishers.keys() - set(names):
+            self._destroy(self._publishers.pop(name))
+        failed = {}
+        for name in names:
+            if name not in self._publishers:
+                try:
+                    self._publishers[name] = self._create(name)
+                except Exception as error:  # a topic too long, no memory: all else goes on
+                    failed[name] = error
+        if failed:
+            name, error = next(iter(failed.items()))
+            self._node.get_logger().error(
+                f'{self._camera}: no topics for {len(failed)} classes, {name!r} being the first: '
+                + ' '.join(str(error).split())
+            )
+
+    def _create(self, name: str) -> dict[str, Publisher]:
+        created: dict[str, Publisher] = {}
+        try:
+            for output in CLASS_OUTPUTS:
+                created[output] = self._node.create_publisher(
+                    Image,
+                    f'~/{self._camera}/classes/{class_slug(name)}/{output}',
+                    QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
+                    event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+                )
+        except BaseException:
+            self._destroy(created)
+            raise
+        return created
+
+    def _destroy(self, publishers: dict[str, Publisher]) -> None:
+        for publisher in publishers.values():
+            self._node.destroy_publisher(publisher)
+
+    def destroy(self) -> None:
+        """Take the topics away."""
+        self.use([])
+
+    def publish(self, header: Any, shown: FrameImages, table: Any, patches: Patches) -> None:
+        """Publish what someone listens to of a frame.
+
+        Args:
+            header: Of the camera image.
+            shown: The labels and the encoding of confidence that are published.
+            table: (K,), class id of each index of the vocabulary.
+            patches: What the frame shows, at patch resolution.
+        """
+        size = shown.labels.shape[:2]
+        encoding = shown.confidence_encoding
+        for index, name in enumerate(patches.vocabulary.names):
+            publishers = self._publishers.get(name, {})
+            if _is_heard(publishers, 'mask'):
+                mask = class_mask(shown.labels, int(table[index]))
+                publishers['mask'].publish(images.to_message(mask, 'mono8', header, Image))
+            if _is_heard(publishers, 'confidence'):
+                # one by one: all classes of a large image at once can be gigabytes
+                (confidence,) = patches.class_confidences(size, [index])
+                pixels = encode_confidence(confidence, encoding)
+                publishers['confidence'].publish(images.to_message(pixels, encoding, header, Image))
+
+
+def _is_heard(publishers: dict[str, Publisher], output: str) -> bool:
+    return output in publishers and publishers[output].get_subscription_count() > 0
