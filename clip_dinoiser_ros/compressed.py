@@ -70,6 +70,13 @@ def decode(
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def to_rgb(message: Any) -> npt.NDArray[np.uint8]:
+    """Decode what has the fields of `sensor_msgs/msg/CompressedImage`; see `decode`."""
+    if 'compressedDepth' in message.format:
+        raise ImageError(f'format {message.format!r} is depth; JPEG and PNG are decoded')
+    return decode(message.data)
+
+
 def encode_jpeg(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Encode uint8 (H, W, 3) RGB as a JPEG: its bytes, uint8 (N,).
 
@@ -80,7 +87,7 @@ def encode_jpeg(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if not done:
         height, width = image.shape[:2]
         raise ImageError(f'{width}x{height} pixels are too many for a JPEG')
-    return content
+    return np.asarray(content, np.uint8)
 
 
 def dimensions(content: bytes) -> tuple[int, int]:

@@ -62,6 +62,15 @@ def test_size_is_read_before_anything_is_decoded(picture):
         compressed.decode(bytes(jpeg))
 
 
+def test_what_is_oversized_or_cut_never_reaches_the_decoder(picture, monkeypatch):
+    png, jpeg = bytearray(encode(picture, '.png')), encode(picture, '.jpg')
+    png[16:24] = struct.pack('>II', 100_000, 100_000)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *args: pytest.fail('decoded'))
+    for content in (bytes(png), jpeg[: len(jpeg) // 2], b'hello'):
+        with pytest.raises(ImageError):
+            compressed.decode(content)
+
+
 def test_other_bytes_are_refused():
     with pytest.raises(ImageError, match='5 bytes that are neither JPEG nor PNG'):
         compressed.decode(b'hello')

@@ -148,6 +148,4 @@ def decode_message(data: bytes, type_name: str) -> tuple[Any, npt.NDArray[np.uin
         raise ImageError(f'not a {type_name}: {error or type(error).__name__}') from error
     if type_name == IMAGE:
         return message.header, images.to_rgb(message)
-    if 'compressedDepth' in message.format:
-        raise ImageError(f'format {message.format!r} is depth; JPEG and PNG are decoded')
-    return message.header, compressed.decode(message.data)
+    return message.header, compressed.to_rgb(message)

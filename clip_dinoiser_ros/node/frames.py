@@ -19,7 +19,7 @@ class Frame:
 
     Attributes:
         camera: Name of the camera.
-        message: sensor_msgs/Image as it came.
+        message: sensor_msgs/Image or CompressedImage as it came.
         arrived_s: When it came, in seconds of the steady clock.
         taken_s: When the worker took it.
     """

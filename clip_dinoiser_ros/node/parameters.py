@@ -15,7 +15,7 @@ from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, parse_prompts
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
 
-TRANSPORTS = ('raw',)
+TRANSPORTS = ('raw', 'compressed')
 DEFAULT_PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
 
 
@@ -59,10 +59,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera: `name` stands in the topics of its outputs, `image_topic` is subscribed to."""
+    """One camera.
+
+    Attributes:
+        name: Stands in the topics of its outputs.
+        image_topic: Subscribed to.
+        transport: 'raw' (sensor_msgs/Image) or 'compressed' (CompressedImage).
+    """
 
     name: str
     image_topic: str
+    transport: str
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,11 @@ SPECS: Mapping[str, _Spec] = {
 # of each camera, as NAME.key; {camera} in a text stands for the name
 CAMERA_SPECS: Mapping[str, _Spec] = {
     'image_topic': _Spec('{camera}/image_raw', 'Topic of the images of {camera}'),
-    'transport': _Spec('raw', 'How the images of {camera} come', allowed=', '.join(TRANSPORTS)),
+    'transport': _Spec(
+        'raw',
+        'How the images of {camera} come; compressed: JPEG or PNG, on image_topic/compressed',
+        allowed=', '.join(TRANSPORTS),
+    ),
     'max_rate': _runtime(
         0.0, 'Most frames per second of {camera}; 0: as max_rate says', range=(0.0, 1000.0)
     ),
@@ -270,8 +281,12 @@ def _read_camera(node: Node, name: str) -> Camera:
         if not node.has_parameter(f'{name}.{key}')
     }
     _declare(node, specs)
-    _check_choice(f'{name}.transport', node.get_parameter(f'{name}.transport').value, TRANSPORTS)
-    return Camera(name=name, image_topic=_read_topic(node, f'{name}.image_topic'))
+    transport = node.get_parameter(f'{name}.transport').value
+    _check_choice(f'{name}.transport', transport, TRANSPORTS)
+    topic = _read_topic(node, f'{name}.image_topic')
+    if transport == 'compressed' and not topic.endswith('/compressed'):
+        topic += '/compressed'  # as image_transport names it
+    return Camera(name=name, image_topic=topic, transport=transport)
 
 
 def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
@@ -123,7 +123,7 @@ class SegmentationNode(LifecycleNode):
         self._worker.start()
         for camera in cameras:
             subscription = self.create_subscription(
-                Image,
+                CompressedImage if camera.transport == 'compressed' else Image,
                 camera.image_topic,
                 partial(self._slots.put, camera.name),
                 QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),

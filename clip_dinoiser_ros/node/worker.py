@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sensor_msgs.msg import CompressedImage
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
@@ -92,8 +93,9 @@ class Worker:
 
     def _decode(self, frame: Frame) -> _Decoded | None:
         start = time.monotonic()
+        codec = compressed if isinstance(frame.message, CompressedImage) else images
         try:
-            image = images.to_rgb(frame.message)
+            image = codec.to_rgb(frame.message)
         except Exception as error:
             self._reject(frame, _reason(error))
             return None

@@ -26,11 +26,11 @@ from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.class_slugs import class_slug
 from clip_dinoiser_ros.outputs import CLASS_OUTPUTS
 
@@ -252,11 +252,11 @@ class Peer:
         self.send_message(message, topic)
         return message
 
-    def send_message(self, message: Image, topic: str = '/camera/image_raw') -> None:
-        self.connect(topic)
+    def send_message(self, message, topic: str = '/camera/image_raw') -> None:
+        self.connect(topic, type(message))
         self._publishers[topic].publish(message)
 
-    def connect(self, topic: str = '/camera/image_raw') -> None:
+    def connect(self, topic: str = '/camera/image_raw', message_type: type = Image) -> None:
         """Publish probes until one comes back segmented; needs `listen`.
 
         The node subscribes best effort, so what is sent before it has found this publisher is lost,
@@ -264,10 +264,14 @@ class Peer:
         """
         if topic in self._publishers:
             return
-        publisher = self.node.create_publisher(Image, topic, RELIABLE)
+        publisher = self.node.create_publisher(message_type, topic, RELIABLE)
         self._publishers[topic] = publisher
         header = Header(frame_id=f'probe {topic}')
-        probe = images.to_message(np.zeros((64, 64, 3), np.uint8), 'rgb8', header, Image)
+        picture = np.zeros((64, 64, 3), np.uint8)
+        if message_type is CompressedImage:
+            probe = CompressedImage(header=header, data=bytes(compressed.encode_jpeg(picture)))
+        else:
+            probe = images.to_message(picture, 'rgb8', header, Image)
         deadline = time.monotonic() + WAIT_S
         while header.frame_id not in self.probes_back:
             assert time.monotonic() < deadline, f'nobody segments {topic}'

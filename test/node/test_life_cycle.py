@@ -114,7 +114,7 @@ def test_what_cannot_be_activated_is_said_and_the_node_waits(parameters, tmp_pat
         ({'cameras': ['front/left']}, "camera name 'front/left'"),
         ({'camera.image_topic': ''}, "camera.image_topic is ''"),
         ({'camera.image_topic': 'a b'}, "camera.image_topic is 'a b'"),
-        ({'camera.transport': 'pigeon'}, "'pigeon'; allowed: raw"),
+        ({'camera.transport': 'pigeon'}, "'pigeon'; allowed: raw, compressed"),
         ({'precision': 'int3'}, "precision is 'int3'"),
     ],
 )

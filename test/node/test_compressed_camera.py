@@ -1,0 +1,124 @@
+"""A camera that sends JPEG or PNG, over DDS."""
+
+import struct
+import time
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from builtin_interfaces.msg import Time
+from golden_data import golden
+from harness import NodeProcess, array
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+
+from clip_dinoiser_ros import compressed
+from clip_dinoiser_ros.node import parameters as node_parameters
+
+TOPIC = '/camera/image_raw/compressed'  # what image_transport makes of the default
+
+
+@pytest.fixture(scope='module')
+def node(parameters, tmp_path_factory):
+    """An active node that reads compressed images; `peer` listens to it."""
+    folder = tmp_path_factory.mktemp('compressed')
+    with NodeProcess({**parameters, 'camera.transport': 'compressed'}, folder) as process:
+        process.wait_for_log(f'active; waiting for images on {TOPIC}')
+        yield process
+        assert process.end() == 0, process.log
+        assert 'Traceback' not in process.log
+
+
+@pytest.fixture
+def image():
+    return golden('image_160x208_plain')['image']
+
+
+def encoded(image, kind):
+    return cv2.imencode(f'.{kind}', image[..., ::-1])[1].tobytes()
+
+
+def send(peer, data, index, kind='jpeg'):
+    header = Header(stamp=Time(sec=index), frame_id=f'lens_{index}')
+    message = CompressedImage(header=header, format=f'rgb8; {kind} compressed bgr8')
+    message.data.frombytes(data)
+    peer.send_message(message, TOPIC)
+    return header
+
+
+@pytest.mark.parametrize(
+    ('transport', 'given', 'topic'),
+    [
+        ('compressed', None, 'front/image_raw/compressed'),
+        ('compressed', '/rig/front/image', '/rig/front/image/compressed'),
+        ('compressed', '/rig/front/image/compressed', '/rig/front/image/compressed'),
+        ('raw', '/rig/front/image', '/rig/front/image'),
+    ],
+)
+def test_the_topic_is_named_as_image_transport_names_it(transport, given, topic):
+    values = {'cameras': ['front'], 'front.transport': transport}
+    if given:
+        values['front.image_topic'] = given
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = rclpy.create_node('reader', context=context, parameter_overrides=overrides)
+    try:
+        node_parameters.declare_parameters(node)
+        (camera,) = node_parameters.read_configuration(node).cameras
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+    assert (camera.image_topic, camera.transport) == (topic, transport)
+
+
+@pytest.mark.parametrize(('kind', 'index'), [('jpg', 1), ('png', 2)])
+def test_jpeg_and_png_are_segmented(peer, image, golden_segmenter, golden_prompts, kind, index):
+    data = encoded(image, kind)
+    header = send(peer, data, index, kind)
+    labels = peer.of_frame('labels', index)
+    assert labels.header == header
+    decoded = compressed.decode(data)
+    assert (kind == 'png') == np.array_equal(decoded, image)
+    expected = golden_segmenter.segment(decoded, golden_segmenter.encode(golden_prompts)).labels
+    np.testing.assert_array_equal(array(labels), expected)
+
+
+def bomb(image):
+    """A small PNG whose header promises 10 GB."""
+    data = bytearray(encoded(image, 'png'))
+    data[16:24] = struct.pack('>II', 60_000, 60_000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ('damage', 'kind', 'reason'),
+    [
+        (lambda image: encoded(image, 'jpg')[:-1000], 'jpeg', 'cut off: '),
+        (lambda image: encoded(image, 'png')[:2000], 'png', 'cut off: '),
+        (bomb, 'png', '60000x60000 pixels; allowed are 1 to'),
+        (lambda image: b'', 'jpeg', '0 bytes that are neither JPEG nor PNG'),
+        (lambda image: encoded(image, 'png'), 'compressedDepth', 'is depth; JPEG and PNG'),
+    ],
+)
+def test_damage_is_counted_and_said_and_the_next_is_segmented(
+    node, peer, image, damage, kind, reason
+):
+    before = len(node.lines)
+    send(peer, encoded(image, 'jpg'), 10)
+    rejected = peer.of_frame('frame_info', 10).frames_rejected
+    for index in range(20, 50):
+        send(peer, damage(image), 999, kind)
+        time.sleep(0.1)  # too soon, and the good frame replaces it
+        send(peer, encoded(image, 'jpg'), index)
+        info = peer.of_frame('frame_info', index)
+        if info.frames_rejected > rejected and reason in ' '.join(node.lines[before:]):
+            break  # it may have to be repeated: one line a second is written
+    assert info.frames_rejected > rejected
+    assert reason in ' '.join(node.lines[before:])
+    np.testing.assert_array_equal(
+        array(peer.of_frame('labels', index)), array(peer.of_frame('labels', 10))
+    )
+    assert 999 not in peer.stamps('labels')
