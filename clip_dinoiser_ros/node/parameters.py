@@ -16,6 +16,7 @@ from clip_dinoiser_ros.core.vocabulary import TEMPLATES, parse_prompts
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
 
 TRANSPORTS = ('raw',)
+CLOUDS = ('organised', 'compact')
 DEFAULT_PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
 
 
@@ -46,6 +47,8 @@ class Settings:
     min_confidence: float
     confidence_encoding: str
     max_rate: float
+    cloud: str
+    sync_tolerance_ms: float
     of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
 
     def camera(self, name: str) -> CameraSettings:
@@ -59,10 +62,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera: `name` stands in the topics of its outputs, `image_topic` is subscribed to."""
+    """One camera: `name` stands in the topics of its outputs, the topics are subscribed to.
+
+    Attributes:
+        depth_topic, camera_info_topic: Empty: none.
+    """
 
     name: str
     image_topic: str
+    depth_topic: str = ''
+    camera_info_topic: str = ''
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,16 @@ SPECS: Mapping[str, _Spec] = {
     'max_rate': _runtime(
         0.0, 'Most frames per second of each camera; 0: as fast as the model', range=(0.0, 1000.0)
     ),
+    'cloud': _runtime(
+        'organised',
+        'Points of a cloud: one for every pixel, or only those with depth',
+        allowed=', '.join(CLOUDS),
+    ),
+    'sync_tolerance_ms': _runtime(
+        100.0,
+        'Most time between the stamps of an image and of its depth, milliseconds',
+        range=(0.0, 10000.0),
+    ),
     'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
     'model': _Spec(
         'ViT-B-16',
@@ -146,6 +165,12 @@ SPECS: Mapping[str, _Spec] = {
 # of each camera, as NAME.key; {camera} in a text stands for the name
 CAMERA_SPECS: Mapping[str, _Spec] = {
     'image_topic': _Spec('{camera}/image_raw', 'Topic of the images of {camera}'),
+    'depth_topic': _Spec(
+        '', 'Topic of depth images aligned to the images of {camera}, for its points; empty: none'
+    ),
+    'camera_info_topic': _Spec(
+        '', 'Topic of the CameraInfo of the images of {camera}; empty: none'
+    ),
     'transport': _Spec('raw', 'How the images of {camera} come', allowed=', '.join(TRANSPORTS)),
     'max_rate': _runtime(
         0.0, 'Most frames per second of {camera}; 0: as max_rate says', range=(0.0, 1000.0)
@@ -226,6 +251,7 @@ def _check_settings(settings: Settings) -> Settings:
     parse_prompts(settings.prompts)
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
+    _check_choice('cloud', settings.cloud, CLOUDS)
     return settings
 
 
@@ -271,7 +297,16 @@ def _read_camera(node: Node, name: str) -> Camera:
     }
     _declare(node, specs)
     _check_choice(f'{name}.transport', node.get_parameter(f'{name}.transport').value, TRANSPORTS)
-    return Camera(name=name, image_topic=_read_topic(node, f'{name}.image_topic'))
+    topics = {
+        key: _read_topic(node, f'{name}.{key}', optional=key != 'image_topic')
+        for key in ('image_topic', 'depth_topic', 'camera_info_topic')
+    }
+    if topics['depth_topic'] and not topics['camera_info_topic']:
+        raise ParameterError(
+            f'{name}.depth_topic is {topics["depth_topic"]!r} and {name}.camera_info_topic is '
+            'empty; points need both'
+        )
+    return Camera(name=name, **topics)
 
 
 def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:
@@ -282,9 +317,11 @@ def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:
     return {'default': default, 'description': spec.description.format(camera=name)}
 
 
-def _read_topic(node: Node, key: str) -> str:
-    """Read a parameter that names a topic."""
+def _read_topic(node: Node, key: str, optional: bool = False) -> str:
+    """Read a parameter that names a topic; an optional one may be empty."""
     topic: str = node.get_parameter(key).value
+    if optional and not topic:
+        return topic
     try:
         node.resolve_topic_name(topic)
     except RuntimeError as error:
