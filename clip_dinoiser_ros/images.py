@@ -29,7 +29,7 @@ from clip_dinoiser_ros.image_layout import (
     check_step,
 )
 
-__all__ = ['MAX_PIXELS', 'SUPPORTED', 'ImageError', 'ImageLike', 'to_message', 'to_rgb']
+__all__ = ['MAX_PIXELS', 'SUPPORTED', 'ImageError', 'ImageLike', 'to_depth', 'to_message', 'to_rgb']
 
 Message = TypeVar('Message')
 
@@ -42,6 +42,8 @@ _WRITTEN: dict[str, tuple[str, tuple[int, ...]]] = {
     'rgb8': ('|u1', (3,)),
 }
 _FLOAT_CHANNELS = re.compile('32FC([1-9][0-9]{0,3})')
+# What `to_depth` reads: sample type without its byte order, and samples per metre.
+_DEPTHS = {'16UC1': ('u2', 1000), 'mono16': ('u2', 1000), '32FC1': ('f4', 1)}
 # The longest name in sensor_msgs has 12 characters. cv_bridge matches names by std::regex, which
 # runs out of stack on a very long one.
 _LONGEST_NAME = 32
@@ -83,6 +85,35 @@ def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if message.encoding in BAYER_CODES and min(pixels.shape) < 3:
         return _thin_bayer(pixels, layout.code)
     return cv2.cvtColor(pixels, layout.code)
+
+
+def to_depth(message: ImageLike) -> np.ndarray:
+    """Decode a depth image (REP 118).
+
+    Args:
+        message: 16UC1 or mono16 in millimetres, 32FC1 in metres; its rows may be padded (`step`)
+            and its samples big-endian.
+
+    Returns:
+        float32 (H, W), metres along the optical axis, a new array; NaN where nothing was measured,
+        that is where the message has 0, a negative number, an infinite one or NaN.
+
+    Raises:
+        ImageError: as `to_rgb`, or an encoding that is no depth.
+    """
+    check_size(message)
+    if message.encoding not in _DEPTHS:
+        raise ImageError(
+            f'encoding {reprlib.repr(message.encoding)} is no depth; allowed: {", ".join(_DEPTHS)}'
+        )
+    kind, per_metre = _DEPTHS[message.encoding]
+    sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
+    row_bytes = int(message.width) * sample.itemsize
+    check_step(message, row_bytes, sample.itemsize)
+    samples = byte_rows(message, int(message.height))[:, :row_bytes].view(sample)
+    depth = np.divide(samples, per_metre, dtype=np.float32)
+    depth[~((depth > 0) & (depth < np.inf))] = np.nan
+    return depth
 
 
 def to_message(

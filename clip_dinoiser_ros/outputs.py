@@ -29,10 +29,12 @@ class Output:
     Attributes:
         type_name: Of its messages.
         latched: Reliable and transient local; the others are reliable and volatile.
+        needs: Parameter of the camera without which there is no such topic.
     """
 
     type_name: str
     latched: bool = False
+    needs: str = ''
 
 
 # the last part of the topic -> what it is
@@ -49,6 +51,8 @@ OUTPUTS = {
 LIVE_OUTPUTS = {
     'overlay/compressed': Output('sensor_msgs/msg/CompressedImage'),
     'class_confidences': Output('sensor_msgs/msg/Image'),
+    'points': Output('sensor_msgs/msg/PointCloud2', needs='depth_topic'),
+    'camera_info': Output('sensor_msgs/msg/CameraInfo', needs='camera_info_topic'),
 }
 
 # the same of every class, under classes/SLUG/; see `class_slug`

@@ -9,27 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """Pinhole intrinsics in pixels; pixel centres lie at whole numbers."""
-
-    width: int
-    height: int
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-
-    @classmethod
-    def from_fov(cls, width: int, height: int, hfov_deg: float) -> 'Intrinsics':
-        """Return a camera with square pixels and the given horizontal field of view."""
-        f = width / 2 / np.tan(np.radians(hfov_deg) / 2)
-        return cls(width, height, float(f), float(f), (width - 1) / 2, (height - 1) / 2)
-
-    def matrix(self) -> np.ndarray:
-        """Return the 3x3 camera matrix, float64, as `sensor_msgs/CameraInfo.k` holds it."""
-        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+from clip_dinoiser_ros.intrinsics import Intrinsics
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from clip_dinoiser_ros.demo.camera import Intrinsics, Pose
+from clip_dinoiser_ros.demo.camera import Pose
 from clip_dinoiser_ros.demo.things import Light, Thing
+from clip_dinoiser_ros.intrinsics import Intrinsics
 
 _SKIN = ((0.93, 0.74, 0.62), (0.80, 0.58, 0.44), (0.55, 0.37, 0.26), (0.36, 0.23, 0.16))
 _TROUSERS = ((0.12, 0.15, 0.28), (0.25, 0.25, 0.27), (0.45, 0.38, 0.27), (0.08, 0.08, 0.09))

@@ -6,13 +6,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from clip_dinoiser_ros.demo.camera import Intrinsics, Pose, cast_rays
+from clip_dinoiser_ros.demo.camera import Pose, cast_rays
 from clip_dinoiser_ros.demo.layout import Layout
 from clip_dinoiser_ros.demo.paint import paint_thing, put, scaled
 from clip_dinoiser_ros.demo.person import paint_person
 from clip_dinoiser_ros.demo.surroundings import paint_surroundings
 from clip_dinoiser_ros.demo.things import Thing
 from clip_dinoiser_ros.demo.words import CLASSES
+from clip_dinoiser_ros.intrinsics import Intrinsics
 
 _NEAR_M = 0.25
 _WALL, _SKY = CLASSES.index('wall'), CLASSES.index('sky')

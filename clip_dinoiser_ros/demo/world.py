@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from clip_dinoiser_ros.demo.camera import Intrinsics, Pose
+from clip_dinoiser_ros.demo.camera import Pose
 from clip_dinoiser_ros.demo.placing import WAY_M, drive_layout, furnish, spread
 from clip_dinoiser_ros.demo.render import Scene, render
+from clip_dinoiser_ros.intrinsics import Intrinsics
 
 HFOV_DEG = 64.0
 

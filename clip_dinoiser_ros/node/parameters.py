@@ -16,6 +16,7 @@ from clip_dinoiser_ros.core.vocabulary import TEMPLATES, parse_prompts
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
 
 TRANSPORTS = ('raw', 'compressed')
+CLOUDS = ('organised', 'compact')
 DEFAULT_PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
 
 
@@ -46,6 +47,8 @@ class Settings:
     min_confidence: float
     confidence_encoding: str
     max_rate: float
+    cloud: str
+    sync_tolerance_ms: float
     of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
 
     def camera(self, name: str) -> CameraSettings:
@@ -65,11 +68,14 @@ class Camera:
         name: Stands in the topics of its outputs.
         image_topic: Subscribed to.
         transport: 'raw' (sensor_msgs/Image) or 'compressed' (CompressedImage).
+        depth_topic, camera_info_topic: Subscribed to; empty: none.
     """
 
     name: str
     image_topic: str
     transport: str
+    depth_topic: str = ''
+    camera_info_topic: str = ''
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,16 @@ SPECS: Mapping[str, _Spec] = {
     'max_rate': _runtime(
         0.0, 'Most frames per second of each camera; 0: as fast as the model', range=(0.0, 1000.0)
     ),
+    'cloud': _runtime(
+        'organised',
+        'Points of a cloud: one for every pixel, or only those with depth',
+        allowed=', '.join(CLOUDS),
+    ),
+    'sync_tolerance_ms': _runtime(
+        100.0,
+        'Most time between the stamps of an image and of its depth, milliseconds',
+        range=(0.0, 10000.0),
+    ),
     'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
     'model': _Spec(
         'ViT-B-16',
@@ -157,6 +173,12 @@ CAMERA_SPECS: Mapping[str, _Spec] = {
         'raw',
         'How the images of {camera} come; compressed: JPEG or PNG, on image_topic/compressed',
         allowed=', '.join(TRANSPORTS),
+    ),
+    'depth_topic': _Spec(
+        '', 'Topic of depth images aligned to the images of {camera}, for its points; empty: none'
+    ),
+    'camera_info_topic': _Spec(
+        '', 'Topic of the CameraInfo of the images of {camera}; empty: none'
     ),
     'max_rate': _runtime(
         0.0, 'Most frames per second of {camera}; 0: as max_rate says', range=(0.0, 1000.0)
@@ -237,6 +259,7 @@ def _check_settings(settings: Settings) -> Settings:
     parse_prompts(settings.prompts)
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
+    _check_choice('cloud', settings.cloud, CLOUDS)
     return settings
 
 
@@ -283,10 +306,18 @@ def _read_camera(node: Node, name: str) -> Camera:
     _declare(node, specs)
     transport = node.get_parameter(f'{name}.transport').value
     _check_choice(f'{name}.transport', transport, TRANSPORTS)
-    topic = _read_topic(node, f'{name}.image_topic')
-    if transport == 'compressed' and not topic.endswith('/compressed'):
-        topic += '/compressed'  # as image_transport names it
-    return Camera(name=name, image_topic=topic, transport=transport)
+    topics = {
+        key: _read_topic(node, f'{name}.{key}', optional=key != 'image_topic')
+        for key in ('image_topic', 'depth_topic', 'camera_info_topic')
+    }
+    if topics['depth_topic'] and not topics['camera_info_topic']:
+        raise ParameterError(
+            f'{name}.depth_topic is {topics["depth_topic"]!r} and {name}.camera_info_topic is '
+            'empty; points need both'
+        )
+    if transport == 'compressed' and not topics['image_topic'].endswith('/compressed'):
+        topics['image_topic'] += '/compressed'  # as image_transport names it
+    return Camera(name=name, transport=transport, **topics)
 
 
 def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:
@@ -297,9 +328,11 @@ def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:
     return {'default': default, 'description': spec.description.format(camera=name)}
 
 
-def _read_topic(node: Node, key: str) -> str:
-    """Read a parameter that names a topic."""
+def _read_topic(node: Node, key: str, optional: bool = False) -> str:
+    """Read a parameter that names a topic; an optional one may be empty."""
     topic: str = node.get_parameter(key).value
+    if optional and not topic:
+        return topic
     try:
         node.resolve_topic_name(topic)
     except RuntimeError as error:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
@@ -21,7 +21,9 @@ from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers
-from clip_dinoiser_ros.node.parameters import Settings
+from clip_dinoiser_ros.node.clouds import Clouds, CloudSource
+from clip_dinoiser_ros.node.depth import stamp_ns
+from clip_dinoiser_ros.node.parameters import Camera, Settings
 from clip_dinoiser_ros.outputs import (
     LIVE_OUTPUTS,
     MAX_CLASS_CONFIDENCES_BYTES,
@@ -39,6 +41,8 @@ _CLASSES = {
     'sensor_msgs/msg/Image': Image,
     'sensor_msgs/msg/CompressedImage': CompressedImage,
     'clip_dinoiser_ros/msg/FrameInfo': FrameInfo,
+    'sensor_msgs/msg/PointCloud2': PointCloud2,
+    'sensor_msgs/msg/CameraInfo': CameraInfo,
     'vision_msgs/msg/LabelInfo': LabelInfo,
     'clip_dinoiser_ros/msg/Vocabulary': VocabularyMessage,
 }
@@ -85,22 +89,29 @@ class CameraPublishers:
 
     Args:
         node: The node the publishers belong to.
-        camera: Name of the camera.
+        camera: Its name and topics.
+
+    Attributes:
+        clouds: Takes the camera's depth images and CameraInfo.
     """
 
-    def __init__(self, node: LifecycleNode, camera: str) -> None:
+    def __init__(self, node: LifecycleNode, camera: Camera) -> None:
         self._node = node
-        self._camera = camera
+        self._camera = camera.name
+        self.clouds = Clouds(camera, lambda text: node.get_logger().warning(text))
         self._publishers: dict[str, Any] = {}
-        self._classes = ClassPublishers(node, camera)
+        self._classes = ClassPublishers(node, camera.name)
         # made only while someone subscribes; None: not this time
         self._lazy: dict[str, Callable[[Segmented, FrameImages], Any]] = {
             'class_confidences': self._class_confidences,
+            'points': self._add_to_clouds,
+            'camera_info': self._camera_info,
         }
         self._refused = 0  # images of class confidences that would have been too large
         try:
             for name, output in {**OUTPUTS, **LIVE_OUTPUTS}.items():
-                self._publishers[name] = self._create(f'~/{camera}/{name}', output)
+                if not output.needs or getattr(camera, output.needs):
+                    self._publishers[name] = self._create(f'~/{camera.name}/{name}', output)
         except BaseException:
             self.destroy()
             raise
@@ -161,9 +172,32 @@ class CameraPublishers:
                 if message is not None:
                     self._publishers[name].publish(message)
         self._classes.publish(frame.header, shown, active.table, frame.patches)
+        self.publish_clouds()
 
     def _is_heard(self, name: str) -> bool:
-        return self._publishers[name].get_subscription_count() > 0
+        publisher = self._publishers.get(name)
+        return publisher is not None and publisher.get_subscription_count() > 0
+
+    def expect(self, header: Any) -> None:
+        """Keep the depth image that belongs to a frame that is about to be segmented."""
+        self.clouds.depth.expect(stamp_ns(header))
+
+    def publish_clouds(self) -> None:
+        """Publish the clouds whose depth has come since their labels were published."""
+        if not self._is_heard('points'):
+            self.clouds.drop()
+        for cloud in self.clouds.ready():
+            self._publishers['points'].publish(cloud)
+
+    def _add_to_clouds(self, frame: Segmented, shown: FrameImages) -> None:
+        source = CloudSource(
+            frame.header, frame.image, shown.labels, frame.result.confidence, frame.active.settings
+        )
+        self.clouds.add(source)
+
+    def _camera_info(self, frame: Segmented, shown: FrameImages) -> CameraInfo | None:
+        height, width = shown.labels.shape[:2]
+        return self.clouds.camera_info(frame.header, (height, width))
 
     def _publish_overlay(self, frame: Segmented, shown: FrameImages) -> None:
         """Draw the overlay, once, for those who want it raw and those who want it compressed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -11,17 +13,19 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.node import parameters
+from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.parameters import Configuration, Settings
+from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
 from clip_dinoiser_ros.node.worker import Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
+DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -80,7 +84,7 @@ class SegmentationNode(LifecycleNode):
             )
             active, ids = self._encode(settings, segmenter)
             for camera in configuration.cameras:
-                publishers[camera.name] = CameraPublishers(self, camera.name)
+                publishers[camera.name] = CameraPublishers(self, camera)
         except Exception as error:  # rclpy would drop whatever escapes without a word
             self.get_logger().fatal(f'cannot configure: {_reason(error)}')
             for created in publishers.values():
@@ -122,14 +126,36 @@ class SegmentationNode(LifecycleNode):
         )
         self._worker.start()
         for camera in cameras:
-            subscription = self.create_subscription(
-                CompressedImage if camera.transport == 'compressed' else Image,
-                camera.image_topic,
-                partial(self._slots.put, camera.name),
-                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
-            self._subscriptions_of_cameras.append(subscription)
+            message_type = CompressedImage if camera.transport == 'compressed' else Image
+            put = partial(self._slots.put, camera.name)
+            self._subscribe(message_type, camera.image_topic, put, 1)
+            self._subscribe_for_clouds(camera, pipeline.publishers[camera.name].clouds)
+
+    def _subscribe_for_clouds(self, camera: Camera, clouds: Clouds) -> None:
+        slots = self._slots
+        assert slots is not None
+
+        def put_depth(depth: Image) -> None:
+            if clouds.put_depth(depth):
+                slots.wake()  # a cloud may be ready
+
+        clouds.clear()
+        if camera.camera_info_topic:
+            self._subscribe(CameraInfo, camera.camera_info_topic, clouds.put_info, 1)
+        if camera.depth_topic:
+            self._subscribe(Image, camera.depth_topic, put_depth, DEPTH_QUEUE)
+
+    def _subscribe(
+        self, message_type: type, topic: str, callback: Callable[[Any], None], depth: int
+    ) -> None:
+        subscription = self.create_subscription(
+            message_type,
+            topic,
+            callback,
+            QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._subscriptions_of_cameras.append(subscription)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and end the worker after the frame it works on."""

@@ -77,12 +77,21 @@ class Worker:
             frames = self._slots.take(active.settings.max_rates())
             if frames is None:
                 return
+            self._publish_clouds()
             active = self._active()  # newer than the one we waited with
             self._announce(active)
             decoded = [d for d in map(self._decode, frames) if d is not None]
             decoded.sort(key=lambda d: d.image.shape)
             for _, batch in groupby(decoded, key=lambda d: d.image.shape):
                 self._process(list(batch), active)
+
+    def _publish_clouds(self) -> None:
+        """Publish the clouds of earlier frames that had to wait for their depth."""
+        for camera, publishers in self._publishers.items():
+            try:
+                publishers.publish_clouds()
+            except Exception as error:  # this thread must not die of it
+                self._logger.error(f'{camera}: cloud not published: {_reason(error)}')
 
     def _announce(self, active: Active) -> None:
         state = (active.version, active.settings.min_confidence)
@@ -93,6 +102,7 @@ class Worker:
 
     def _decode(self, frame: Frame) -> _Decoded | None:
         start = time.monotonic()
+        self._publishers[frame.camera].expect(frame.message.header)
         codec = compressed if isinstance(frame.message, CompressedImage) else images
         try:
             image = codec.to_rgb(frame.message)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clip_dinoiser_ros.demo.camera import Intrinsics, Pose, cast_rays
+from clip_dinoiser_ros.demo.camera import Pose, cast_rays
 from clip_dinoiser_ros.demo.render import _cut
 from clip_dinoiser_ros.demo.samples import FULL, NEAR, WIDE, make_sample
 from clip_dinoiser_ros.demo.surroundings import _sample
@@ -21,6 +21,7 @@ from clip_dinoiser_ros.demo.words import (
     split_name,
 )
 from clip_dinoiser_ros.demo.world import drive, glimpse, scene
+from clip_dinoiser_ros.intrinsics import Intrinsics
 
 SMALL = {'width': 320, 'height': 240}
 

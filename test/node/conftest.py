@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
 
+import rclpy
 from harness import NodeProcess, Peer
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
 
 
 @pytest.fixture(scope='session')
@@ -37,3 +45,37 @@ def peer(node):
     with Peer() as peer:
         peer.listen()
         yield peer
+
+
+@pytest.fixture
+def inputs():
+    """Parameters of the camera of `active_node`; a module may have its own."""
+    return {}
+
+
+@pytest.fixture
+def active_node(parameters, inputs):
+    """An active node in this process, whose executor spins in a thread."""
+    rclpy.init(args=['--ros-args', *(w for k, v in inputs.items() for w in ('-p', f'{k}:={v}'))])
+    node = SegmentationNode()
+    results = node.set_parameters([Parameter(k, value=v) for k, v in parameters.items()])
+    assert all(result.successful for result in results)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    stop = threading.Event()
+
+    def spin():
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    yield node
+    stop.set()
+    thread.join()
+    assert node.stop(10)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()

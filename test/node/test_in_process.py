@@ -6,47 +6,14 @@ import threading
 
 import numpy as np
 import pytest
-import rclpy
 from golden_data import golden
 from harness import Peer, array, class_topics
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_dinoiser_ros import compressed
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.node import class_publishers, publishers
-from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
-
-
-@pytest.fixture
-def active_node(parameters):
-    """An active node whose executor spins in a thread."""
-    rclpy.init()
-    node = SegmentationNode()
-    results = node.set_parameters([Parameter(k, value=v) for k, v in parameters.items()])
-    assert all(result.successful for result in results)
-    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    stop = threading.Event()
-
-    def spin():
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    yield node
-    stop.set()
-    thread.join()
-    assert node.stop(10)
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.try_shutdown()
 
 
 def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):

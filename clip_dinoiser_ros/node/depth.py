@@ -1,0 +1,99 @@
+"""The newest depth images of one camera, and which of them is nearest to a frame."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+RING_LENGTH = 16  # half a second at 30 Hz: longer than a frame waits for the worker
+MAX_EXPECTED = 5  # frames whose nearest depth is kept
+JUMP_NS = 10**9  # so much older than the newest: the clock was set back, a bag began anew
+
+
+def stamp_ns(header: Any) -> int:
+    """Return the stamp of a std_msgs/Header in nanoseconds."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+@dataclass(eq=False)
+class _Frame:
+    """A frame on its way through the model, and the depth image that is nearest to it so far."""
+
+    stamp_ns: int
+    nearest: Any = None
+
+    def offer(self, depth: Any) -> None:
+        if self.nearest is None or self.gap(depth) < self.gap(self.nearest):
+            self.nearest = depth
+
+    def gap(self, depth: Any) -> int:
+        return abs(stamp_ns(depth.header) - self.stamp_ns)
+
+
+class DepthRing:
+    """Pairs frames with depth images by stamp, whatever comes first, without a growing queue.
+
+    It holds the newest few depth images, and beside them the nearest one of each frame on its way:
+    however long the model takes and however many depth images come meanwhile, the partner of a
+    frame stays. Methods may be called from any thread.
+
+    Args:
+        length: Depth images held.
+    """
+
+    def __init__(self, length: int = RING_LENGTH) -> None:
+        self._newest: deque[Any] = deque(maxlen=length)
+        self._frames: deque[_Frame] = deque(maxlen=MAX_EXPECTED)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many depth images are held."""
+        with self._lock:
+            held = [*self._newest, *(f.nearest for f in self._frames if f.nearest is not None)]
+            return len({id(depth) for depth in held})
+
+    def put(self, depth: Any) -> None:
+        """Take a depth image in; one from before the others by a second or more ends their time."""
+        with self._lock:
+            if self._newest and stamp_ns(depth.header) < self._newest_ns() - JUMP_NS:
+                self._clear()
+            self._newest.append(depth)
+            for frame in self._frames:
+                frame.offer(depth)
+
+    def expect(self, stamp: int) -> None:
+        """Keep what is nearest to a frame of this stamp (ns), of the newest `MAX_EXPECTED`."""
+        with self._lock:
+            self._frames.append(self._frame(stamp))
+
+    def nearest(self, stamp: int) -> tuple[Any, int] | None:
+        """Return the depth image nearest to a stamp (ns) and the gap (ns); None: there is none."""
+        with self._lock:
+            frame = self._frame(stamp)
+            return None if frame.nearest is None else (frame.nearest, frame.gap(frame.nearest))
+
+    def is_settled(self, stamp: int) -> bool:
+        """Whether depth as new as the stamp (ns) has come, so that no later one can be nearer."""
+        with self._lock:
+            return bool(self._newest) and self._newest_ns() >= stamp
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._clear()
+
+    def _newest_ns(self) -> int:
+        return max(stamp_ns(depth.header) for depth in self._newest)
+
+    def _frame(self, stamp: int) -> _Frame:
+        """Collect all that is known of the depth around a stamp."""
+        frame = _Frame(stamp)
+        for depth in [*self._newest, *(f.nearest for f in self._frames if f.nearest is not None)]:
+            frame.offer(depth)
+        return frame
+
+    def _clear(self) -> None:
+        self._newest.clear()
+        self._frames.clear()

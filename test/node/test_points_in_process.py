@@ -1,0 +1,106 @@
+"""What only counting calls can show of clouds: no work without a listener, nothing that grows."""
+
+import time
+
+import pytest
+from cameras_with_depth import TOPICS, DepthCamera
+from golden_data import golden
+from harness import Peer
+from sensor_msgs.msg import CameraInfo, PointCloud2
+
+from clip_dinoiser_ros.node import clouds as module
+from clip_dinoiser_ros.node.depth import MAX_EXPECTED, RING_LENGTH
+
+IMAGE = golden('image_160x208_plain')['image']
+
+
+@pytest.fixture
+def inputs():
+    return TOPICS
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of what was called of the work for clouds and CameraInfo."""
+    made = []
+    for name in ('make_cloud', 'matrices'):
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, n=name, f=real, **k: (made.append(n), f(*a, **k))[1]
+        )
+    real_depth = module.images.to_depth
+    monkeypatch.setattr(
+        module.images, 'to_depth', lambda *a: (made.append('to_depth'), real_depth(*a))[1]
+    )
+    return made
+
+
+def listeners(node, output):
+    return node._pipeline.publishers['camera']._publishers[output].get_subscription_count()
+
+
+def send(peer, camera, index):
+    camera.send_info()
+    camera.send_depth(index, 1.0)
+    peer.send(IMAGE, index)
+    peer.of_frame('frame_info', index)
+
+
+def test_no_cloud_and_no_camera_info_is_made_without_a_listener(active_node, calls):
+    clouds = active_node._pipeline.publishers['camera'].clouds
+    with Peer() as peer:
+        peer.listen()
+        camera = DepthCamera(peer)
+        for index in range(1, 5):
+            send(peer, camera, index)
+        peer.until(lambda: len(clouds.depth))  # depth does arrive
+        assert calls == []
+        points = peer.hear('points', PointCloud2)
+        peer.until(lambda: listeners(active_node, 'points') == 1)
+        first = camera.connect(IMAGE, 10)
+        assert {'make_cloud', 'to_depth', 'matrices'} == set(calls)
+        peer.node.destroy_subscription(points)
+        peer.until(lambda: listeners(active_node, 'points') == 0)
+        send(peer, camera, first)
+        calls.clear()
+        send(peer, camera, first + 1)
+        assert calls == []
+        assert not clouds._waiting
+
+        peer.hear('camera_info', CameraInfo)
+        peer.until(lambda: listeners(active_node, 'camera_info') == 1)
+        send(peer, camera, first + 2)
+        peer.of_frame('camera_info', first + 2)
+        assert calls == ['matrices']
+
+
+def test_depth_without_end_does_not_grow(active_node, monkeypatch):
+    clouds = active_node._pipeline.publishers['camera'].clouds
+    came, put = [], clouds.depth.put
+    monkeypatch.setattr(clouds.depth, 'put', lambda depth: came.append(1) or put(depth))
+    with Peer() as peer:
+        peer.listen()
+        peer.hear('points', PointCloud2)
+        camera = DepthCamera(peer)
+        first = camera.connect(IMAGE, 10)
+        step = 0
+        while len(came) < 10 * RING_LENGTH:  # some are lost: best effort
+            camera.send_depth(first, 1.0, offset_ms=33 * step)
+            assert len(clouds.depth) <= RING_LENGTH + MAX_EXPECTED
+            step += 1
+            time.sleep(0.002)
+        camera.connect(IMAGE, first + step)
+        assert RING_LENGTH <= len(clouds.depth) <= RING_LENGTH + MAX_EXPECTED
+
+
+def test_what_was_heard_is_forgotten_when_the_node_is_deactivated(active_node):
+    clouds = active_node._pipeline.publishers['camera'].clouds
+    with Peer() as peer:
+        peer.listen()
+        peer.hear('points', PointCloud2)
+        DepthCamera(peer).connect(IMAGE, 10)
+        assert len(clouds.depth)
+        assert peer.change_state('deactivate')
+        assert peer.change_state('activate')
+        assert not len(clouds.depth)
+        assert clouds.camera_info(None, (160, 208)) is None
