@@ -46,6 +46,8 @@ class Settings:
     min_confidence: float
     confidence_encoding: str
     max_rate: float
+    temporal_smoothing: float
+    stale_after: float
     of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
 
     def camera(self, name: str) -> CameraSettings:
@@ -76,6 +78,7 @@ class Configuration:
     device: str
     precision: str
     short_side: int | None
+    diagnostics_period: float
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,12 @@ SPECS: Mapping[str, _Spec] = {
     'max_rate': _runtime(
         0.0, 'Most frames per second of each camera; 0: as fast as the model', range=(0.0, 1000.0)
     ),
+    'temporal_smoothing': _runtime(
+        0.0, 'Weight of earlier frames in the probabilities; 0: none', range=(0.0, 0.99)
+    ),
+    'stale_after': _runtime(
+        5.0, 'Seconds without a frame after which a camera is stale', range=(0.1, 3600.0)
+    ),
     'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
     'model': _Spec(
         'ViT-B-16',
@@ -139,6 +148,9 @@ SPECS: Mapping[str, _Spec] = {
         448,
         'Short side in pixels at which images are segmented; 0: as they come',
         range=(0, 4096),
+    ),
+    'diagnostics_period': _Spec(
+        1.0, 'Seconds between messages on /diagnostics; 0: none', range=(0.0, 60.0)
     ),
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
 }
@@ -260,6 +272,7 @@ def read_configuration(node: Node) -> Configuration:
         device=values['device'],
         precision=values['precision'],
         short_side=values['short_side'] or None,
+        diagnostics_period=values['diagnostics_period'],
     )
 
 
