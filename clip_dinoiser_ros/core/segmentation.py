@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,30 @@ class Patches:
     background_confidence: Tensor | None
     extent: tuple[float, float]
     vocabulary: Vocabulary
+
+    def is_like(self, other: Patches) -> bool:
+        """Whether both speak of the same classes and of the same patches, so that they average."""
+        return (
+            self.vocabulary is other.vocabulary
+            and self.probabilities.shape == other.probabilities.shape
+            and self.extent == other.extent
+        )
+
+    @torch.inference_mode()
+    def average(self, previous: Patches, weight: float) -> Patches:
+        """Mix earlier patches that are alike into these: `s * previous + (1 - s) * self`.
+
+        In each patch s is `weight` times what its two distributions have in common, sum(min(p, q)):
+        noise is averaged away, while a patch that now shows something else shows it at once.
+        Without that, what moves leaves a trail, and the labels get worse instead of steadier.
+        """
+        common = torch.minimum(self.probabilities, previous.probabilities).sum(dim=0)
+        share = weight * common.clamp_(max=1.0)  # (h, w)
+        confidence = self.background_confidence
+        if confidence is not None and previous.background_confidence is not None:
+            confidence = confidence.lerp(previous.background_confidence, share)
+        probabilities = self.probabilities.lerp(previous.probabilities, share)
+        return replace(self, probabilities=probabilities, background_confidence=confidence)
 
     @torch.inference_mode()
     def enlarge(self, size: tuple[int, int]) -> Segmentation:

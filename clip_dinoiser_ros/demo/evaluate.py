@@ -1,6 +1,6 @@
 """Measure the demo model on generated scenes it has never seen: the rows of the paper's Table 2."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from clip_dinoiser_ros.demo.world import scene
 
 TEST_SEED = 500_000  # training draws its scenes from a million upwards
 VALIDATION_SEED = 900_000
+IGNORED = 255
 
 
 @dataclass
@@ -195,6 +196,16 @@ def _measure_scene(
 def indices(names: Iterable[str]) -> npt.NDArray[np.int64]:
     """Return the place of each name in CLASSES."""
     return np.array([CLASSES.index(name) for name in names], np.int64)
+
+
+def true_indices(truth: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Turn indices of `CLASSES` into indices of the prompts.
+
+    What was not asked for is background where that is among the prompts, else `IGNORED`.
+    """
+    other = names.index(BACKGROUND) if BACKGROUND in names else IGNORED
+    lookup = [names.index(name) if name in names else other for name in CLASSES]
+    return np.array(lookup, np.uint8)[truth]
 
 
 def table(rows: list[Row], digits: int = 3) -> str:

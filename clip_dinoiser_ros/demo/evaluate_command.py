@@ -1,18 +1,33 @@
-"""`clip-dinoiser evaluate demo`: the rows of the paper's Table 2, for the generated world."""
+"""`clip-dinoiser evaluate`: the model on the generated world, by the truth of every pixel."""
 
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 
+from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.demo.evaluate import TEST_SEED, Bench, measure, table
 from clip_dinoiser_ros.demo.files import GAMMA
+from clip_dinoiser_ros.demo.steadiness import WEIGHTS, measure_smoothing
+from clip_dinoiser_ros.demo.steadiness import table as steadiness_table
+from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, PROMPTS_BEFORE, tour
+
+DRIVE_FRAMES = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument('what', choices=['demo'], help='the small model on generated scenes')
-    parser.add_argument('--scenes', type=int, default=300, help='of each kind (%(default)s)')
     parser.add_argument(
+        'what',
+        choices=['demo', 'smoothing'],
+        help="demo: the rows of the paper's Table 2; smoothing: flicker and mIoU along the drive",
+    )
+    parser.add_argument(
+        '--gamma', type=float, default=GAMMA, help='of the guided pooling (%(default)s)'
+    )
+    group = parser.add_argument_group('demo')
+    group.add_argument('--scenes', type=int, default=300, help='of each kind (%(default)s)')
+    group.add_argument(
         '--start',
         type=int,
         nargs='+',
@@ -20,17 +35,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SEED',
         help='first seed of the scenes; several make a table each (%(default)s)',
     )
-    parser.add_argument(
-        '--gamma', type=float, default=GAMMA, help='of the guided pooling (%(default)s)'
+    group = parser.add_argument_group('smoothing')
+    group.add_argument(
+        '--frames', type=int, default=DRIVE_FRAMES, help='of the drive, at 10 Hz (%(default)s)'
+    )
+    group.add_argument(
+        '--weights',
+        type=float,
+        nargs='+',
+        default=list(WEIGHTS),
+        metavar='S',
+        help='of temporal_smoothing, 0 to 0.99 (%(default)s)',
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print a table of mean IoU for each seed; return the exit code."""
+    """Measure, print a table for each seed or list of prompts; return the exit code."""
+    return _smoothing(args) if args.what == 'smoothing' else _demo(args)
+
+
+def _demo(args: argparse.Namespace) -> int:
     if args.scenes < 1:
         raise ValueError(f'--scenes {args.scenes}: at least 1')
     bench = Bench()
     for start in args.start:
         rows = measure(bench, args.scenes, args.gamma, start)
         print(f'{args.scenes} scenes from seed {start}, gamma {args.gamma}:\n\n{table(rows)}\n')  # noqa: T201
+    return 0
+
+
+def _smoothing(args: argparse.Namespace) -> int:
+    if not 2 <= args.frames <= DRIVE_FRAMES:
+        raise ValueError(f'--frames {args.frames}: 2 to {DRIVE_FRAMES} are allowed')
+    for weight in args.weights:
+        if not 0.0 <= weight <= 0.99:
+            raise ValueError(f'--weights {weight}: 0 to 0.99 is allowed')
+    segmenter = Segmenter.load('demo')
+    for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
+        vocabulary = segmenter.encode(prompts)
+        scenes = islice(tour(), args.frames)
+        rows = measure_smoothing(segmenter, vocabulary, scenes, args.weights, args.gamma)
+        print(f'{args.frames} frames, {", ".join(prompts)}:\n\n{steadiness_table(rows)}\n')  # noqa: T201
     return 0

@@ -13,13 +13,10 @@ import numpy.typing as npt
 from clip_dinoiser_ros import images
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.demo.evaluate import Confusion
+from clip_dinoiser_ros.demo.evaluate import IGNORED, Confusion, true_indices
 from clip_dinoiser_ros.demo.live import DemoError, Received
 from clip_dinoiser_ros.demo.record import IMAGE, TRUTH
-from clip_dinoiser_ros.demo.words import BACKGROUND, CLASSES
 from clip_dinoiser_ros.outputs import OUTPUTS
-
-IGNORED = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,16 +128,6 @@ def compare(drive: Path, results: Sequence[Result]) -> Iterator[Frame]:
                 index = np.full(int(max(ids.max(), result.vocabulary.unlabelled_id)) + 1, IGNORED)
                 index[ids] = range(len(ids))
                 yield Frame(image, truth, index[result.labels].astype(np.uint8), result)
-
-
-def true_indices(truth: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Turn indices of `CLASSES` into indices of the prompts.
-
-    What was not asked for is background where that is among the prompts, else `IGNORED`.
-    """
-    other = names.index(BACKGROUND) if BACKGROUND in names else IGNORED
-    lookup = [names.index(name) if name in names else other for name in CLASSES]
-    return np.array(lookup, np.uint8)[truth]
 
 
 def total_miou(frames: Sequence[Frame]) -> float:

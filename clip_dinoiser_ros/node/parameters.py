@@ -49,6 +49,8 @@ class Settings:
     max_rate: float
     cloud: str
     sync_tolerance_ms: float
+    temporal_smoothing: float
+    stale_after: float
     of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
 
     def camera(self, name: str) -> CameraSettings:
@@ -89,6 +91,7 @@ class Configuration:
     device: str
     precision: str
     short_side: int | None
+    diagnostics_period: float
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,12 @@ SPECS: Mapping[str, _Spec] = {
         'Most time between the stamps of an image and of its depth, milliseconds',
         range=(0.0, 10000.0),
     ),
+    'temporal_smoothing': _runtime(
+        0.0, 'Weight of earlier frames in the probabilities; 0: none', range=(0.0, 0.99)
+    ),
+    'stale_after': _runtime(
+        5.0, 'Seconds without a frame after which a camera is stale', range=(0.1, 3600.0)
+    ),
     'cameras': _Spec(['camera'], 'Names of the cameras; outputs are published under ~/NAME/'),
     'model': _Spec(
         'ViT-B-16',
@@ -162,6 +171,9 @@ SPECS: Mapping[str, _Spec] = {
         448,
         'Short side in pixels at which images are segmented; 0: as they come',
         range=(0, 4096),
+    ),
+    'diagnostics_period': _Spec(
+        1.0, 'Seconds between messages on /diagnostics; 0: none', range=(0.0, 60.0)
     ),
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
 }
@@ -294,6 +306,7 @@ def read_configuration(node: Node) -> Configuration:
         device=values['device'],
         precision=values['precision'],
         short_side=values['short_side'] or None,
+        diagnostics_period=values['diagnostics_period'],
     )
 
 

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -18,8 +19,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.node import parameters
+from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
+from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.frames import FrameSlots
+from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
 from clip_dinoiser_ros.node.worker import Worker
@@ -59,6 +63,12 @@ class SegmentationNode(LifecycleNode):
         self._slots: FrameSlots | None = None
         self._worker: Worker | None = None
         self._subscriptions_of_cameras: list[Subscription] = []
+        self._health = Health((), lambda: 0.0)
+        self._sources: dict[str, Callable[[], Source]] = {}
+        self._failure = ''  # why the last transition did not succeed
+        self._clock_watch = ClockWatch(self)
+        self._diagnostics = Diagnostics(self, self._statuses)
+        self._diagnostics.start(self.get_parameter('diagnostics_period').value)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._use_parameters)
 
@@ -86,12 +96,14 @@ class SegmentationNode(LifecycleNode):
             for camera in configuration.cameras:
                 publishers[camera.name] = CameraPublishers(self, camera)
         except Exception as error:  # rclpy would drop whatever escapes without a word
-            self.get_logger().fatal(f'cannot configure: {_reason(error)}')
+            self._fail(f'cannot configure: {_reason(error)}')
             for created in publishers.values():
                 created.destroy()
             return FAILURE
         self._use(settings, active, ids)
         self._pipeline = _Pipeline(configuration, segmenter, publishers)
+        self._failure = ''
+        self._diagnostics.start(configuration.diagnostics_period)
         self.get_logger().info(
             f'configured on {segmenter.device} in {segmenter.precision}; '
             f'cameras: {", ".join(publishers)}; classes: {", ".join(active.vocabulary.names)}'
@@ -104,10 +116,11 @@ class SegmentationNode(LifecycleNode):
         try:
             self._start()
         except Exception as error:
-            self.get_logger().fatal(f'cannot activate: {_reason(error)}')
+            self._fail(f'cannot activate: {_reason(error)}')
             self.stop(STOP_TIMEOUT_S)
             super().on_deactivate(state)
             return FAILURE
+        self._failure = ''
         topics = ', '.join(s.topic_name for s in self._subscriptions_of_cameras)
         self.get_logger().info(f'active; waiting for images on {topics}')
         return result
@@ -116,19 +129,29 @@ class SegmentationNode(LifecycleNode):
         pipeline = self._pipeline
         assert pipeline is not None
         cameras = pipeline.configuration.cameras
-        self._slots = FrameSlots([camera.name for camera in cameras])
+        names = [camera.name for camera in cameras]
+        self._slots = FrameSlots(names)
+        self._health = Health(names, self._clock_watch.elapsed_s)
         self._worker = Worker(
             pipeline.segmenter,
             self._slots,
             pipeline.publishers,
             self._current,
+            self._health,
             self.get_logger(),
         )
+        depths = [publishers.clouds.depth for publishers in pipeline.publishers.values()]
+        self._clock_watch.resets = [
+            self._health.reset,
+            self._worker.reset,
+            *(depth.clear for depth in depths),
+        ]
         self._worker.start()
         for camera in cameras:
             message_type = CompressedImage if camera.transport == 'compressed' else Image
-            put = partial(self._slots.put, camera.name)
-            self._subscribe(message_type, camera.image_topic, put, 1)
+            put = partial(self._receive, camera.name)
+            subscription = self._subscribe(message_type, camera.image_topic, put, 1)
+            self._sources[camera.name] = partial(source_of, self, subscription)
             self._subscribe_for_clouds(camera, pipeline.publishers[camera.name].clouds)
 
     def _subscribe_for_clouds(self, camera: Camera, clouds: Clouds) -> None:
@@ -147,15 +170,35 @@ class SegmentationNode(LifecycleNode):
 
     def _subscribe(
         self, message_type: type, topic: str, callback: Callable[[Any], None], depth: int
-    ) -> None:
+    ) -> Subscription:
         subscription = self.create_subscription(
             message_type,
             topic,
             callback,
             QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=partial(self._name_mismatch, topic)
+            ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._subscriptions_of_cameras.append(subscription)
+        return subscription
+
+    def _receive(self, camera: str, message: Any) -> None:
+        """Take an Image or CompressedImage in."""
+        assert self._slots is not None
+        stamp = message.header.stamp
+        self._health.cameras[camera].arrived(stamp.sec + 1e-9 * stamp.nanosec)
+        self._slots.put(camera, message)
+
+    def _name_mismatch(self, topic: str, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        """Say why no frame comes from a publisher, and what to do about it."""
+        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        topic = self.resolve_topic_name(topic)
+        self.get_logger().warning(
+            f"{topic}: the {policy} of a publisher does not match the subscription's; "
+            f'no message will come from it; set qos_overrides.{topic}.subscription.{policy}'
+        )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and end the worker after the frame it works on."""
@@ -180,6 +223,7 @@ class SegmentationNode(LifecycleNode):
         for subscription in self._subscriptions_of_cameras:
             self.destroy_subscription(subscription)
         self._subscriptions_of_cameras = []
+        self._sources, self._clock_watch.resets = {}, []
         stopped = self._worker is None or self._worker.stop(timeout_s)
         if stopped:
             self._worker = self._slots = None
@@ -190,6 +234,53 @@ class SegmentationNode(LifecycleNode):
             for publishers in self._pipeline.publishers.values():
                 publishers.destroy()
         self._pipeline = self._active = self._settings = None
+
+    # diagnostics
+
+    def _fail(self, reason: str) -> None:
+        self.get_logger().fatal(reason)
+        self._failure = reason
+
+    def _statuses(self) -> dict[str, Status]:
+        """Say how the model and, while the node is active, its cameras are doing."""
+        statuses = {MODEL: self._model_status()}
+        settings, slots = self._settings, self._slots
+        if settings is not None and slots is not None:
+            rates = settings.max_rates()
+            for camera, source in self._sources.items():
+                statuses[camera] = self._health.cameras[camera].status(
+                    self._clock_watch.now_s(),
+                    slots.count(camera),
+                    source(),
+                    settings.stale_after,
+                    rates.get(camera, 0.0),
+                )
+        return statuses
+
+    def _model_status(self) -> Status:
+        state = 'unconfigured' if self._pipeline is None else 'inactive'
+        if self._worker is not None:
+            state = 'active'
+        level = Level.OK if state == 'active' else Level.WARN
+        told = self._failure
+        if self._worker is not None and not self._worker.is_alive():
+            told = 'the thread that segments has ended'
+        if told:
+            level = Level.ERROR
+        values = {'state': state, **self._clock_watch.values()}
+        if self._pipeline is not None and self._active is not None:
+            segmenter, configuration = self._pipeline.segmenter, self._pipeline.configuration
+            values |= {
+                'model': configuration.model,
+                'device': str(segmenter.device),
+                'precision': segmenter.precision,
+                'vocabulary_version': str(self._active.version),
+                'classes': str(len(self._active.vocabulary)),
+                **self._health.stages.values(),
+                **gpu_memory(segmenter.device),
+            }
+        message = '; '.join(text for text in (state, told, self._clock_watch.news()) if text)
+        return Status(level, message, values)
 
     # parameters
 

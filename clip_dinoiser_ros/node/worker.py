@@ -15,8 +15,11 @@ from sensor_msgs.msg import CompressedImage
 
 from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
+from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
 
 LOG_PERIOD_S = 1.0
@@ -40,6 +43,7 @@ class Worker:
         slots: Where the newest frames lie.
         publishers: Per camera.
         active: Returns what the next frame is to be segmented with.
+        health: Told what becomes of frames.
         logger: `error(text)` is called for frames that cannot be used.
     """
 
@@ -49,13 +53,16 @@ class Worker:
         slots: FrameSlots,
         publishers: Mapping[str, CameraPublishers],
         active: Callable[[], Active],
+        health: Health,
         logger: Any,
     ) -> None:
         self._segmenter = segmenter
         self._slots = slots
         self._publishers = publishers
         self._active = active
+        self._health = health
         self._logger = logger
+        self._smoothing = Smoothing()
         self._announced: tuple[int, float] | None = None
         self._silent_until: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name='segmentation', daemon=True)
@@ -63,6 +70,14 @@ class Worker:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def reset(self) -> None:
+        """Forget what was kept of earlier frames, after the clock was set."""
+        self._smoothing.reset()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread after the frame it works on; return whether it ended in time."""
@@ -119,6 +134,10 @@ class Worker:
             patches = self._segmenter.segment_patches(
                 [d.image for d in batch], active.vocabulary, settings.gamma, settings.delta
             )
+            patches = [
+                self._smooth(d.frame, found, settings.temporal_smoothing)
+                for d, found in zip(batch, patches, strict=True)
+            ]
             results = [
                 found.enlarge(d.image.shape[:2]) for d, found in zip(batch, patches, strict=True)
             ]
@@ -134,6 +153,11 @@ class Worker:
             except Exception as error:  # in the overlay, say: this thread must not die of it
                 self._reject(d.frame, f'not published in full: {_reason(error)}')
 
+    def _smooth(self, frame: Frame, found: Patches, weight: float) -> Patches:
+        stamp = frame.message.header.stamp
+        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        return self._smoothing.smooth(frame.camera, stamp_ns, found, weight)
+
     def _publish(
         self, decoded: _Decoded, segmented: Segmented, batch_size: int, segment_s: float
     ) -> None:
@@ -143,27 +167,29 @@ class Worker:
         publishers.publish(segmented)
         end = time.monotonic()
         counts = self._slots.count(frame.camera, segmented=1)
-        publishers.publish_frame_info(
-            FrameInfo(
-                header=segmented.header,
-                vocabulary_version=segmented.active.version,
-                frames_received=counts.received,
-                frames_segmented=counts.segmented,
-                frames_replaced=counts.replaced,
-                frames_rejected=counts.rejected,
-                batch_size=batch_size,
-                wait_ms=1e3 * (frame.taken_s - frame.arrived_s),
-                decode_ms=1e3 * decoded.decode_s,
-                segment_ms=1e3 * segment_s,
-                publish_ms=1e3 * (end - start),
-                total_ms=1e3 * (end - frame.arrived_s),
-            )
+        info = FrameInfo(
+            header=segmented.header,
+            vocabulary_version=segmented.active.version,
+            frames_received=counts.received,
+            frames_segmented=counts.segmented,
+            frames_replaced=counts.replaced,
+            frames_rejected=counts.rejected,
+            batch_size=batch_size,
+            wait_ms=1e3 * (frame.taken_s - frame.arrived_s),
+            decode_ms=1e3 * decoded.decode_s,
+            segment_ms=1e3 * segment_s,
+            publish_ms=1e3 * (end - start),
+            total_ms=1e3 * (end - frame.arrived_s),
         )
+        publishers.publish_frame_info(info)
+        self._health.cameras[frame.camera].segmented()
+        self._health.stages.add(tuple(getattr(info, f'{stage}_ms') for stage in STAGES))
 
     def _reject(self, frame: Frame, reason: str) -> None:
         """Count a frame that cannot be used; say so at most once a second and camera."""
         camera, now = frame.camera, time.monotonic()
         counts = self._slots.count(camera, rejected=1)
+        self._health.cameras[camera].rejected(reason)
         if now < self._silent_until.get(camera, 0.0):
             return
         self._silent_until[camera] = now + LOG_PERIOD_S

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 from clip_dinoiser_ros.node import worker as module
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
+from clip_dinoiser_ros.node.health import Health
 from clip_dinoiser_ros.node.worker import Worker
 
 
@@ -12,7 +13,8 @@ def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch)
     monkeypatch.setattr(module.time, 'monotonic', lambda: now)
     said = []
     slots = FrameSlots(['front', 'rear'], clock=lambda: now)
-    worker = Worker(None, slots, {}, None, SimpleNamespace(error=said.append))
+    health = Health(['front', 'rear'], lambda: now)
+    worker = Worker(None, slots, {}, None, health, SimpleNamespace(error=said.append))
     for step in range(30):
         now = 50.0 + step / 10
         for camera in ('front', 'rear'):
