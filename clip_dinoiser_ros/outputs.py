@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.class_ids import to_class_ids, unlabelled_id
+from clip_dinoiser_ros.class_ids import published_classes, to_class_ids, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 
 NODE = 'clip_dinoiser'
@@ -100,12 +100,14 @@ def frame_images(
 
     Args:
         result: Of one frame.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         min_confidence: Pixels less certain are unlabelled.
         confidence_encoding: mono8 or 32FC1.
     """
     labelled = result.confidence >= min_confidence if min_confidence > 0 else None
     labels = to_class_ids(result.labels, table, labelled)
+    if published_classes(table) < len(table):
+        labelled = labels != unlabelled_id(table)
     return FrameImages(
         labels=labels,
         labels_encoding='mono8' if labels.dtype == np.uint8 else 'mono16',
@@ -145,12 +147,13 @@ def announcement(
         types: Of the messages.
         header: Its stamp says since when; its frame id is empty.
         vocabulary: The classes.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         version: Counts the vocabularies, from 1.
         min_confidence: From which a pixel is labelled.
     """
-    ids: Any = [int(class_id) for class_id in table]
-    names = list(vocabulary.names)
+    count = published_classes(table)
+    ids: Any = [int(class_id) for class_id in table[:count]]
+    names = list(vocabulary.names[:count])
     label_info = types.label_info(
         header=header,
         class_map=[
@@ -165,8 +168,8 @@ def announcement(
         version=version,
         names=names,
         ids=np.array(ids, np.uint16) if is_dataclass(types.vocabulary) else ids,
-        prompts=[prompt.text for prompt in vocabulary.prompts],
-        background='' if background is None else names[background],
+        prompts=[prompt.text for prompt in vocabulary.prompts[:count]],
+        background='' if background is None or background >= count else names[background],
         templates=vocabulary.templates,
         unlabelled_id=unlabelled_id(table),
     )

@@ -18,7 +18,6 @@ from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import SECOND, BagSegmenter, Progress, Words
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
-from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS, OUTPUTS
 
 DAMAGED = 3  # exit code: all is written, but messages had to be passed over
@@ -190,8 +189,8 @@ def _settings(
 ) -> dict[str, Any]:
     """All that decides over the output, so that a resumed run can be held to it."""
     keys = (
-        'prompts background templates min_confidence confidence_encoding overlay gamma delta '
-        'model pretrained heads device precision short_side every'
+        'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
+        'gamma delta model pretrained heads device precision short_side every'
     )
     return {
         'input': str(args.input.resolve()),
@@ -213,10 +212,10 @@ def _segment(
         progress.restore(bag.lines)
         return progress
     segmenter = arguments.load_segmenter(args)
-    vocabulary = arguments.encode_prompts(segmenter, args)
+    vocabulary, table = arguments.encode_prompts(segmenter, args)
     words = Words(
         vocabulary=vocabulary,
-        table=ClassIds().with_names(vocabulary.names).table(vocabulary.names),
+        table=table,
         gamma=args.gamma,
         delta=args.delta,
         min_confidence=args.min_confidence,

@@ -33,7 +33,7 @@ class Words:
 
     Attributes:
         vocabulary: The classes.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         gamma, delta: See `Segmenter.segment`.
         min_confidence: Pixels less certain are unlabelled.
         confidence_encoding: mono8 or 32FC1.

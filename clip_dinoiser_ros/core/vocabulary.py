@@ -95,6 +95,26 @@ def parse_prompts(prompts: Sequence[str]) -> tuple[Prompt, ...]:
     return parsed
 
 
+def join_prompts(prompts: Sequence[str], negatives: Sequence[str]) -> list[str]:
+    """Put prompts and negative ones behind each other: together they make one vocabulary.
+
+    Args:
+        prompts: Of the classes that are looked for.
+        negatives: Of classes that only compete with them; may be empty.
+
+    Raises:
+        PromptError: As of `parse_prompts`; a name that stands in both.
+    """
+    joined = [*prompts, *negatives]
+    if negatives:
+        for which, texts in (('negative', negatives), ('positive and negative', joined)):
+            try:
+                parse_prompts(texts)
+            except PromptError as error:
+                raise PromptError(f'{which} prompts: {error}') from error
+    return joined
+
+
 def _parse_prompt(prompt: str, index: int) -> Prompt:
     if not isinstance(prompt, str):
         raise PromptError(f'prompt {index} must be a text, got {type(prompt).__name__}')

@@ -82,7 +82,7 @@ class ClassPublishers:
         Args:
             header: Of the camera image.
             shown: The labels and the encoding of confidence that are published.
-            table: (K,), class id of each index of the vocabulary.
+            table: (K,), what each class is published as; see `ClassIds.table`.
             patches: What the frame shows, at patch resolution.
         """
         size = shown.labels.shape[:2]

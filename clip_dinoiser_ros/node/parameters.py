@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from clip_dinoiser_ros.core import dinoiser
-from clip_dinoiser_ros.core.vocabulary import TEMPLATES, parse_prompts
+from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
 
 TRANSPORTS = ('raw', 'compressed')
@@ -40,6 +40,7 @@ class Settings:
     """
 
     prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
     background: str
     templates: str
     gamma: float
@@ -110,6 +111,11 @@ def _runtime(default: Any, description: str, **kwargs: Any) -> _Spec:
 SPECS: Mapping[str, _Spec] = {
     'prompts': _runtime(
         list(DEFAULT_PROMPTS), 'Classes to look for, one text each; a|b|c are synonyms of class a'
+    ),
+    'negative_prompts': _runtime(
+        # an empty list has no type, neither here nor in YAML
+        [''],
+        "Classes that compete with the prompts and are published as unlabelled; ['']: none",
     ),
     'background': _runtime(
         'background', 'Prompt whose class takes what looks like no object; empty: no such filter'
@@ -225,7 +231,10 @@ def _declare(node: Node, specs: Mapping[str, _Spec]) -> None:
                 descriptor.floating_point_range = [
                     FloatingPointRange(from_value=low, to_value=high, step=0.0)
                 ]
-        node.declare_parameter(name, spec.default, descriptor)
+        declared = node.declare_parameter(name, spec.default, descriptor)
+        if declared.type_ == Parameter.Type.NOT_SET and isinstance(spec.default, list):
+            # an empty list in a parameter file has no type, so rclpy leaves the parameter unset
+            node.set_parameters([Parameter(name, Parameter.Type.STRING_ARRAY, [])])
 
 
 def read_settings(node: Node, cameras: Iterable[str]) -> Settings:
@@ -262,13 +271,18 @@ def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings
 
 def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
     values = dict(values)
-    if 'prompts' in values:
-        values['prompts'] = tuple(values['prompts'])
+    for name in ('prompts', 'negative_prompts'):
+        if name in values:
+            values[name] = tuple(values[name])
+    if values.get('negative_prompts') == ('',):
+        values['negative_prompts'] = ()
     return Settings(**values) if base is None else replace(base, **values)
 
 
 def _check_settings(settings: Settings) -> Settings:
     parse_prompts(settings.prompts)
+    # alone: whether they go together can be said only when all parameters are known
+    join_prompts((), settings.negative_prompts)
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
     _check_choice('cloud', settings.cloud, CLOUDS)

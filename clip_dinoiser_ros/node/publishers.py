@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from clip_dinoiser_ros import compressed, images
+from clip_dinoiser_ros.class_ids import published_classes
 from clip_dinoiser_ros.core import Vocabulary
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.msg import FrameInfo
@@ -55,7 +56,7 @@ class Active:
     Attributes:
         settings: The runtime parameters.
         vocabulary: Their prompts, encoded.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         version: Counts the vocabularies of the node, from 1.
     """
 
@@ -140,7 +141,7 @@ class CameraPublishers:
 
     def announce(self, active: Active) -> None:
         """Say which classes the label images speak of from now on; each has its topics by then."""
-        self._classes.use(active.vocabulary.names)
+        self._classes.use(active.vocabulary.names[: published_classes(active.table)])
         header = Header(stamp=self._node.get_clock().now().to_msg())
         label_info, message = announcement(
             _TYPES,
@@ -223,7 +224,7 @@ class CameraPublishers:
             self._publishers['overlay/compressed'].publish(jpeg)
 
     def _class_confidences(self, frame: Segmented, shown: FrameImages) -> Image | None:
-        (height, width), count = shown.labels.shape, len(frame.active.vocabulary)
+        (height, width), count = shown.labels.shape, published_classes(frame.active.table)
         size = 4 * height * width * count
         if size > MAX_CLASS_CONFIDENCES_BYTES:
             self._refused += 1
@@ -234,7 +235,7 @@ class CameraPublishers:
                 throttle_duration_sec=1.0,
             )
             return None
-        maps = np.moveaxis(frame.patches.class_confidences((height, width)), 0, -1)
+        maps = np.moveaxis(frame.patches.class_confidences((height, width), range(count)), 0, -1)
         return images.to_message(maps, f'32FC{count}', frame.header, Image)
 
     def publish_frame_info(self, frame_info: FrameInfo) -> None:

@@ -95,6 +95,29 @@ def test_golden_labels_come_out_of_every_kind_of_bag(
     assert {p.name for p in tmp_path.iterdir()} == {'in', out}
 
 
+def test_negative_classes_are_unlabelled(run, tmp_path, golden_segmenter, golden_prompts):
+    """`background` too: its filter works, and nobody hears of it."""
+    expected = golden('image_170x215_background')
+    message = image_message(expected['image'], at(0.25))
+    path = write(tmp_path / 'in', [('/camera/image_raw', at(0.5), message)])
+    assert golden_prompts[0] == 'background'
+    words = ['--negative-prompts', 'background', '--prompts', *golden_prompts[1:]]
+    report = tmp_path / 'report.html'
+    assert run('bag', path, tmp_path / 'out', '--report', report, last=words) == 0
+    messages = read(tmp_path / 'out')
+    (found,) = of(messages, '/clip_dinoiser/camera/labels')
+    (vocabulary,) = of(messages, '/clip_dinoiser/camera/vocabulary')
+    (label_info,) = of(messages, '/clip_dinoiser/camera/label_info')
+    assert vocabulary.names == vocabulary.prompts == golden_prompts[1:]
+    assert [c.class_name for c in label_info.class_map] == golden_prompts[1:]
+    assert (vocabulary.ids.tolist(), vocabulary.background) == ([*range(6)], '')
+    exact = golden_segmenter.segment(expected['image'], golden_segmenter.encode(golden_prompts))
+    shown = np.where(exact.labels == 0, 255, exact.labels - 1)
+    assert 0.05 < (shown == 255).mean() < 0.95
+    assert (pixels(found) == shown).mean() >= 0.9999
+    assert 'negative prompts' in report.read_text()
+
+
 def test_topics_are_offered_as_by_the_node(run_quickly, tmp_path, drive):
     assert run_quickly('bag', write(tmp_path / 'in', drive), tmp_path / 'out', '--overlay') == 0
     with Reader(tmp_path / 'out') as reader:
