@@ -124,7 +124,9 @@ def _write_files(
     names, ids = result.vocabulary.names, [int(class_id) for class_id in table]
     frame = frame_images(result, table, min_confidence)
     background = result.vocabulary.background
-    overlay = draw_overlay(image, result.labels, names, ids, frame.labelled, background)
+    overlay = draw_overlay(
+        image, result.labels, names, ids, frame.labelled, background, result.confidence
+    )
     _write(_path(target, 'labels'), frame.labels)
     _write(_path(target, 'confidence'), frame.confidence)
     _write(_path(target, 'overlay'), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))

@@ -178,6 +178,7 @@ class BagSegmenter:
                 ids,
                 pictures.labelled,
                 words.vocabulary.background,
+                done.result.confidence,
             )
             self._write_image(frame, 'overlay', overlay, 'rgb8')
         publish_ms = 1e3 * (time.perf_counter() - start)

@@ -69,7 +69,13 @@ class Shown:
         classes = self.classes
         background = classes.names.index(classes.background) if classes.background else None
         return draw_overlay(
-            self.image, self.labels, classes.names, classes.ids, self.labelled, background
+            self.image,
+            self.labels,
+            classes.names,
+            classes.ids,
+            self.labelled,
+            background,
+            self.confidence,
         )
 
     @cached_property

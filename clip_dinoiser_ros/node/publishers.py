@@ -214,6 +214,7 @@ class CameraPublishers:
             ids,
             shown.labelled,
             vocabulary.background,
+            frame.result.confidence,
         )
         if raw:
             message = images.to_message(overlay, 'rgb8', frame.header, Image)
