@@ -39,7 +39,6 @@ ON_DEMAND = {
     'publish': {
         '/clip_dinoiser/camera/points',
         '/clip_dinoiser/camera/camera_info',
-        '/diagnostics',
     },
     'reply': set(),
 }
