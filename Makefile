@@ -14,7 +14,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test lint fuzz manifest demo clean distclean
+.PHONY: help setup test lint fuzz lock audit manifest demo clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,15 @@ fuzz: setup  ## damage what comes from outside, for FUZZ_SECONDS in all, and see
 		|| python -m pip install --quiet --target build/fuzz/site -r requirements/fuzz.txt; } \
 		&& PYTHONPATH=test/fuzz:build/fuzz/site:$$PYTHONPATH \
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
+
+lock:  ## write requirements/*.lock.txt again, after a change of the others; needs the network
+	@[ -d build/lock ] || python3 -m pip install --quiet --target build/lock uv packaging
+	@PYTHONPATH=build/lock python3 scripts/lock_requirements.py
+
+audit:  ## ask for known holes of what is installed; needs the network
+	@[ -d build/audit ] || python3 -m pip install --quiet --target build/audit pip-audit
+	@PYTHONPATH=build/audit python3 -m pip_audit --disable-pip --require-hashes \
+		-r requirements/$(ROS).lock.txt
 
 manifest: setup  ## list the SHA-256 of the shipped model again, after a change of it
 	@$(ENV) && python -c 'from pathlib import Path; from clip_dinoiser_ros.core import manifest; \
