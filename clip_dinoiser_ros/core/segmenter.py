@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.pipeline import Pipeline, Query
+from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder, Vocabulary
 
@@ -23,8 +24,6 @@ RgbImage = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
 MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -58,21 +57,26 @@ class Segmenter:
     ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
-        self._dtype = _DTYPES[self.precision]
+        dtype = _DTYPES[self.precision]
         visual: Any = clip.to(self.device).visual
         backbone = Backbone(visual)
-        self._heads = dinoiser.Heads(weights.check_heads(heads, backbone.width))
-        self._backbone = backbone.to(self._dtype)
-        self._heads.to(self.device, self._dtype)
+        convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
         self.patch_size = backbone.patch_size
         if short_side is not None and short_side < self.patch_size:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
         self._text = TextEncoder(clip, tokenizer)
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
-        preprocess = getattr(visual, 'preprocess_cfg', {})
-        self._mean = torch.tensor(preprocess.get('mean', CLIP_MEAN), device=self.device)
-        self._std = torch.tensor(preprocess.get('std', CLIP_STD), device=self.device)
+        preprocess = Preprocess(
+            self.patch_size,
+            short_side,
+            getattr(visual, 'preprocess_cfg', {}),
+            self.device,
+            dtype,
+        )
+        self.pipeline = Pipeline(
+            preprocess, backbone.to(dtype), convolutions.to(self.device, dtype)
+        )
 
     @classmethod
     def load(
@@ -210,49 +214,29 @@ class Segmenter:
         if len({image.shape for image in images}) > 1:
             shapes = ', '.join(f'{image.shape[1]}x{image.shape[0]}' for image in images)
             raise ValueError(f'images of one batch must have one size, got {shapes}')
-        batch, extent = self._preprocess(images)
-        features = self._backbone(batch)
-        affinity = self._heads.affinity(features.inner)
-        pooled = dinoiser.guided_pooling(features.maskclip.float(), affinity, gamma)
+        height, width = images[0].shape[:2]
         embeddings = vocabulary.embeddings.to(self.device)
-        probabilities = dinoiser.class_probabilities(pooled, embeddings)
-        if vocabulary.background is None:
-            return [Patches(own, None, extent, vocabulary) for own in probabilities]
-        objectness = self._heads.objectness(features.inner)
-        struck = dinoiser.background_patches(probabilities, objectness, delta)
-        own = probabilities[:, vocabulary.background]
-        confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)
-        own.masked_fill_(struck, 1.0)  # a view: changes the probabilities
+        query = Query(embeddings, vocabulary.background, gamma, delta)
+        extent = self.pipeline.preprocess.extent(height, width)
         return [
-            Patches(p, c, extent, vocabulary)
-            for p, c in zip(probabilities, confidence, strict=True)
+            Patches(probabilities, confidence, extent, vocabulary)
+            for probabilities, confidence in self._run(
+                self.pipeline.preprocess.upload(images), query
+            )
         ]
 
-    def _preprocess(self, images: Sequence[RgbImage]) -> tuple[Tensor, tuple[float, float]]:
-        """Resize or pad and normalise; return (B, 3, H', W') and the image's extent in patches."""
-        p = self.patch_size
-        # np.stack copies: the message the image lies in may be read-only
-        pixels = torch.from_numpy(np.stack(images)).to(self.device)
-        x = pixels.permute(0, 3, 1, 2).float() / 255.0
-        height, width = x.shape[2:]
-        h, w = self.grid(height, width)
-        if self.short_side is None:
-            x = F.pad(x, (0, w * p - width, 0, h * p - height))
-            extent = (height / p, width / p)
-        else:
-            if (height, width) != (h * p, w * p):
-                x = F.interpolate(x, size=(h * p, w * p), mode='bilinear', antialias=True)
-            extent = (float(h), float(w))
-        x = (x - self._mean[:, None, None]) / self._std[:, None, None]
-        return x.to(self._dtype), extent
+    def _run(self, pixels: Tensor, query: Query) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield probabilities (K, h, w) and background confidence (h, w) of every image."""
+        # a CPU gains nothing from a batch: image by image the activations stay in its caches
+        for part in pixels.split(1) if self.device.type == 'cpu' else [pixels]:
+            probabilities, confidence = self.pipeline(part, query)
+            yield from zip(
+                probabilities, [None] * len(part) if confidence is None else confidence, strict=True
+            )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return the grid of patches (h, w) that an image of this size is seen through."""
-        p = self.patch_size
-        if self.short_side is None:
-            return -(-height // p), -(-width // p)
-        scale = self.short_side / min(height, width)
-        return max(1, round(height * scale / p)), max(1, round(width * scale / p))
+        return self.pipeline.preprocess.grid(height, width)
 
     def _check_image(self, image: RgbImage) -> None:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
