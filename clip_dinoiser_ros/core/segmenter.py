@@ -24,7 +24,7 @@ RgbImage = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
 MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
-_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Segmenter:
@@ -57,7 +57,7 @@ class Segmenter:
     ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
-        dtype = _DTYPES[self.precision]
+        dtype = DTYPES[self.precision]
         visual: Any = clip.to(self.device).visual
         backbone = Backbone(visual)
         convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
@@ -298,8 +298,8 @@ def find_precision(precision: Precision, device: torch.device) -> Literal['fp32'
         if device.type == 'cuda':
             return 'bf16' if torch.cuda.get_device_capability(device) >= (8, 0) else 'fp16'
         return 'bf16' if _cpu_has_bf16() else 'fp32'
-    if precision not in _DTYPES:
-        raise ValueError(f'precision is {precision!r}; allowed: auto, {", ".join(_DTYPES)}')
+    if precision not in DTYPES:
+        raise ValueError(f'precision is {precision!r}; allowed: auto, {", ".join(DTYPES)}')
     return precision
 
 
