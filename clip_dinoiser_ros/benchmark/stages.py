@@ -110,20 +110,17 @@ class Frames:
         with measure('upload', device):
             pixels = pipeline.preprocess.upload(rgb)
         with measure('preprocess', device):
-            batch = pipeline.preprocess(pixels)
+            batches = [pipeline.preprocess(part) for part in pipeline.parts(pixels)]
         with measure('backbone', device):
-            features = pipeline.backbone(batch)
+            features = [pipeline.backbone(batch) for batch in batches]
         with measure('heads and pooling', device):
-            probabilities, confidence = pipeline.classify(features, query)
+            found = [one for part in features for one in pipeline.classify(part, query).images()]
         extent = pipeline.preprocess.extent(*self._size)
-        patches = [
-            Patches(p, None if confidence is None else confidence[i], extent, vocabulary)
-            for i, p in enumerate(probabilities)
-        ]
+        patches = [Patches(*one, extent, vocabulary) for one in found]
         with measure('enlarge', device):
-            large = [found.enlarge_on_device(self._size) for found in patches]
+            large = [one.enlarge_on_device(self._size) for one in patches]
         with measure('download', device):
-            results = [found.download(*one) for found, one in zip(patches, large, strict=True)]
+            results = [one.download(*both) for one, both in zip(patches, large, strict=True)]
         with measure('publish', device):
             for result in results:
                 self._outlet.publish(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,26 @@ class Query:
     delta: float
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the pipeline finds in a batch, float32, on the device.
+
+    Attributes:
+        probabilities: (B, K, h, w); the background filter has set its class to 1.0 where it struck.
+        background_confidence: (B, h, w), what to report where the background class wins: where the
+            filter struck, 1 - objectness. None without the filter.
+    """
+
+    probabilities: Tensor
+    background_confidence: Tensor | None
+
+    def images(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Return probabilities (K, h, w) and background confidence (h, w) of every image."""
+        if self.background_confidence is None:
+            return [(own, None) for own in self.probabilities]
+        return list(zip(self.probabilities, self.background_confidence, strict=True))
+
+
 class Pipeline:
     """The stages one after the other; none of them waits for the device.
 
@@ -43,27 +64,27 @@ class Pipeline:
         self.backbone = backbone
         self.heads = heads
 
-    def __call__(self, pixels: Tensor, query: Query) -> tuple[Tensor, Tensor | None]:
-        """Segment uint8 pixels (B, H, W, 3) at patch resolution; see `classify`."""
+    def parts(self, pixels: Tensor) -> Sequence[Tensor]:
+        """Split (B, H, W, 3) into what is best computed at once.
+
+        A CPU gains nothing from a batch: image by image the activations stay in its caches.
+        """
+        return pixels.split(1) if pixels.device.type == 'cpu' else (pixels,)
+
+    def __call__(self, pixels: Tensor, query: Query) -> Answer:
+        """Segment uint8 pixels (B, H, W, 3) at patch resolution."""
         return self.classify(self.backbone(self.preprocess(pixels)), query)
 
-    def classify(self, features: DenseFeatures, query: Query) -> tuple[Tensor, Tensor | None]:
-        """Pool the features, compare them with the classes, filter the background.
-
-        Returns:
-            probabilities: float32 (B, K, h, w); the background filter has set its class to 1.0
-                where it struck.
-            background_confidence: float32 (B, h, w), what to report where the background class
-                wins: where the filter struck, 1 - objectness. None without the filter.
-        """
+    def classify(self, features: DenseFeatures, query: Query) -> Answer:
+        """Pool the features, compare them with the classes, filter the background."""
         affinity = self.heads.affinity(features.inner)
         pooled = dinoiser.guided_pooling(features.maskclip.float(), affinity, query.gamma)
         probabilities = dinoiser.class_probabilities(pooled, query.embeddings)
         if query.background is None:
-            return probabilities, None
+            return Answer(probabilities, None)
         objectness = self.heads.objectness(features.inner)
         struck = dinoiser.background_patches(probabilities, objectness, query.delta)
         own = probabilities[:, query.background]
         confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)
         own.masked_fill_(struck, 1.0)  # a view: changes the probabilities
-        return probabilities, confidence
+        return Answer(probabilities, confidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -217,22 +217,13 @@ class Segmenter:
         height, width = images[0].shape[:2]
         embeddings = vocabulary.embeddings.to(self.device)
         query = Query(embeddings, vocabulary.background, gamma, delta)
-        extent = self.pipeline.preprocess.extent(height, width)
+        preprocess = self.pipeline.preprocess
+        extent = preprocess.extent(height, width)
         return [
-            Patches(probabilities, confidence, extent, vocabulary)
-            for probabilities, confidence in self._run(
-                self.pipeline.preprocess.upload(images), query
-            )
+            Patches(*found, extent, vocabulary)
+            for part in self.pipeline.parts(preprocess.upload(images))
+            for found in self.pipeline(part, query).images()
         ]
-
-    def _run(self, pixels: Tensor, query: Query) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield probabilities (K, h, w) and background confidence (h, w) of every image."""
-        # a CPU gains nothing from a batch: image by image the activations stay in its caches
-        for part in pixels.split(1) if self.device.type == 'cpu' else [pixels]:
-            probabilities, confidence = self.pipeline(part, query)
-            yield from zip(
-                probabilities, [None] * len(part) if confidence is None else confidence, strict=True
-            )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return the grid of patches (h, w) that an image of this size is seen through."""
