@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
@@ -40,6 +41,7 @@ class Segmenter:
             hardware. Norms, cosines and softmax are float32 always.
         short_side: Images are resized to this short side in pixels, both sides rounded to
             multiples of the patch; None: keep the size and pad with black to such multiples.
+        cache: Folder in which text embeddings are kept; None: in memory only.
 
     Raises:
         ValueError: Unknown device or precision, short side below one patch, unusable model.
@@ -54,6 +56,7 @@ class Segmenter:
         device: str = 'cpu',
         precision: Precision = 'fp32',
         short_side: int | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
@@ -65,7 +68,7 @@ class Segmenter:
         if short_side is not None and short_side < self.patch_size:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
-        self._text = TextEncoder(clip, tokenizer)
+        self._text = TextEncoder(clip, tokenizer, cache)
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
         preprocess = Preprocess(
             self.patch_size,
@@ -90,6 +93,8 @@ class Segmenter:
     ) -> Segmenter:
         """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class.
 
+        Text embeddings are kept in `embedding_cache.default_folder()`.
+
         `model='demo'` is the small model that comes with the package, whatever `pretrained` and
         `heads` say. It knows a few words only: see `unknown_words`.
         """
@@ -99,7 +104,7 @@ class Segmenter:
             files = weights.demo_files()
         clip, tokenizer = weights.load_clip(files['model'], files['pretrained'])
         tensors = weights.load_heads(files['heads'])
-        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side)
+        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, default_folder())
         if model == weights.DEMO:
             segmenter.known_words = weights.demo_words()
         return segmenter
