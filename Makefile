@@ -14,7 +14,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test lint fuzz lock audit manifest demo clean distclean
+.PHONY: help setup test lint fuzz lock audit manifest demo benchmark clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -50,6 +50,11 @@ manifest: setup  ## list the SHA-256 of the shipped model again, after a change 
 
 demo: setup  ## see it work on a generated world
 	@$(ENV) && clip-dinoiser demo run
+
+# random weights: nothing is downloaded, and speed does not depend on them
+BENCHMARK_ARGS ?= --random-weights
+benchmark: setup  ## measure speed; BENCHMARK_ARGS='--random-weights --compare PATH' chooses
+	@$(ENV) && clip-dinoiser benchmark $(BENCHMARK_ARGS)
 
 clean:  ## remove what was built, and caches
 	rm -rf build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

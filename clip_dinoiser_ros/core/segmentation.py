@@ -76,10 +76,18 @@ class Patches:
     @torch.inference_mode()
     def enlarge(self, size: tuple[int, int]) -> Segmentation:
         """Find the class of every pixel of an image of `size` (H, W)."""
+        return self.download(*self.enlarge_on_device(size))
+
+    @torch.inference_mode()
+    def enlarge_on_device(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Do the first half of `enlarge`; return labels and confidence as `upsample.enlarge`."""
         background = None
         if self.background_confidence is not None and self.vocabulary.background is not None:
             background = (self.vocabulary.background, self.background_confidence)
-        labels, confidence = enlarge(self.probabilities, size, self.extent, background)
+        return enlarge(self.probabilities, size, self.extent, background)
+
+    def download(self, labels: Tensor, confidence: Tensor) -> Segmentation:
+        """Do the second half of `enlarge`: bring what the first one returned to the host."""
         dtype = np.uint8 if len(self.vocabulary) <= 254 else np.uint16
         return Segmentation(
             labels=labels.cpu().numpy().astype(dtype, copy=False),

@@ -160,8 +160,10 @@ def test_background_is_found_by_name(encoder, background, index):
 
 def test_a_known_prompt_costs_nothing(encoder, monkeypatch):
     encoded = []
-    run = encoder._run
-    monkeypatch.setattr(encoder, '_run', lambda tokens: encoded.append(len(tokens)) or run(tokens))
+    tower = encoder._tower
+    monkeypatch.setattr(
+        encoder, '_tower', lambda tokens: encoded.append(len(tokens)) or tower(tokens)
+    )
     first = encoder.encode(['dog', 'cat'])
     assert encoded == [160]
     again = encoder.encode(['cat', 'dog'])
@@ -177,4 +179,4 @@ def test_the_cache_is_bounded(encoder, monkeypatch):
     monkeypatch.setattr(module, 'MAX_CACHED_PROMPTS', 3)
     for index in range(8):
         encoder.encode([f'class {index}', 'dog'], templates='none')
-        assert len(encoder._cache) <= 3
+        assert len(encoder._known) <= 3
