@@ -91,7 +91,7 @@ def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, gol
     name = golden_prompts[2]
     outputs = active_node._pipeline.publishers['camera']
     heard = {
-        'class_confidences': (outputs._publishers['class_confidences'], [], [None]),
+        'class_confidences': (outputs._publishers['class_confidences'], [], [range(7)]),
         class_topics(name)[0]: (outputs._classes._publishers[name]['mask'], [2], []),
         class_topics(name)[1]: (outputs._classes._publishers[name]['confidence'], [], [[2]]),
     }
