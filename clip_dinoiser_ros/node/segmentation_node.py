@@ -107,7 +107,7 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.start(configuration.diagnostics_period)
         self.get_logger().info(
             f'configured on {segmenter.device} in {segmenter.precision}; '
-            f'cameras: {", ".join(publishers)}; classes: {", ".join(active.vocabulary.names)}'
+            f'cameras: {", ".join(publishers)}; classes: {", ".join(settings.prompts)}'
         )
         return SUCCESS
 
@@ -276,7 +276,7 @@ class SegmentationNode(LifecycleNode):
                 'device': str(segmenter.device),
                 'precision': segmenter.precision,
                 'vocabulary_version': str(self._active.version),
-                'classes': str(len(self._active.vocabulary)),
+                'classes': str(len(self._active.settings.prompts)),
                 **self._health.stages.values(),
                 **gpu_memory(segmenter.device),
             }
