@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
     )
+    group.add_argument(
+        '--output-scale',
+        type=float,
+        default=1.0,
+        metavar='S',
+        help='size of what is written as a fraction of the image, 0.01 to 1 (%(default)s)',
+    )
     group.add_argument('--video', type=Path, metavar='OUT.mp4', help='overlay and legend, H.264')
     group.add_argument('--report', type=Path, metavar='OUT.html', help='one self-contained page')
     group.add_argument('--force', action='store_true', help='replace what is there')
@@ -128,6 +135,8 @@ def _check(args: argparse.Namespace) -> None:
             raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
     if not 0.0 <= args.min_confidence <= 1.0:
         raise BagError(f'--min-confidence is {args.min_confidence}; allowed is 0 to 1')
+    if not 0.01 <= args.output_scale <= 1.0:
+        raise BagError(f'--output-scale is {args.output_scale}; allowed is 0.01 to 1')
     source, target = args.input.resolve(), args.output.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise BagError(f'{args.output} would be written over or into {args.input}')
@@ -190,6 +199,7 @@ def _settings(
     """All that decides over the output, so that a resumed run can be held to it."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
+        'output_scale '
         'gamma delta model pretrained heads device precision short_side every'
     )
     return {
@@ -221,6 +231,7 @@ def _segment(
         min_confidence=args.min_confidence,
         confidence_encoding=args.confidence_encoding,
         overlay=args.overlay,
+        output_scale=args.output_scale,
     )
     worker = BagSegmenter(segmenter, words, bag)
     last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': 0, 'seen': {}}

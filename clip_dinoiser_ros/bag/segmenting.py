@@ -19,7 +19,7 @@ from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
 from clip_dinoiser_ros.bag.types import IMAGE, message_types, typestore
 from clip_dinoiser_ros.bag.windows import Frame, Window
 from clip_dinoiser_ros.core import Segmentation, Segmenter, Vocabulary
-from clip_dinoiser_ros.outputs import OUTPUTS, announcement, frame_images
+from clip_dinoiser_ros.outputs import OUTPUTS, announcement, frame_images, scaled_size, shrink
 from clip_dinoiser_ros.overlay import draw_overlay
 
 VERSION = 1  # of the vocabulary: a recording is segmented with one
@@ -38,6 +38,7 @@ class Words:
         min_confidence: Pixels less certain are unlabelled.
         confidence_encoding: mono8 or 32FC1.
         overlay: Write the overlay too.
+        output_scale: Size of what is written as a fraction of the image's.
     """
 
     vocabulary: Vocabulary
@@ -47,6 +48,7 @@ class Words:
     min_confidence: float = 0.0
     confidence_encoding: str = 'mono8'
     overlay: bool = False
+    output_scale: float = 1.0
 
 
 @dataclass
@@ -139,9 +141,11 @@ class BagSegmenter:
             start = time.perf_counter()
             pictures = [frame.image for frame in batch if frame.image is not None]
             try:
-                results = self._segmenter.segment(
+                patches = self._segmenter.segment_patches(
                     pictures, words.vocabulary, words.gamma, words.delta
                 )
+                size = scaled_size(pictures[0].shape[:2], words.output_scale)
+                results = [found.enlarge(size) for found in patches]
             except ValueError as error:  # an image too small, or too large for the model
                 done.update({id(frame): str(error) for frame in batch})
                 continue
@@ -172,7 +176,7 @@ class BagSegmenter:
         if words.overlay and frame.image is not None:
             ids = [int(class_id) for class_id in words.table]
             overlay = draw_overlay(
-                frame.image,
+                shrink(frame.image, done.result.labels.shape),
                 done.result.labels,
                 words.vocabulary.names,
                 ids,

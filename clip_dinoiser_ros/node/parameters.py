@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
+from clip_dinoiser_ros.region import EVERYTHING, RegionError, check_region
 
 TRANSPORTS = ('raw', 'compressed')
 CLOUDS = ('organised', 'compact')
@@ -29,6 +30,7 @@ class CameraSettings:
     """What can change of one camera while the node runs; fields are parameters NAME.field."""
 
     max_rate: float = 0.0
+    region: tuple[float, ...] = EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Settings:
     min_confidence: float
     confidence_encoding: str
     max_rate: float
+    output_scale: float
     cloud: str
     sync_tolerance_ms: float
     temporal_smoothing: float
@@ -142,6 +145,11 @@ SPECS: Mapping[str, _Spec] = {
     'max_rate': _runtime(
         0.0, 'Most frames per second of each camera; 0: as fast as the model', range=(0.0, 1000.0)
     ),
+    'output_scale': _runtime(
+        1.0,
+        'Size of labels, confidence, overlay and points as a fraction of the size of the image',
+        range=(0.01, 1.0),
+    ),
     'cloud': _runtime(
         'organised',
         'Points of a cloud: one for every pixel, or only those with depth',
@@ -200,6 +208,12 @@ CAMERA_SPECS: Mapping[str, _Spec] = {
     ),
     'max_rate': _runtime(
         0.0, 'Most frames per second of {camera}; 0: as max_rate says', range=(0.0, 1000.0)
+    ),
+    'region': _runtime(
+        list(EVERYTHING),
+        'What is looked at in the images of {camera}, the rest is unlabelled: x0, y0, x1, y1 of a '
+        'rectangle, or x, y of 3 or more corners, as fractions of width and height',
+        allowed='0.0 to 1.0 each',
     ),
 }
 
@@ -264,16 +278,21 @@ def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings
             values[key] = parameter.value
         elif camera and key in CAMERA_SPECS and CAMERA_SPECS[key].runtime:
             own = of_cameras.get(camera, CameraSettings())
-            of_cameras[camera] = replace(own, **{key: parameter.value})
+            of_cameras[camera] = replace(own, **{key: _frozen(parameter.value)})
     changed = _settings({**values, 'of_cameras': of_cameras}, current)
     return current if changed == current else _check_settings(changed)
+
+
+def _frozen(value: Any) -> Any:
+    """Return the value of a parameter, a list or array of it as a tuple."""
+    return value if isinstance(value, (str, int, float)) else tuple(value)
 
 
 def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
     values = dict(values)
     for name in ('prompts', 'negative_prompts'):
         if name in values:
-            values[name] = tuple(values[name])
+            values[name] = _frozen(values[name])
     if values.get('negative_prompts') == ('',):
         values['negative_prompts'] = ()
     return Settings(**values) if base is None else replace(base, **values)
@@ -286,6 +305,11 @@ def _check_settings(settings: Settings) -> Settings:
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
     _check_choice('cloud', settings.cloud, CLOUDS)
+    for name, own in settings.of_cameras.items():
+        try:
+            check_region(own.region)
+        except RegionError as error:
+            raise ParameterError(f'{name}.region is {error}') from error
     return settings
 
 

@@ -21,6 +21,7 @@ from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
+from clip_dinoiser_ros.outputs import scaled_size
 
 LOG_PERIOD_S = 1.0
 
@@ -139,7 +140,8 @@ class Worker:
                 for d, found in zip(batch, patches, strict=True)
             ]
             results = [
-                found.enlarge(d.image.shape[:2]) for d, found in zip(batch, patches, strict=True)
+                found.enlarge(scaled_size(d.image.shape[:2], settings.output_scale))
+                for d, found in zip(batch, patches, strict=True)
             ]
         except Exception as error:  # whatever the model raises, the node goes on
             for d in batch:

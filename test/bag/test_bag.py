@@ -290,6 +290,29 @@ def test_wrong_arguments_are_named(run_quickly, tmp_path, drive, capsys, options
     assert {p.name for p in tmp_path.iterdir()} == {'in'}
 
 
+def test_everything_smaller(run, tmp_path, golden_segmenter, golden_prompts, capsys):
+    image = golden('image_170x215_background')['image']
+    path = write(tmp_path / 'in', [('/camera/image_raw', at(0), image_message(image, at(0)))])
+    drawn = ['--overlay', '--report', tmp_path / 'report.html', '--video', tmp_path / 'video.mp4']
+    assert run('bag', path, tmp_path / 'out', '--output-scale', 0.5, *drawn) == 0
+    messages = read(tmp_path / 'out')
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    (patches,) = golden_segmenter.segment_patches([image], vocabulary)
+    expected = patches.enlarge((85, 108))
+    labels, confidence, overlay = (
+        pixels(message)
+        for output in ('labels', 'confidence', 'overlay')
+        for message in of(messages, f'/clip_dinoiser/camera/{output}')
+    )
+    assert np.array_equal(labels, expected.labels)
+    assert np.abs(confidence / 255 - expected.confidence).max() <= 0.5 / 255 + 1e-6
+    assert overlay.shape == (85, 108, 3)
+    capsys.readouterr()
+    for scale in ('0', '1.5', 'nan'):
+        assert run('bag', path, tmp_path / 'other', '--output-scale', scale) == 1
+        assert 'allowed is 0.01 to 1' in capsys.readouterr().err
+
+
 def test_bag_without_a_usable_frame_leaves_nothing_behind(run, tmp_path, capsys):
     kind, data = image_message(np.zeros((8, 8, 3), np.uint8), 0)
     path = write(tmp_path / 'in', [(FRONT, at(0), (kind, data))])
@@ -301,7 +324,7 @@ def test_bag_without_a_usable_frame_leaves_nothing_behind(run, tmp_path, capsys)
 def test_memory_does_not_grow_with_the_bag(run_quickly, tmp_path, picture, monkeypatch):
     """As many frames are alive at once in a long bag as in a short one."""
     small = np.ascontiguousarray(picture['image'][:64, :64])
-    segment, given, most = QuickSegmenter.segment, [], 0
+    segment, given, most = QuickSegmenter.segment_patches, [], 0
 
     def watch(self, batch, *rest):
         nonlocal most
@@ -309,7 +332,7 @@ def test_memory_does_not_grow_with_the_bag(run_quickly, tmp_path, picture, monke
         most = max(most, sum(image() is not None for image in given))
         return segment(self, batch, *rest)
 
-    monkeypatch.setattr(QuickSegmenter, 'segment', watch)
+    monkeypatch.setattr(QuickSegmenter, 'segment_patches', watch)
     peaks = []
     for count in (10, 50):
         messages = [(FRONT, at(i), image_message(small, at(i))) for i in range(count)]

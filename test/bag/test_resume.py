@@ -61,7 +61,7 @@ def uninterrupted(run_quickly, source, tmp_path):
 @contextmanager
 def interrupted(monkeypatch, after):
     """Let the model be interrupted at its so-many-th batch."""
-    segment, calls = QuickSegmenter.segment, 0
+    segment, calls = QuickSegmenter.segment_patches, 0
 
     def counted(self, *rest):
         nonlocal calls
@@ -71,7 +71,7 @@ def interrupted(monkeypatch, after):
         return segment(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(QuickSegmenter, 'segment', counted)
+        patch.setattr(QuickSegmenter, 'segment_patches', counted)
         yield
 
 
@@ -137,13 +137,13 @@ def test_whatever_of_the_file_reached_the_disk(
 
 
 def count_frames(monkeypatch):
-    segment, calls = QuickSegmenter.segment, []
+    segment, calls = QuickSegmenter.segment_patches, []
 
     def counted(self, batch, *rest):
         calls.append(len(batch))
         return segment(self, batch, *rest)
 
-    monkeypatch.setattr(QuickSegmenter, 'segment', counted)
+    monkeypatch.setattr(QuickSegmenter, 'segment_patches', counted)
     return calls
 
 
@@ -200,7 +200,7 @@ def test_an_interrupted_bag_is_kept_unless_told_otherwise(
 
 
 def test_two_runs_do_not_write_one_bag(run_quickly, source, tmp_path, monkeypatch, capsys):
-    segment, codes = QuickSegmenter.segment, []
+    segment, codes = QuickSegmenter.segment_patches, []
 
     def meanwhile(self, *rest):
         if not codes:
@@ -208,7 +208,7 @@ def test_two_runs_do_not_write_one_bag(run_quickly, source, tmp_path, monkeypatc
             codes.append(run_quickly('bag', source, tmp_path / 'out', '--resume', '--every', 8))
         return segment(self, *rest)
 
-    monkeypatch.setattr(QuickSegmenter, 'segment', meanwhile)
+    monkeypatch.setattr(QuickSegmenter, 'segment_patches', meanwhile)
     assert run_quickly('bag', source, tmp_path / 'out', '--every', 8) == 0
     assert codes == [None, 1]
     assert 'is being written by another process' in capsys.readouterr().err
