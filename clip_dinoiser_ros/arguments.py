@@ -102,8 +102,8 @@ def encode_prompts(
     return vocabulary, ClassIds().with_names(names).table(names, len(args.negative_prompts))
 
 
-def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --gamma and --delta, as of `Segmenter.segment`."""
+def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --gamma and --delta, as of `Segmenter.segment`; return their group."""
     group = parser.add_argument_group('method')
     group.add_argument(
         '--gamma',
@@ -117,3 +117,4 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
         default=dinoiser.DELTA,
         help='patches less certain may become background, 0 to 1 (%(default)s)',
     )
+    return group

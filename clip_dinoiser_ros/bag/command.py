@@ -57,7 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--force', action='store_true', help='replace what is there')
     group.add_argument('--resume', action='store_true', help='go on where an earlier run ended')
     arguments.add_model_arguments(parser)
-    arguments.add_threshold_arguments(parser)
+    method = arguments.add_threshold_arguments(parser)
+    method.add_argument(
+        '--smoothing',
+        type=float,
+        default=0.0,
+        metavar='S',
+        help='weight of earlier frames, as temporal_smoothing of the node, 0 to 0.99 (%(default)s)',
+    )
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +144,8 @@ def _check(args: argparse.Namespace) -> None:
         raise BagError(f'--min-confidence is {args.min_confidence}; allowed is 0 to 1')
     if not 0.01 <= args.output_scale <= 1.0:
         raise BagError(f'--output-scale is {args.output_scale}; allowed is 0.01 to 1')
+    if not 0.0 <= args.smoothing <= 0.99:
+        raise BagError(f'--smoothing is {args.smoothing}; allowed is 0 to 0.99')
     source, target = args.input.resolve(), args.output.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise BagError(f'{args.output} would be written over or into {args.input}')
@@ -199,8 +208,7 @@ def _settings(
     """All that decides over the output, so that a resumed run can be held to it."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
-        'output_scale '
-        'gamma delta model pretrained heads device precision short_side every'
+        'output_scale gamma delta smoothing model pretrained heads device precision short_side every'
     )
     return {
         'input': str(args.input.resolve()),
@@ -232,6 +240,7 @@ def _segment(
         confidence_encoding=args.confidence_encoding,
         overlay=args.overlay,
         output_scale=args.output_scale,
+        smoothing=args.smoothing,
     )
     worker = BagSegmenter(segmenter, words, bag)
     last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': 0, 'seen': {}}

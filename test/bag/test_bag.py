@@ -132,6 +132,26 @@ def test_topics_are_offered_as_by_the_node(run_quickly, tmp_path, drive):
             assert (qos.reliability.name, qos.durability.name) == ('RELIABLE', durability)
 
 
+def test_smoothing_averages_each_camera_over_time(
+    run, tmp_path, drive, picture, golden_segmenter, golden_prompts
+):
+    """Two frames of each camera in a batch, then two more in the next."""
+    path = write(tmp_path / 'in', drive[: 1 + 3 * 4])
+    options = ['--smoothing', 0.6, '--confidence-encoding', '32FC1', '--batch', 4]
+    assert run('bag', path, tmp_path / 'out', *options) == 0
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    frames = moving(picture, 4)
+    patches = [golden_segmenter.segment_patches([image], vocabulary)[0] for image in frames]
+    smooth = patches[0]
+    for found in patches[1:]:
+        smooth = found.average(smooth, 0.6)
+    expected = smooth.enlarge(frames[0].shape[:2]).confidence
+    assert np.abs(expected - patches[-1].enlarge(frames[0].shape[:2]).confidence).max() > 0.01
+    last = of(read(tmp_path / 'out'), '/clip_dinoiser/front/confidence')[-1]
+    np.testing.assert_allclose(pixels(last), expected, atol=1e-4)
+    assert run('bag', path, tmp_path / 'other', '--smoothing', 1.0) == 1
+
+
 def test_batches_across_cameras_equal_single_frames(run, tmp_path, drive):
     path = write(tmp_path / 'in', drive[: 1 + 3 * 4])
     assert run('bag', path, tmp_path / 'one', '--batch', 1) == 0
