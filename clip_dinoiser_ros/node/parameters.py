@@ -11,8 +11,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from clip_dinoiser_ros.compressed import MAX_BYTES
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
+from clip_dinoiser_ros.images import MAX_PIXELS
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
 from clip_dinoiser_ros.region import EVERYTHING, RegionError, check_region
 
@@ -95,6 +97,8 @@ class Configuration:
     device: str
     precision: str
     short_side: int | None
+    max_pixels: int
+    max_bytes: int
     diagnostics_period: float
 
 
@@ -185,6 +189,14 @@ SPECS: Mapping[str, _Spec] = {
         448,
         'Short side in pixels at which images are segmented; 0: as they come',
         range=(0, 4096),
+    ),
+    'max_pixels': _Spec(
+        MAX_PIXELS, 'Images of more pixels are refused before they are decoded', range=(1, 2**30)
+    ),
+    'max_bytes': _Spec(
+        MAX_BYTES,
+        'JPEG and PNG of more bytes are refused before they are decoded',
+        range=(1, 2**30),
     ),
     'diagnostics_period': _Spec(
         1.0, 'Seconds between messages on /diagnostics; 0: none', range=(0.0, 60.0)
@@ -344,6 +356,8 @@ def read_configuration(node: Node) -> Configuration:
         device=values['device'],
         precision=values['precision'],
         short_side=values['short_side'] or None,
+        max_pixels=values['max_pixels'],
+        max_bytes=values['max_bytes'],
         diagnostics_period=values['diagnostics_period'],
     )
 

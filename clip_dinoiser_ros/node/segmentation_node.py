@@ -140,6 +140,8 @@ class SegmentationNode(LifecycleNode):
             self._current,
             self._health,
             self.get_logger(),
+            pipeline.configuration.max_pixels,
+            pipeline.configuration.max_bytes,
         )
         depths = [publishers.clouds.depth for publishers in pipeline.publishers.values()]
         self._clock_watch.resets = [

@@ -46,6 +46,7 @@ class Worker:
         active: Returns what the next frame is to be segmented with.
         health: Told what becomes of frames.
         logger: `error(text)` is called for frames that cannot be used.
+        max_pixels, max_bytes: Larger images are refused, the latter for JPEG and PNG.
     """
 
     def __init__(
@@ -56,7 +57,10 @@ class Worker:
         active: Callable[[], Active],
         health: Health,
         logger: Any,
+        max_pixels: int = images.MAX_PIXELS,
+        max_bytes: int = compressed.MAX_BYTES,
     ) -> None:
+        self._max_pixels, self._max_bytes = max_pixels, max_bytes
         self._segmenter = segmenter
         self._slots = slots
         self._publishers = publishers
@@ -119,9 +123,11 @@ class Worker:
     def _decode(self, frame: Frame) -> _Decoded | None:
         start = time.monotonic()
         self._publishers[frame.camera].expect(frame.message.header)
-        codec = compressed if isinstance(frame.message, CompressedImage) else images
         try:
-            image = codec.to_rgb(frame.message)
+            if isinstance(frame.message, CompressedImage):
+                image = compressed.to_rgb(frame.message, self._max_pixels, self._max_bytes)
+            else:
+                image = images.to_rgb(frame.message, self._max_pixels)
         except Exception as error:
             self._reject(frame, _reason(error))
             return None

@@ -77,7 +77,7 @@ def interrupted(monkeypatch, after):
 
 def journal(out):
     lines = (out.with_name(out.name + '.partial') / 'journal.jsonl').read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return [json.loads(line[9:]) for line in lines]  # behind the checksum
 
 
 @pytest.mark.parametrize('form', ['out', 'out.mcap', 'out.db3'])
@@ -134,6 +134,25 @@ def test_whatever_of_the_file_reached_the_disk(
     assert comparable(out) == comparable(uninterrupted)
     again = sum(calls)
     assert again == FRAMES - 2 if kept < 1_000_000 else 8 < again < FRAMES - 2
+
+
+@pytest.mark.parametrize('thousandth', [0, 1, 10, 300, 500, 900, 999])
+def test_a_bit_turned_in_the_journal(
+    run_quickly, source, uninterrupted, tmp_path, monkeypatch, capsys, thousandth
+):
+    out = tmp_path / 'out'
+    with interrupted(monkeypatch, 9):
+        assert run_quickly('bag', source, out, *OPTIONS) == 130
+    path = tmp_path / 'out.partial/journal.jsonl'
+    content = bytearray(path.read_bytes())
+    content[len(content) * thousandth // 1000] ^= 4
+    path.write_bytes(content)
+    code = run_quickly('bag', source, out, *OPTIONS, '--resume')
+    if code == 1:  # in the first line, which is long: nothing tells what was asked for
+        assert 'journal.jsonl is damaged' in capsys.readouterr().err
+        assert thousandth < 500
+        assert run_quickly('bag', source, out, *OPTIONS, '--force') == 3
+    assert comparable(out) == comparable(uninterrupted)
 
 
 def count_frames(monkeypatch):
