@@ -208,7 +208,8 @@ def _settings(
     """All that decides over the output, so that a resumed run can be held to it."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
-        'output_scale gamma delta smoothing model pretrained heads device precision short_side every'
+        'output_scale gamma delta smoothing model pretrained heads device precision short_side '
+        'every'
     )
     return {
         'input': str(args.input.resolve()),
