@@ -67,7 +67,13 @@ def assert_overlay(peer, index, image, expected, inside):
     """The overlay is the image, tinted inside only."""
     names = expected.vocabulary.names
     drawn = draw_overlay(
-        image, expected.labels, names, range(len(names)), inside, names.index('background')
+        image,
+        expected.labels,
+        names,
+        range(len(names)),
+        inside,
+        names.index('background'),
+        expected.confidence,
     )
     np.testing.assert_array_equal(array(peer.of_frame('overlay', index)), drawn)
 
