@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.embedding_cache import default_folder
+from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
@@ -80,6 +81,8 @@ class Segmenter:
         self.pipeline = Pipeline(
             preprocess, backbone.to(dtype), convolutions.to(self.device, dtype)
         )
+        cuda = self.device.type == 'cuda'
+        self._run = GraphRunner(self.pipeline) if cuda else self.pipeline
 
     @classmethod
     def load(
@@ -227,7 +230,7 @@ class Segmenter:
         return [
             Patches(*found, extent, vocabulary)
             for part in self.pipeline.parts(preprocess.upload(images))
-            for found in self.pipeline(part, query).images()
+            for found in self._run(part, query).images()
         ]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
