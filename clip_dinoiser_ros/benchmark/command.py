@@ -19,6 +19,7 @@ import torch
 
 from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.benchmark import report
+from clip_dinoiser_ros.benchmark.agreement import measure_agreement
 from clip_dinoiser_ros.benchmark.authors import Authors
 from clip_dinoiser_ros.benchmark.limits import Limits, measure_limits
 from clip_dinoiser_ros.benchmark.machine import describe_machine
@@ -32,7 +33,7 @@ from clip_dinoiser_ros.core.segmenter import DTYPES, find_device
 
 PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
 CHANGES = 5
-AUTHORS_CHANGES = 2  # theirs take ten seconds each
+AUTHORS_CHANGES = 1  # theirs take ten seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +154,10 @@ def _measure(
     if not args.no_start:
         _say('start of a process')
         start = measure_start(_arguments_of_start(args, weights))
+    agreements = []
+    for precision in (args.precisions or [args.precision]) if args.scenes else []:
+        _say(f'{args.scenes} scenes in precision {precision}')
+        agreements.append(asdict(measure_agreement(precision, args.scenes, args.device)))
     result = {
         'date': date.today().isoformat(),
         'machine': describe_machine(device),
@@ -162,6 +167,7 @@ def _measure(
         'limits': {name: asdict(limit) for name, limit in limits.items()},
         'prompts': changes,
         'start': start,
+        'agreement': agreements,
     }
     return result, rows
 

@@ -19,7 +19,7 @@ from clip_dinoiser_ros.benchmark.outlet import Outlet
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 
-LEAST_REPEATS = 5
+LEAST_REPEATS = 3
 MOST_REPEATS = 500
 
 

@@ -33,6 +33,8 @@ def text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
     if any(row.ratio is not None for row in rows):
         parts += ['', _authors_table(rows)]
     parts += ['', _prompt_table(result['prompts'])]
+    if result['agreement']:
+        parts += ['', _agreement_table(result['agreement'])]
     if result['start']:
         steps = ', '.join(f'{step} {s:.2f} s' for step, s in result['start'].items())
         parts += ['', f'from the start of a process: {steps}']
@@ -97,6 +99,19 @@ def _prompt_table(prompts: Mapping[str, float]) -> str:
         ['prompt change', 'ms'],
         [[name, f'{value:.2f}'] for name, value in prompts.items()],
     )
+
+
+def _agreement_table(agreements: Sequence[Mapping[str, Any]]) -> str:
+    head = ['precision', 'scenes', 'same labels as fp32', 'least of a scene', 'mIoU', 'mIoU fp32']
+    rows = [
+        [
+            a['precision'],
+            str(a['scenes']),
+            *(f'{a[key]:.2%}' for key in ('same', 'least', 'miou', 'miou_fp32')),
+        ]
+        for a in agreements
+    ]
+    return _table(head, rows)
 
 
 def drawing(rows: Sequence[Row]) -> str:
