@@ -22,6 +22,7 @@ ROSDEP_KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv'}
 # module -> what pip calls it; these have no rosdep key and are told to pip only
 PIP_NAMES = {
     'torch': 'torch',
+    'triton': 'torch',  # its builds for CUDA bring it along; without it another way is taken
     'open_clip': 'open_clip_torch',
     'safetensors': 'safetensors',
     'rosbags': 'rosbags',
