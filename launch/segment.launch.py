@@ -83,6 +83,8 @@ def _node(context):
             namespace=value('namespace'),
             output='screen',
             emulate_tty=True,
+            respawn=True,  # it ends itself when the device fails for good, or hangs
+            respawn_delay=2.0,
             parameters=[file, overrides] if overrides else [file],
             ros_arguments=['--log-level', f'{_logger(context)}:={value("log_level")}'],
         )
