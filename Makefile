@@ -14,7 +14,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test lint fuzz manifest demo clean distclean
+.PHONY: help setup test lint fuzz lock audit manifest demo benchmark clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,12 +35,26 @@ fuzz: setup  ## damage what comes from outside, for FUZZ_SECONDS in all, and see
 		&& PYTHONPATH=test/fuzz:build/fuzz/site:$$PYTHONPATH \
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
 
+lock:  ## write requirements/*.lock.txt again, after a change of the others; needs the network
+	@[ -d build/lock ] || python3 -m pip install --quiet --target build/lock uv packaging
+	@PYTHONPATH=build/lock python3 scripts/lock_requirements.py
+
+audit:  ## ask for known holes of what is installed; needs the network
+	@[ -d build/audit ] || python3 -m pip install --quiet --target build/audit pip-audit
+	@PYTHONPATH=build/audit python3 -m pip_audit --disable-pip --require-hashes \
+		-r requirements/$(ROS).lock.txt
+
 manifest: setup  ## list the SHA-256 of the shipped model again, after a change of it
 	@$(ENV) && python -c 'from pathlib import Path; from clip_dinoiser_ros.core import manifest; \
 		manifest.write_manifest(Path("clip_dinoiser_ros/demo/model"))'
 
 demo: setup  ## see it work on a generated world
 	@$(ENV) && clip-dinoiser demo run
+
+# random weights: nothing is downloaded, and speed does not depend on them
+BENCHMARK_ARGS ?= --random-weights
+benchmark: setup  ## measure speed; BENCHMARK_ARGS='--random-weights --compare PATH' chooses
+	@$(ENV) && clip-dinoiser benchmark $(BENCHMARK_ARGS)
 
 clean:  ## remove what was built, and caches
 	rm -rf build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

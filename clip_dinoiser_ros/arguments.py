@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter, Vocabulary, dinoiser
-from clip_dinoiser_ros.core.vocabulary import TEMPLATES
+from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +49,17 @@ def load_segmenter(args: argparse.Namespace) -> Segmenter:
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --prompts, --background, --templates, --min-confidence."""
+    """Add --prompts, --negative-prompts, --background, --templates, --min-confidence."""
     group = parser.add_argument_group('words')
     group.add_argument(
         '--prompts', nargs='+', required=True, metavar='TEXT', help="a class each; 'a|b': synonyms"
+    )
+    group.add_argument(
+        '--negative-prompts',
+        nargs='+',
+        default=[],
+        metavar='TEXT',
+        help='classes that compete with the prompts and come out as unlabelled',
     )
     group.add_argument(
         '--background',
@@ -70,17 +81,29 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def encode_prompts(segmenter: Segmenter, args: argparse.Namespace) -> Vocabulary:
-    """Encode the words of the arguments; raises as `Segmenter.encode`."""
-    vocabulary = segmenter.encode(args.prompts, args.background or None, args.templates)
+def encode_prompts(
+    segmenter: Segmenter, args: argparse.Namespace
+) -> tuple[Vocabulary, npt.NDArray[np.unsignedinteger]]:
+    """Encode the words of the arguments.
+
+    Returns:
+        The vocabulary, negative classes at its end, and what each is published as; see
+        `ClassIds.table`.
+
+    Raises:
+        PromptError: A prompt that cannot be used; which one and why.
+    """
+    prompts = join_prompts(args.prompts, args.negative_prompts)
+    vocabulary = segmenter.encode(prompts, args.background or None, args.templates)
     unknown = segmenter.unknown_words(vocabulary)
     if unknown:
         print(f'the demo model never met: {", ".join(unknown)}', file=sys.stderr)  # noqa: T201
-    return vocabulary
+    names = vocabulary.names[: len(args.prompts)]
+    return vocabulary, ClassIds().with_names(names).table(names, len(args.negative_prompts))
 
 
-def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --gamma and --delta, as of `Segmenter.segment`."""
+def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --gamma and --delta, as of `Segmenter.segment`; return their group."""
     group = parser.add_argument_group('method')
     group.add_argument(
         '--gamma',
@@ -94,3 +117,4 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
         default=dinoiser.DELTA,
         help='patches less certain may become background, 0 to 1 (%(default)s)',
     )
+    return group

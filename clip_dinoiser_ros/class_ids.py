@@ -45,15 +45,31 @@ class ClassIds:
             )
         return ClassIds(known)
 
-    def table(self, names: Sequence[str]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-        """Return the id of each name, (K,): uint8 where all of them fit, else uint16."""
+    def table(
+        self, names: Sequence[str], negatives: int = 0
+    ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+        """Return what each class of a vocabulary is published as.
+
+        Args:
+            names: The K classes that have an id.
+            negatives: N, how many classes come behind them that are published as unlabelled.
+
+        Returns:
+            (K + N,), uint8 where all ids fit, else uint16.
+        """
         ids = [self.known[name] for name in names]
-        return np.array(ids, dtype=np.uint8 if max(ids) < UNLABELLED_8 else np.uint16)
+        table = np.array(ids, dtype=np.uint8 if max(ids) < UNLABELLED_8 else np.uint16)
+        return np.append(table, np.full(negatives, unlabelled_id(table), table.dtype))
 
 
 def unlabelled_id(table: npt.NDArray[np.generic]) -> int:
     """Return the pixel value that means unlabelled in images of the table's type."""
     return UNLABELLED_8 if table.dtype == np.uint8 else UNLABELLED_16
+
+
+def published_classes(table: npt.NDArray[np.unsignedinteger]) -> int:
+    """Count the classes that have an id: the first of the vocabulary, before the negative ones."""
+    return int(np.count_nonzero(table != unlabelled_id(table)))
 
 
 def to_class_ids(
@@ -65,7 +81,7 @@ def to_class_ids(
 
     Args:
         labels: (H, W), index of the vocabulary.
-        table: (K,), id of each index, uint8 or uint16.
+        table: (K,), what each index is published as, uint8 or uint16.
         labelled: bool (H, W), false where the pixel is published as unlabelled.
 
     Returns:

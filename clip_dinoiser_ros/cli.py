@@ -17,6 +17,10 @@ VERBS = {
         'clip_dinoiser_ros.demo.evaluate_command',
         'measure the small model on scenes it has never seen',
     ),
+    'benchmark': (
+        'clip_dinoiser_ros.benchmark.command',
+        'measure speed, stage by stage, against what the machine can do',
+    ),
     'heads': (
         'clip_dinoiser_ros.core.weights_command',
         "convert the heads' weights to safetensors",

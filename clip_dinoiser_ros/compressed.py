@@ -70,11 +70,13 @@ def decode(
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def to_rgb(message: Any) -> npt.NDArray[np.uint8]:
+def to_rgb(
+    message: Any, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> npt.NDArray[np.uint8]:
     """Decode what has the fields of `sensor_msgs/msg/CompressedImage`; see `decode`."""
     if 'compressedDepth' in message.format:
         raise ImageError(f'format {message.format!r} is depth; JPEG and PNG are decoded')
-    return decode(message.data)
+    return decode(message.data, max_pixels=max_pixels, max_bytes=max_bytes)
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.class_ids import to_class_ids, unlabelled_id
+from clip_dinoiser_ros.class_ids import published_classes, to_class_ids, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 
 NODE = 'clip_dinoiser'
@@ -81,6 +81,8 @@ class FrameImages:
         confidence: (H, W); uint8 for mono8 (255 is certain), float32 for 32FC1 (1.0 is certain).
         confidence_encoding: mono8 or 32FC1.
         labelled: bool (H, W), false where the pixel is unlabelled; None: all are labelled.
+        certainty: float32 (H, W) in [0, 1], the confidence before it was encoded.
+        inside: bool (H, W), false outside of the region that is looked at; None: all are inside.
     """
 
     labels: npt.NDArray[np.unsignedinteger]
@@ -88,6 +90,21 @@ class FrameImages:
     confidence: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     confidence_encoding: str
     labelled: npt.NDArray[np.bool_] | None
+    certainty: npt.NDArray[np.float32]
+    inside: npt.NDArray[np.bool_] | None
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the size (H, W) of an image in a scale of at most 1, rounded to whole pixels."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def shrink(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Show an image (H, W, 3) in a smaller size (H, W), each pixel the mean of what it covers."""
+    if image.shape[:2] == size:
+        return image
+    small: npt.NDArray[np.uint8] = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return small
 
 
 def frame_images(
@@ -95,24 +112,40 @@ def frame_images(
     table: npt.NDArray[np.unsignedinteger],
     min_confidence: float = 0.0,
     confidence_encoding: str = 'mono8',
+    inside: npt.NDArray[np.bool_] | None = None,
 ) -> FrameImages:
     """Turn a segmentation into the images that are published.
 
     Args:
         result: Of one frame.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         min_confidence: Pixels less certain are unlabelled.
         confidence_encoding: mono8 or 32FC1.
+        inside: bool (H, W); other pixels are unlabelled, with the confidence 0. None: all are.
     """
     labelled = result.confidence >= min_confidence if min_confidence > 0 else None
+    certainty = within(result.confidence, inside)
+    if inside is not None:
+        labelled = inside if labelled is None else labelled & inside
     labels = to_class_ids(result.labels, table, labelled)
+    if published_classes(table) < len(table):
+        labelled = labels != unlabelled_id(table)
     return FrameImages(
         labels=labels,
         labels_encoding='mono8' if labels.dtype == np.uint8 else 'mono16',
-        confidence=encode_confidence(result.confidence, confidence_encoding),
+        confidence=encode_confidence(certainty, confidence_encoding),
         confidence_encoding=confidence_encoding,
         labelled=labelled,
+        certainty=certainty,
+        inside=inside,
     )
+
+
+def within(
+    maps: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float32]:
+    """Return maps (..., H, W) with 0 outside of the region that is looked at."""
+    return maps if inside is None else maps * inside
 
 
 def encode_confidence(
@@ -145,12 +178,13 @@ def announcement(
         types: Of the messages.
         header: Its stamp says since when; its frame id is empty.
         vocabulary: The classes.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         version: Counts the vocabularies, from 1.
         min_confidence: From which a pixel is labelled.
     """
-    ids: Any = [int(class_id) for class_id in table]
-    names = list(vocabulary.names)
+    count = published_classes(table)
+    ids: Any = [int(class_id) for class_id in table[:count]]
+    names = list(vocabulary.names[:count])
     label_info = types.label_info(
         header=header,
         class_map=[
@@ -165,8 +199,8 @@ def announcement(
         version=version,
         names=names,
         ids=np.array(ids, np.uint16) if is_dataclass(types.vocabulary) else ids,
-        prompts=[prompt.text for prompt in vocabulary.prompts],
-        background='' if background is None else names[background],
+        prompts=[prompt.text for prompt in vocabulary.prompts[:count]],
+        background='' if background is None or background >= count else names[background],
         templates=vocabulary.templates,
         unlabelled_id=unlabelled_id(table),
     )

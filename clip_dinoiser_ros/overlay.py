@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import cv2
@@ -14,6 +15,7 @@ OPACITY = 0.5
 BACKGROUND_COLOUR = (0, 0, 0)
 MIN_SHARE = 0.002  # classes that cover less of the image are not in the legend
 MAX_LEGEND_ROWS = 16
+FONT, INK = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
 
 # Okabe and Ito's palette, told apart by colour-blind people too
 _FIRST_COLOURS = (
@@ -25,8 +27,27 @@ _FIRST_COLOURS = (
     (204, 121, 167),
     (230, 159, 0),
     (120, 120, 120),
+    # then, one after the other, the colour whose least distance in CIELAB to those before and to
+    # black is the largest, as all see it and as simulated for protanopia and deuteranopia
+    (0, 0, 255),
+    (240, 255, 180),
+    (240, 255, 255),
+    (105, 105, 255),
+    (150, 30, 30),
+    (75, 195, 105),
+    (75, 75, 105),
+    (255, 165, 180),
 )
 _GOLDEN_RATIO = 0.618033988749895
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One class in the legend; `numbers` are written behind its name."""
+
+    colour: tuple[int, ...]
+    name: str
+    numbers: tuple[str, ...]
 
 
 @cache
@@ -47,8 +68,11 @@ def draw_overlay(
     ids: Sequence[int],
     labelled: npt.NDArray[np.bool_] | None = None,
     background: int | None = None,
+    confidence: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Tint an image by class and write the names of what it shows into its upper left corner.
+
+    Behind each name stands the share of the image that the class covers, and its mean confidence.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -57,6 +81,7 @@ def draw_overlay(
         ids: Class id of each name; decides its colour.
         labelled: bool (H, W); false where no class is claimed: left as it is.
         background: Index of the background class, which is darkened instead of tinted.
+        confidence: float32 (H, W) in [0, 1]; without it the legend has only shares.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -65,34 +90,60 @@ def draw_overlay(
     if background is not None:
         colours[background] = BACKGROUND_COLOUR
     tinted = cv2.addWeighted(image, 1.0 - OPACITY, colours[labels], OPACITY, 0.0)
-    shown = labels if labelled is None else labels[labelled]
     if labelled is not None:
         tinted = np.where(labelled[..., None], tinted, image)
-    share = np.bincount(shown.ravel(), minlength=len(names)) / max(labels.size, 1)
-    order = [index for index in np.argsort(-share, kind='stable') if share[index] >= MIN_SHARE]
-    rows = [
-        (f'{names[index]} {share[index]:.0%}', tuple(int(c) for c in colours[index]))
-        for index in order[:MAX_LEGEND_ROWS]
-    ]
-    _draw_legend(tinted, rows)
+    _draw_legend(tinted, _legend_rows(labels, names, colours, labelled, confidence))
     return tinted
 
 
-def _draw_legend(image: npt.NDArray[np.uint8], rows: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+def _legend_rows(
+    labels: npt.NDArray[np.unsignedinteger],
+    names: Sequence[str],
+    colours: npt.NDArray[np.uint8],
+    labelled: npt.NDArray[np.bool_] | None,
+    confidence: npt.NDArray[np.float32] | None,
+) -> list[_Row]:
+    """List the classes that an image shows, the largest first."""
+    chosen = slice(None) if labelled is None else labelled
+    shown = labels[chosen].ravel()
+    counts = np.bincount(shown, minlength=len(names))
+    share = counts / max(labels.size, 1)
+    cells = [[f'{part:.0%}' if part >= 0.005 else '<1%'] for part in share]
+    if confidence is not None:
+        total = np.bincount(shown, confidence[chosen].ravel(), minlength=len(names))
+        for index, mean in enumerate(total / np.maximum(counts, 1)):
+            cells[index].append(f'{mean:.2f}')
+    order = [index for index in np.argsort(-share, kind='stable') if share[index] >= MIN_SHARE]
+    return [
+        _Row(tuple(int(c) for c in colours[index]), names[index], tuple(cells[index]))
+        for index in order[:MAX_LEGEND_ROWS]
+    ]
+
+
+def _draw_legend(image: npt.NDArray[np.uint8], rows: Sequence[_Row]) -> None:
     """Write rows of text behind a swatch of colour onto the image, in a size that suits it."""
     if not rows:
         return
     scale = max(0.35, min(image.shape[:2]) / 1000)
-    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(scale * 1.5))
-    (_, text_height), baseline = cv2.getTextSize('Ag', font, scale, thickness)
-    line = text_height + 2 * baseline
-    texts = [text.encode('ascii', 'replace').decode() for text, _ in rows]  # what the font has
-    widths = [cv2.getTextSize(text, font, scale, thickness)[0][0] for text in texts]
-    corner = image[: line * len(rows) + baseline, : line + max(widths) + 3 * baseline]
+    thickness = max(1, round(scale * 1.5))
+    (_, text_height), baseline = cv2.getTextSize('Ag', FONT, scale, thickness)
+    line, gap = text_height + 2 * baseline, 2 * baseline
+    # the columns: name, then numbers that end at the same place in every row
+    columns = list(zip(*([_ascii(row.name), *row.numbers] for row in rows), strict=True))
+    widths = [[cv2.getTextSize(t, FONT, scale, thickness)[0][0] for t in c] for c in columns]
+    ends = np.cumsum([max(width) + gap for width in widths]) + line + baseline
+    corner = image[: line * len(rows) + baseline, : ends[-1]]
     corner //= 3  # a dark ground, so that white text reads on any image
-    for row, (text, (_, rgb)) in enumerate(zip(texts, rows, strict=True)):
+    for row, entry in enumerate(rows):
         top = row * line + baseline
         swatch = ((baseline, top), (baseline + text_height, top + text_height))
-        cv2.rectangle(image, *swatch, rgb, cv2.FILLED)
-        origin = (line + baseline, top + text_height)
-        cv2.putText(image, text, origin, font, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+        cv2.rectangle(image, *swatch, entry.colour, cv2.FILLED)
+        for column, texts in enumerate(columns):
+            left = ends[column] - gap - widths[column][row] if column else line + baseline
+            at = (int(left), top + text_height)
+            cv2.putText(image, texts[row], at, FONT, scale, INK, thickness, cv2.LINE_AA)
+
+
+def _ascii(text: str) -> str:
+    """Replace what the font does not have."""
+    return text.encode('ascii', 'replace').decode()

@@ -5,7 +5,8 @@
 # CLIP_DINOISER_VENV   another place for the virtual environment than .venv (.venv-kilted)
 #
 # Two ways to get ROS. Where an installation is sourced, that one is used: its numpy, OpenCV and vision_msgs
-# too. Anywhere else ROS comes from wheels, and vision_msgs from the stand-in in test/.
+# too. Anywhere else ROS comes from wheels, all packages with the hashes in requirements/$ROS.lock.txt, and
+# vision_msgs from the stand-in in test/.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -118,7 +119,7 @@ install_requirements() {
         say "Python: beside what $ros has: ${absent//$'\n'/ }"
         [ -z "$absent" ] || "${pip[@]}" -r <(echo "$absent")
     else
-        "${pip[@]}" -r "requirements/$ros.txt" -r requirements/core.txt -r requirements/dev.txt
+        "${pip[@]}" --require-hashes -r "requirements/$ros.lock.txt"
         say "$("$venv/bin/python" scripts/repair_cmake_exports.py)"
         touch "$venv/local_setup.sh" # colcon warns of a prefix that has none
     fi
@@ -128,7 +129,7 @@ install_requirements() {
 prepare_venv() {
     local identity lists stamp=$venv/.clip_dinoiser flags=() files=(requirements/core.txt requirements/dev.txt)
     identity="$ros ${installation:-wheels} python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') $venv"
-    [ -n "$installation" ] || files+=("requirements/$ros.txt" scripts/repair_cmake_exports.py)
+    [ -n "$installation" ] || files=("requirements/$ros.lock.txt" scripts/repair_cmake_exports.py)
     lists=$(digest "${files[@]}")
     if [ -e "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$identity" ]; then
         fail "$venv is for '$(head -n 1 "$stamp")', wanted is '$identity': remove it or set CLIP_DINOISER_VENV"

@@ -7,6 +7,8 @@ import pytest
 import torch
 from golden_data import GOLDEN, deterministic_heads, deterministic_weights
 
+from clip_dinoiser_ros.core import embedding_cache
+
 
 @pytest.fixture(scope='session')
 def golden_clip():
@@ -54,6 +56,14 @@ def golden_files(tmp_path_factory, golden_clip, golden_heads):
 @pytest.fixture(scope='session')
 def golden_prompts():
     return [str(prompt) for prompt in np.load(GOLDEN / 'text.npz')['prompts']]
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _nothing_kept():
+    """No test, and no process that one starts, reads or writes the user's cache of embeddings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(embedding_cache.SWITCH, 'off')
+        yield
 
 
 @pytest.fixture(autouse=True)

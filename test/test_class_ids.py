@@ -8,6 +8,7 @@ from clip_dinoiser_ros.class_ids import (
     UNLABELLED_16,
     ClassIds,
     TooManyClassesError,
+    published_classes,
     to_class_ids,
     unlabelled_id,
 )
@@ -37,6 +38,18 @@ def test_255_is_never_a_class_and_images_grow_with_the_ids():
     assert ids.table(names[255:256]).tolist() == [256]
     assert unlabelled_id(ids.table(names[:255])) == UNLABELLED_8
     assert unlabelled_id(table) == UNLABELLED_16
+
+
+def test_negative_classes_are_published_as_unlabelled():
+    names = [f'class {i}' for i in range(400)]
+    ids = ClassIds().with_names(names)
+    few, many = ids.table(['class 7', 'class 3'], 2), ids.table(['class 300'], 1)
+    assert (few.dtype, few.tolist()) == (np.uint8, [7, 3, UNLABELLED_8, UNLABELLED_8])
+    assert (many.dtype, many.tolist()) == (np.uint16, [301, UNLABELLED_16])
+    assert (published_classes(few), published_classes(many)) == (2, 1)
+    assert published_classes(ids.table(names)) == 400
+    labels = np.array([[0, 1], [2, 3]], np.uint8)
+    assert to_class_ids(labels, few).tolist() == [[7, 3], [255, 255]]
 
 
 def test_ids_run_out_loudly_and_nothing_is_lost():

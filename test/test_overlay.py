@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,36 @@ def test_colours_are_stable_and_told_apart():
     assert distance.min() > 5
     assert colour(0) == (0, 114, 178)
     assert colour(70000) == colour(70000)
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1: what is seen, in linear RGB
+SIGHTS = {
+    'normal': np.eye(3),
+    'protanopia': [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    'deuteranopia': [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ('sight', 'least'), [('normal', 20), ('protanopia', 15), ('deuteranopia', 10)]
+)
+def test_sixteen_classes_are_told_apart_by_colour_blind_people(sight, least):
+    """A distance of 2 in CIELAB can just be seen side by side; a legend needs more."""
+    colours = np.array([colour(class_id) for class_id in range(16)]) / 255
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SIGHTS[sight]), 0, 1)
+    srgb = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = cv2.cvtColor(srgb[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1e9 * np.eye(16)
+    assert distance.min() > least
 
 
 def test_tint_follows_the_id_not_the_index():
@@ -55,6 +86,26 @@ def test_the_legend_names_what_is_there_and_only_that():
     changed = (one != other).any(axis=2)
     assert changed[:60, :300].any()
     assert not changed[60:].any()
+
+
+def test_the_legend_tells_share_and_mean_confidence(monkeypatch):
+    written = []
+    put = cv2.putText
+    monkeypatch.setattr(cv2, 'putText', lambda *a: (written.append((a[1], a[2])), put(*a))[1])
+    image = np.full((400, 400, 3), 90, np.uint8)
+    labels = np.zeros((400, 400), np.uint8)
+    labels[300:] = 1
+    labels[399, :400] = 2  # 400 of 160000 pixels
+    confidence = np.where(labels == 1, 0.5, 0.9).astype(np.float32)
+    confidence[:100] = 0.3
+    labelled = confidence > 0.4  # what is unlabelled counts for no class
+    names = ['person', 'car', 'dog']
+    draw_overlay(image, labels, names, [0, 1, 2], labelled, None, confidence)
+    texts = [text for text, _ in written]
+    assert texts == ['person', '50%', '0.90', 'car', '25%', '0.50', 'dog', '<1%', '0.90']
+    written.clear()
+    draw_overlay(image, labels, names, [0, 1, 2], labelled)
+    assert [text for text, _ in written] == ['person', '50%', 'car', '25%', 'dog', '<1%']
 
 
 @pytest.mark.parametrize('size', [(16, 16), (40, 2000), (1080, 1920)])

@@ -22,6 +22,7 @@ ROSDEP_KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv'}
 # module -> what pip calls it; these have no rosdep key and are told to pip only
 PIP_NAMES = {
     'torch': 'torch',
+    'triton': 'torch',  # its builds for CUDA bring it along; without it another way is taken
     'open_clip': 'open_clip_torch',
     'safetensors': 'safetensors',
     'rosbags': 'rosbags',
@@ -135,6 +136,27 @@ def test_pip_package_has_its_data(wheel):
 def test_pip_package_has_the_command(wheel):
     entry_points = next(n for n in wheel.namelist() if n.endswith('entry_points.txt'))
     assert b'clip-dinoiser = clip_dinoiser_ros.cli:main' in wheel.read(entry_points)
+
+
+def pins(name):
+    """The pinned versions of a requirement file, by name as pip compares it; hashes of each."""
+    text = (ROOT / 'requirements' / name).read_text().replace('\\\n', ' ')
+    for line in text.splitlines():
+        if line and not line.startswith('#'):
+            requirement, version = re.match(r'([\w.-]+)(?:\[\w+\])?==([\w.]+)', line).groups()
+            hashes = re.findall('--hash=sha256:([0-9a-f]{64})', line)
+            yield re.sub('[-_.]+', '-', requirement).lower(), version, hashes
+
+
+@pytest.mark.parametrize('distribution', ['jazzy', 'kilted'])
+def test_the_lock_is_that_of_the_lists(distribution):
+    locked = list(pins(f'{distribution}.lock.txt'))
+    assert all(hashes for _, _, hashes in locked)
+    versions = {(name, version) for name, version, _ in locked}
+    for name in (f'{distribution}.txt', 'core.txt', 'dev.txt'):
+        wanted = {(requirement, version) for requirement, version, _ in pins(name)}
+        assert wanted <= versions, 'run `make lock` and commit the result'
+    assert '://' not in (ROOT / f'requirements/{distribution}.lock.txt').read_text()
 
 
 def path_without(tmp_path, *absent):

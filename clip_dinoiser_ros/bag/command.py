@@ -18,7 +18,6 @@ from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import SECOND, BagSegmenter, Progress, Words
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
-from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS, OUTPUTS
 
 DAMAGED = 3  # exit code: all is written, but messages had to be passed over
@@ -46,12 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
     )
+    group.add_argument(
+        '--output-scale',
+        type=float,
+        default=1.0,
+        metavar='S',
+        help='size of what is written as a fraction of the image, 0.01 to 1 (%(default)s)',
+    )
     group.add_argument('--video', type=Path, metavar='OUT.mp4', help='overlay and legend, H.264')
     group.add_argument('--report', type=Path, metavar='OUT.html', help='one self-contained page')
     group.add_argument('--force', action='store_true', help='replace what is there')
     group.add_argument('--resume', action='store_true', help='go on where an earlier run ended')
     arguments.add_model_arguments(parser)
-    arguments.add_threshold_arguments(parser)
+    method = arguments.add_threshold_arguments(parser)
+    method.add_argument(
+        '--smoothing',
+        type=float,
+        default=0.0,
+        metavar='S',
+        help='weight of earlier frames, as temporal_smoothing of the node, 0 to 0.99 (%(default)s)',
+    )
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +142,10 @@ def _check(args: argparse.Namespace) -> None:
             raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
     if not 0.0 <= args.min_confidence <= 1.0:
         raise BagError(f'--min-confidence is {args.min_confidence}; allowed is 0 to 1')
+    if not 0.01 <= args.output_scale <= 1.0:
+        raise BagError(f'--output-scale is {args.output_scale}; allowed is 0.01 to 1')
+    if not 0.0 <= args.smoothing <= 0.99:
+        raise BagError(f'--smoothing is {args.smoothing}; allowed is 0 to 0.99')
     source, target = args.input.resolve(), args.output.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise BagError(f'{args.output} would be written over or into {args.input}')
@@ -190,8 +207,9 @@ def _settings(
 ) -> dict[str, Any]:
     """All that decides over the output, so that a resumed run can be held to it."""
     keys = (
-        'prompts background templates min_confidence confidence_encoding overlay gamma delta '
-        'model pretrained heads device precision short_side every'
+        'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
+        'output_scale gamma delta smoothing model pretrained heads device precision short_side '
+        'every'
     )
     return {
         'input': str(args.input.resolve()),
@@ -213,15 +231,17 @@ def _segment(
         progress.restore(bag.lines)
         return progress
     segmenter = arguments.load_segmenter(args)
-    vocabulary = arguments.encode_prompts(segmenter, args)
+    vocabulary, table = arguments.encode_prompts(segmenter, args)
     words = Words(
         vocabulary=vocabulary,
-        table=ClassIds().with_names(vocabulary.names).table(vocabulary.names),
+        table=table,
         gamma=args.gamma,
         delta=args.delta,
         min_confidence=args.min_confidence,
         confidence_encoding=args.confidence_encoding,
         overlay=args.overlay,
+        output_scale=args.output_scale,
+        smoothing=args.smoothing,
     )
     worker = BagSegmenter(segmenter, words, bag)
     last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': 0, 'seen': {}}

@@ -68,6 +68,7 @@ class Drawings:
             'result': str(args.output),
             'frames': frames + (f', one of every {args.every}' if args.every > 1 else ''),
             'prompts': ', '.join(args.prompts),
+            'negative prompts': ', '.join(args.negative_prompts) or 'none',
             'background': args.background or 'none',
             'model': f'{args.model} ({args.pretrained}), heads {args.heads}',
         }

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros import arguments, compressed
 from clip_dinoiser_ros.bag.places import part_of, refuse_link
-from clip_dinoiser_ros.class_ids import ClassIds, unlabelled_id
+from clip_dinoiser_ros.class_ids import published_classes, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.images import ImageError
 from clip_dinoiser_ros.outputs import frame_images
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
         if path.resolve() in inputs:
             raise ValueError(f'{path} is one of the images: choose another folder for --output')
     segmenter = arguments.load_segmenter(args)
-    vocabulary = arguments.encode_prompts(segmenter, args)
-    table = ClassIds().with_names(vocabulary.names).table(vocabulary.names)
+    vocabulary, table = arguments.encode_prompts(segmenter, args)
     args.output.mkdir(parents=True, exist_ok=True)
     _write_classes(classes, vocabulary, table)
     damaged = 0
@@ -125,7 +124,9 @@ def _write_files(
     names, ids = result.vocabulary.names, [int(class_id) for class_id in table]
     frame = frame_images(result, table, min_confidence)
     background = result.vocabulary.background
-    overlay = draw_overlay(image, result.labels, names, ids, frame.labelled, background)
+    overlay = draw_overlay(
+        image, result.labels, names, ids, frame.labelled, background, result.confidence
+    )
     _write(_path(target, 'labels'), frame.labels)
     _write(_path(target, 'confidence'), frame.confidence)
     _write(_path(target, 'overlay'), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
@@ -151,9 +152,10 @@ def _put(path: Path, content: bytes) -> None:
 def _write_classes(
     path: Path, vocabulary: Vocabulary, table: npt.NDArray[np.unsignedinteger]
 ) -> None:
+    count = published_classes(table)
     classes = [
         {'id': int(class_id), 'name': prompt.name, 'prompt': prompt.text}
-        for class_id, prompt in zip(table, vocabulary.prompts, strict=True)
+        for class_id, prompt in zip(table[:count], vocabulary.prompts[:count], strict=True)
     ]
     content = {'classes': classes, 'unlabelled_id': unlabelled_id(table)}
     text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
+from zlib import crc32
 
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -24,6 +25,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from clip_dinoiser_ros.bag.places import part_of, refuse_link, sync
 from clip_dinoiser_ros.bag.recording import SUFFIXES, BagError, Message, Recording, Topic
 
+_CHECKSUM_LENGTH = 9  # in front of each line of the journal: hexadecimal, and a space
 _PLUGINS = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 
 
@@ -77,7 +79,7 @@ class PartialBag:
                 '--force begins again'
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in (journal, part_of(journal), self._bag, self._old):
+        for path in (journal, self._bag, self._old):
             refuse_link(path)
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
@@ -151,7 +153,7 @@ class PartialBag:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         assert self._journal is not None
-        self._journal.write(json.dumps(line) + '\n')
+        self._journal.write(_with_checksum(json.dumps(line)) + '\n')
         self._journal.flush()
 
     def close(self, **state: Any) -> None:
@@ -234,13 +236,25 @@ def put(new: Path, path: Path, force: bool) -> None:
 
 
 def _read_journal(path: Path) -> list[dict[str, Any]]:
+    """Read the lines that are whole, up to the first that is not: the last one cut off, say.
+
+    Raises:
+        BagError: Not even the settings can be read.
+    """
     lines: list[dict[str, Any]] = []
-    for line in path.read_text(encoding='utf-8').splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # the last one, cut off
+    text = path.read_text(encoding='utf-8', errors='replace')
+    for line in text.splitlines():
+        content = line[_CHECKSUM_LENGTH:]
+        if line != _with_checksum(content):
             break
+        lines.append(json.loads(content))
+    if text and not lines:
+        raise BagError(f'{path} is damaged, nothing can be resumed; --force begins again')
     return lines
+
+
+def _with_checksum(text: str) -> str:
+    return f'{crc32(text.encode()):08x} {text}'
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

@@ -19,7 +19,8 @@ from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
 from clip_dinoiser_ros.bag.types import IMAGE, message_types, typestore
 from clip_dinoiser_ros.bag.windows import Frame, Window
 from clip_dinoiser_ros.core import Segmentation, Segmenter, Vocabulary
-from clip_dinoiser_ros.outputs import OUTPUTS, announcement, frame_images
+from clip_dinoiser_ros.core.smoothing import Smoothing
+from clip_dinoiser_ros.outputs import OUTPUTS, announcement, frame_images, scaled_size, shrink
 from clip_dinoiser_ros.overlay import draw_overlay
 
 VERSION = 1  # of the vocabulary: a recording is segmented with one
@@ -33,11 +34,13 @@ class Words:
 
     Attributes:
         vocabulary: The classes.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         gamma, delta: See `Segmenter.segment`.
         min_confidence: Pixels less certain are unlabelled.
         confidence_encoding: mono8 or 32FC1.
         overlay: Write the overlay too.
+        output_scale: Size of what is written as a fraction of the image's.
+        smoothing: Weight of earlier frames; see `Smoothing`.
     """
 
     vocabulary: Vocabulary
@@ -47,6 +50,8 @@ class Words:
     min_confidence: float = 0.0
     confidence_encoding: str = 'mono8'
     overlay: bool = False
+    output_scale: float = 1.0
+    smoothing: float = 0.0
 
 
 @dataclass
@@ -96,6 +101,7 @@ class BagSegmenter:
 
     def __init__(self, segmenter: Segmenter, words: Words, bag: PartialBag) -> None:
         self._segmenter, self._words, self._bag = segmenter, words, bag
+        self._smoothing = Smoothing()
         self._types = typestore().types
         self.progress = Progress()
         self.progress.restore(bag.lines)
@@ -133,15 +139,11 @@ class BagSegmenter:
         """Segment frames, those of one size together; by id(frame), a text where it cannot be."""
         done: dict[int, _Done | str] = {id(frame): frame.damage for frame in frames}
         whole = sorted((f for f in frames if f.image is not None), key=_size)
-        words = self._words
         for _, group in groupby(whole, key=_size):
             batch = list(group)
             start = time.perf_counter()
-            pictures = [frame.image for frame in batch if frame.image is not None]
             try:
-                results = self._segmenter.segment(
-                    pictures, words.vocabulary, words.gamma, words.delta
-                )
+                results = self._results(batch)
             except ValueError as error:  # an image too small, or too large for the model
                 done.update({id(frame): str(error) for frame in batch})
                 continue
@@ -149,6 +151,22 @@ class BagSegmenter:
             for frame, result in zip(batch, results, strict=True):
                 done[id(frame)] = _Done(result, len(batch), segment_ms)
         return done
+
+    def _results(self, batch: list[Frame]) -> list[Segmentation]:
+        """Segment frames of one size, in the order of time."""
+        words = self._words
+        pictures = [frame.image for frame in batch if frame.image is not None]
+        patches = self._segmenter.segment_patches(
+            pictures, words.vocabulary, words.gamma, words.delta
+        )
+        size = scaled_size(pictures[0].shape[:2], words.output_scale)
+        results = []
+        for frame, found in zip(batch, patches, strict=True):
+            stamp = frame.header.stamp
+            stamp_ns = stamp.sec * SECOND + stamp.nanosec
+            steady = self._smoothing.smooth(frame.camera.name, stamp_ns, found, words.smoothing)
+            results.append(steady.enlarge(size))
+        return results
 
     def _reject(self, frame: Frame, reason: str) -> None:
         name, message = frame.camera.name, frame.message
@@ -172,12 +190,13 @@ class BagSegmenter:
         if words.overlay and frame.image is not None:
             ids = [int(class_id) for class_id in words.table]
             overlay = draw_overlay(
-                frame.image,
+                shrink(frame.image, done.result.labels.shape),
                 done.result.labels,
                 words.vocabulary.names,
                 ids,
                 pictures.labelled,
                 words.vocabulary.background,
+                done.result.confidence,
             )
             self._write_image(frame, 'overlay', overlay, 'rgb8')
         publish_ms = 1e3 * (time.perf_counter() - start)

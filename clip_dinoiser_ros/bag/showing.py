@@ -19,6 +19,7 @@ from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import Message, Recording
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.bag.windows import Frame, Selection, read_windows
+from clip_dinoiser_ros.outputs import shrink
 from clip_dinoiser_ros.overlay import draw_overlay
 
 _DTYPES = {'mono8': '|u1', 'mono16': '<u2', '32FC1': '<f4'}
@@ -48,7 +49,7 @@ class Shown:
     Attributes:
         camera: Whose.
         time_ns: When it was recorded.
-        image: uint8 (H, W, 3) RGB.
+        image: uint8 (H, W, 3) RGB, in the size of the labels.
         labels: (H, W), index into `classes.names`; any where not labelled.
         labelled: bool (H, W).
         confidence: float32 (H, W) in [0, 1].
@@ -69,7 +70,13 @@ class Shown:
         classes = self.classes
         background = classes.names.index(classes.background) if classes.background else None
         return draw_overlay(
-            self.image, self.labels, classes.names, classes.ids, self.labelled, background
+            self.image,
+            self.labels,
+            classes.names,
+            classes.ids,
+            self.labelled,
+            background,
+            self.confidence,
         )
 
     @cached_property
@@ -138,7 +145,7 @@ def _shown(
     return Shown(
         camera=frame.camera,
         time_ns=frame.message.time_ns,
-        image=frame.image,
+        image=shrink(frame.image, ids.shape),
         labels=lookup[ids],
         labelled=ids != classes.unlabelled_id,
         confidence=confidence,

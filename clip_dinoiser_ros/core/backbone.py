@@ -108,8 +108,29 @@ def _attention(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
     b, n, d = x.shape
     qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
     q, k, v = qkv.view(b, n, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, N, d)
-    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
+    attend = _attend_head_by_head if _is_slow_fused(x) else F.scaled_dot_product_attention
+    out = attend(q, k, v).transpose(1, 2).reshape(b, n, d)
     return F.linear(out, attn.out_proj.weight, attn.out_proj.bias)
+
+
+def _is_slow_fused(x: Tensor) -> bool:
+    """Whether torch's fused attention is slower than its three steps: on a CPU in bfloat16.
+
+    There it multiplies no faster than in float32, while a matrix product is twice as fast.
+    """
+    return x.device.type == 'cpu' and x.dtype == torch.bfloat16
+
+
+def _attend_head_by_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention of (B, heads, N, d), one head at a time: its scores stay in the caches."""
+    b, heads, n, d = q.shape
+    out = q.new_empty(b, n, heads, d).transpose(1, 2)
+    q = q * d**-0.5
+    for image in range(b):
+        for head in range(heads):
+            scores = q[image, head] @ k[image, head].T  # (N, N)
+            out[image, head] = scores.softmax(dim=-1) @ v[image, head]
+    return out
 
 
 def _value_path(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:

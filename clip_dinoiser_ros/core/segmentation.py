@@ -76,14 +76,23 @@ class Patches:
     @torch.inference_mode()
     def enlarge(self, size: tuple[int, int]) -> Segmentation:
         """Find the class of every pixel of an image of `size` (H, W)."""
+        return self.download(*self.enlarge_on_device(size))
+
+    @torch.inference_mode()
+    def enlarge_on_device(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Do the first half of `enlarge`; return labels and confidence as `upsample.enlarge`."""
         background = None
         if self.background_confidence is not None and self.vocabulary.background is not None:
             background = (self.vocabulary.background, self.background_confidence)
-        labels, confidence = enlarge(self.probabilities, size, self.extent, background)
+        return enlarge(self.probabilities, size, self.extent, background)
+
+    def download(self, labels: Tensor, confidence: Tensor) -> Segmentation:
+        """Do the second half of `enlarge`: bring what the first one returned to the host."""
         dtype = np.uint8 if len(self.vocabulary) <= 254 else np.uint16
+        host_labels, host_confidence = _to_host(labels, confidence)
         return Segmentation(
-            labels=labels.cpu().numpy().astype(dtype, copy=False),
-            confidence=confidence.cpu().numpy(),
+            labels=host_labels.numpy().astype(dtype, copy=False),
+            confidence=host_confidence.numpy(),
             vocabulary=self.vocabulary,
         )
 
@@ -118,3 +127,14 @@ class Patches:
         maps *= (1.0 - self.background_confidence) / maps.sum(dim=0).clamp_(min=1e-12)
         maps[background] = self.background_confidence
         return maps
+
+
+def _to_host(*tensors: Tensor) -> list[Tensor]:
+    """Bring tensors to the host, all of them with one wait, through memory that a GPU can reach."""
+    if tensors[0].device.type != 'cuda':
+        return list(tensors)
+    host = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in tensors]
+    for target, tensor in zip(host, tensors, strict=True):
+        target.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensors[0].device).synchronize()
+    return host

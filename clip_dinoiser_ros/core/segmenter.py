@@ -10,11 +10,14 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.embedding_cache import default_folder
+from clip_dinoiser_ros.core.graphs import GraphRunner
+from clip_dinoiser_ros.core.pipeline import Pipeline, Query
+from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder, Vocabulary
 
@@ -23,9 +26,7 @@ RgbImage = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
 MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Segmenter:
@@ -41,6 +42,7 @@ class Segmenter:
             hardware. Norms, cosines and softmax are float32 always.
         short_side: Images are resized to this short side in pixels, both sides rounded to
             multiples of the patch; None: keep the size and pad with black to such multiples.
+        cache: Folder in which text embeddings are kept; None: in memory only.
 
     Raises:
         ValueError: Unknown device or precision, short side below one patch, unusable model.
@@ -55,24 +57,32 @@ class Segmenter:
         device: str = 'cpu',
         precision: Precision = 'fp32',
         short_side: int | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
-        self._dtype = _DTYPES[self.precision]
+        dtype = DTYPES[self.precision]
         visual: Any = clip.to(self.device).visual
         backbone = Backbone(visual)
-        self._heads = dinoiser.Heads(weights.check_heads(heads, backbone.width))
-        self._backbone = backbone.to(self._dtype)
-        self._heads.to(self.device, self._dtype)
+        convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
         self.patch_size = backbone.patch_size
         if short_side is not None and short_side < self.patch_size:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
-        self._text = TextEncoder(clip, tokenizer)
+        self._text = TextEncoder(clip, tokenizer, cache)
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
-        preprocess = getattr(visual, 'preprocess_cfg', {})
-        self._mean = torch.tensor(preprocess.get('mean', CLIP_MEAN), device=self.device)
-        self._std = torch.tensor(preprocess.get('std', CLIP_STD), device=self.device)
+        preprocess = Preprocess(
+            self.patch_size,
+            short_side,
+            getattr(visual, 'preprocess_cfg', {}),
+            self.device,
+            dtype,
+        )
+        self.pipeline = Pipeline(
+            preprocess, backbone.to(dtype), convolutions.to(self.device, dtype)
+        )
+        cuda = self.device.type == 'cuda'
+        self._run = GraphRunner(self.pipeline) if cuda else self.pipeline
 
     @classmethod
     def load(
@@ -86,6 +96,8 @@ class Segmenter:
     ) -> Segmenter:
         """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class.
 
+        Text embeddings are kept in `embedding_cache.default_folder()`.
+
         `model='demo'` is the small model that comes with the package, whatever `pretrained` and
         `heads` say. It knows a few words only: see `unknown_words`.
         """
@@ -95,7 +107,7 @@ class Segmenter:
             files = weights.demo_files()
         clip, tokenizer = weights.load_clip(files['model'], files['pretrained'])
         tensors = weights.load_heads(files['heads'])
-        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side)
+        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, default_folder())
         if model == weights.DEMO:
             segmenter.known_words = weights.demo_words()
         return segmenter
@@ -210,49 +222,20 @@ class Segmenter:
         if len({image.shape for image in images}) > 1:
             shapes = ', '.join(f'{image.shape[1]}x{image.shape[0]}' for image in images)
             raise ValueError(f'images of one batch must have one size, got {shapes}')
-        batch, extent = self._preprocess(images)
-        features = self._backbone(batch)
-        affinity = self._heads.affinity(features.inner)
-        pooled = dinoiser.guided_pooling(features.maskclip.float(), affinity, gamma)
+        height, width = images[0].shape[:2]
         embeddings = vocabulary.embeddings.to(self.device)
-        probabilities = dinoiser.class_probabilities(pooled, embeddings)
-        if vocabulary.background is None:
-            return [Patches(own, None, extent, vocabulary) for own in probabilities]
-        objectness = self._heads.objectness(features.inner)
-        struck = dinoiser.background_patches(probabilities, objectness, delta)
-        own = probabilities[:, vocabulary.background]
-        confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)
-        own.masked_fill_(struck, 1.0)  # a view: changes the probabilities
+        query = Query(embeddings, vocabulary.background, gamma, delta)
+        preprocess = self.pipeline.preprocess
+        extent = preprocess.extent(height, width)
         return [
-            Patches(p, c, extent, vocabulary)
-            for p, c in zip(probabilities, confidence, strict=True)
+            Patches(*found, extent, vocabulary)
+            for part in self.pipeline.parts(preprocess.upload(images))
+            for found in self._run(part, query).images()
         ]
-
-    def _preprocess(self, images: Sequence[RgbImage]) -> tuple[Tensor, tuple[float, float]]:
-        """Resize or pad and normalise; return (B, 3, H', W') and the image's extent in patches."""
-        p = self.patch_size
-        # np.stack copies: the message the image lies in may be read-only
-        pixels = torch.from_numpy(np.stack(images)).to(self.device)
-        x = pixels.permute(0, 3, 1, 2).float() / 255.0
-        height, width = x.shape[2:]
-        h, w = self.grid(height, width)
-        if self.short_side is None:
-            x = F.pad(x, (0, w * p - width, 0, h * p - height))
-            extent = (height / p, width / p)
-        else:
-            if (height, width) != (h * p, w * p):
-                x = F.interpolate(x, size=(h * p, w * p), mode='bilinear', antialias=True)
-            extent = (float(h), float(w))
-        x = (x - self._mean[:, None, None]) / self._std[:, None, None]
-        return x.to(self._dtype), extent
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return the grid of patches (h, w) that an image of this size is seen through."""
-        p = self.patch_size
-        if self.short_side is None:
-            return -(-height // p), -(-width // p)
-        scale = self.short_side / min(height, width)
-        return max(1, round(height * scale / p)), max(1, round(width * scale / p))
+        return self.pipeline.preprocess.grid(height, width)
 
     def _check_image(self, image: RgbImage) -> None:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
@@ -314,8 +297,8 @@ def find_precision(precision: Precision, device: torch.device) -> Literal['fp32'
         if device.type == 'cuda':
             return 'bf16' if torch.cuda.get_device_capability(device) >= (8, 0) else 'fp16'
         return 'bf16' if _cpu_has_bf16() else 'fp32'
-    if precision not in _DTYPES:
-        raise ValueError(f'precision is {precision!r}; allowed: auto, {", ".join(_DTYPES)}')
+    if precision not in DTYPES:
+        raise ValueError(f'precision is {precision!r}; allowed: auto, {", ".join(DTYPES)}')
     return precision
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TILE_ELEMENTS = 1 << 22  # float32 elements enlarged at once: 16 MiB
+from clip_dinoiser_ros.core import upsample_triton
+
+TILE_ELEMENTS = 1 << 20  # float32 elements enlarged at once: 4 MiB, which stay in a CPU's caches
+MARGIN = 1e-5  # more than the rounding of an interpolation of numbers up to 1
 
 
 def enlarge(
@@ -19,8 +23,8 @@ def enlarge(
 ) -> tuple[Tensor, Tensor]:
     """Interpolate probabilities bilinearly and take the most probable class of every pixel.
 
-    Works in strips of rows, so that never all classes of all pixels are in memory. Equal to
-    `F.interpolate(..., align_corners=False)` followed by max, up to rounding.
+    Never all classes of all pixels are in memory. Equal to `F.interpolate(...,
+    align_corners=False)` followed by max, up to rounding.
 
     Args:
         probabilities: float32 (K, h, w).
@@ -33,17 +37,27 @@ def enlarge(
         labels: (H, W), uint8 up to 256 classes, else int32.
         confidence: float32 (H, W) in [0, 1].
     """
+    count = probabilities.shape[0]
+    dtype = torch.uint8 if count <= 256 else torch.int32
+    labels = torch.empty(size, dtype=dtype, device=probabilities.device)
+    confidence = torch.empty(size, dtype=torch.float32, device=probabilities.device)
+    if upsample_triton.usable(probabilities.device):
+        upsample_triton.enlarge_into(labels, confidence, probabilities, extent, background)
+        return labels, confidence
     maps = probabilities
     if background is not None:
-        maps = torch.cat([probabilities, background[1][None]])
-    dtype = torch.uint8 if probabilities.shape[0] <= 256 else torch.int32
-    labels = torch.empty(size, dtype=dtype, device=maps.device)
-    confidence = torch.empty(size, dtype=torch.float32, device=maps.device)
-    for strip, tile in _strips(maps, size, extent):
-        best, label = tile[: probabilities.shape[0]].max(dim=0)
-        if background is not None:
-            best = torch.where(label == background[0], tile[-1], best)
-        labels[strip], confidence[strip] = label, best
+        maps = torch.cat([maps, background[1][None]])
+    for band in _bands(size[0], maps.shape[1], extent[0], maps.device):
+        classes = _possible(probabilities[:, band.upper : band.lower + 1])
+        # the background's own confidence goes along as the last map
+        chosen = classes if background is None else F.pad(classes, (0, 1), value=count)
+        names = classes.to(dtype)
+        for rows, tile in _tiles(maps[chosen], band, size[1], extent[1]):
+            best, found = tile[: len(classes)].max(dim=0)
+            label = names[found]
+            if background is not None:
+                best = torch.where(label == background[0], tile[-1], best)
+            labels[rows], confidence[rows] = label, best
     return labels, confidence.clamp_(0.0, 1.0)
 
 
@@ -59,34 +73,70 @@ def enlarge_maps(maps: Tensor, size: tuple[int, int], extent: tuple[float, float
         float32 (K, H, W) in [0, 1].
     """
     large = torch.empty((maps.shape[0], *size), dtype=torch.float32, device=maps.device)
-    for strip, tile in _strips(maps, size, extent):
-        large[:, strip] = tile
+    for band in _bands(size[0], maps.shape[1], extent[0], maps.device):
+        for rows, tile in _tiles(maps, band, size[1], extent[1]):
+            large[:, rows] = tile
     return large.clamp_(0.0, 1.0)
 
 
-def _strips(
-    maps: Tensor, size: tuple[int, int], extent: tuple[float, float]
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield rows of the image and the maps (K, rows, W) enlarged there."""
-    height, width = size
-    count, grid_h, grid_w = maps.shape
-    full_width = round(width * grid_w / extent[1])
-    upper, lower, weight = _row_weights(height, grid_h, extent[0], maps.device)
-    rows = max(1, TILE_ELEMENTS // (count * full_width))
-    for start in range(0, height, rows):
-        strip = slice(start, min(start + rows, height))
-        tile = torch.lerp(maps[:, upper[strip]], maps[:, lower[strip]], weight[strip, None])
-        tile = F.interpolate(tile, size=full_width, mode='linear', align_corners=False)
-        yield strip, tile[..., :width]
+@dataclass(frozen=True, eq=False)
+class _Band:
+    """Pixel rows whose centres lie between the same two rows of patches.
+
+    Attributes:
+        start: First of them.
+        upper: Row of patches above; below is `lower`, the same one at the lower edge.
+        weight: float32 (rows,) of the lower one.
+    """
+
+    start: int
+    upper: int
+    lower: int
+    weight: Tensor
 
 
-def _row_weights(
-    height: int, grid_h: int, extent: float, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Each pixel row's patch row above and below, int64 (H,), and the weight of the lower one."""
+def _bands(height: int, grid_h: int, extent: float, device: torch.device) -> Iterator[_Band]:
+    """Yield the bands of an image from top to bottom."""
     centre = (torch.arange(height, dtype=torch.float64) + 0.5) * extent / height - 0.5
     centre = centre.clamp(min=0.0, max=grid_h - 1.0)
-    upper = centre.floor().long()
-    lower = (upper + 1).clamp(max=grid_h - 1)
-    weight = (centre - upper).float()
-    return upper.to(device), lower.to(device), weight.to(device)
+    uppers, counts = centre.floor().long().unique_consecutive(return_counts=True)
+    start = 0
+    for upper, count in zip(uppers.tolist(), counts.tolist(), strict=True):
+        weight = (centre[start : start + count] - upper).float().to(device)
+        yield _Band(start, upper, min(upper + 1, grid_h - 1), weight)
+        start += count
+
+
+def _possible(rows: Tensor) -> Tensor:
+    """Return the classes that can win between one or two rows of patches, int64 (k,), growing.
+
+    Between patches nothing is above the greatest of its corners. And something has at least what
+    one class has in its least corner, and at least a quarter of the least certain corner's winner,
+    because one of the four corners weighs a quarter or more. A class whose greatest corner stays
+    below that cannot win. With sharp probabilities a few of many classes remain.
+
+    Args:
+        rows: float32 (K, 1 or 2, w).
+    """
+    highest, lowest = rows.amax(dim=1), rows.amin(dim=1)  # (K, w)
+    winner = rows.amax(dim=0).amin(dim=0)  # (w,)
+    if rows.shape[2] > 1:
+        highest = torch.maximum(highest[:, 1:], highest[:, :-1])
+        lowest = torch.minimum(lowest[:, 1:], lowest[:, :-1])
+        winner = torch.minimum(winner[1:], winner[:-1])
+    reached = highest >= torch.maximum(lowest.amax(dim=0), 0.25 * winner) - MARGIN
+    return reached.any(dim=1).nonzero()[:, 0]
+
+
+def _tiles(maps: Tensor, band: _Band, width: int, extent: float) -> Iterator[tuple[slice, Tensor]]:
+    """Yield rows of the image in a band and the maps (K, rows, W) enlarged there."""
+    count, _, grid_w = maps.shape
+    pair = maps[:, [band.upper, band.lower]]  # (K, 2, w)
+    full_width = round(width * grid_w / extent)
+    wide = F.interpolate(pair, size=full_width, mode='linear', align_corners=False)[..., :width]
+    step = max(1, TILE_ELEMENTS // (count * width))
+    for start in range(0, len(band.weight), step):
+        weight = band.weight[start : start + step, None]
+        tile = torch.lerp(wide[:, :1], wide[:, 1:], weight)
+        first = band.start + start
+        yield slice(first, first + tile.shape[1]), tile

@@ -5,17 +5,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip_dinoiser_ros.core.embedding_cache import EmbeddingCache
+from clip_dinoiser_ros.core.text_tower import TextTower
+
 Templates = Literal['imagenet', 'simple', 'none']
 MAX_CLASSES = 1000
 MAX_PROMPT_CHARACTERS = 1000
 MAX_CACHED_PROMPTS = 4096
-BATCH_SIZE = 256  # texts through the text tower at once
 
 TEMPLATES: tuple[str, ...] = get_args(Templates)
 
@@ -95,6 +98,26 @@ def parse_prompts(prompts: Sequence[str]) -> tuple[Prompt, ...]:
     return parsed
 
 
+def join_prompts(prompts: Sequence[str], negatives: Sequence[str]) -> list[str]:
+    """Put prompts and negative ones behind each other: together they make one vocabulary.
+
+    Args:
+        prompts: Of the classes that are looked for.
+        negatives: Of classes that only compete with them; may be empty.
+
+    Raises:
+        PromptError: As of `parse_prompts`; a name that stands in both.
+    """
+    joined = [*prompts, *negatives]
+    if negatives:
+        for which, texts in (('negative', negatives), ('positive and negative', joined)):
+            try:
+                parse_prompts(texts)
+            except PromptError as error:
+                raise PromptError(f'{which} prompts: {error}') from error
+    return joined
+
+
 def _parse_prompt(prompt: str, index: int) -> Prompt:
     if not isinstance(prompt, str):
         raise PromptError(f'prompt {index} must be a text, got {type(prompt).__name__}')
@@ -128,22 +151,25 @@ def _show(text: str) -> str:
 
 
 class TextEncoder:
-    """The frozen CLIP text tower; encodes every prompt once.
+    """Prompts to embeddings; encodes every text once.
 
     Args:
         clip: OpenCLIP model.
         tokenizer: Its tokenizer, `open_clip.get_tokenizer(...)`.
+        cache: Where embeddings are kept on disk; None: nowhere.
     """
 
-    def __init__(self, clip: nn.Module, tokenizer: Callable[..., Tensor]) -> None:
-        self._clip = clip
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: Callable[..., Tensor],
+        cache: Path | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
-        tower: Any = getattr(clip, 'text', clip)
-        self._tower = tower
-        self._pool = getattr(tower, 'text_pool_type', getattr(tower, 'pool_type', ''))
-        self._end: int = getattr(tokenizer, 'eot_token_id', -1)
-        self._limit: int = getattr(tower, 'context_length', 77)
-        self._cache: dict[tuple[str, str], Tensor] = {}
+        self._tower = TextTower(clip, getattr(tokenizer, 'eot_token_id', -1))
+        self._limit: int = getattr(getattr(clip, 'text', clip), 'context_length', 77)
+        self._known: dict[tuple[str, str], Tensor] = {}
+        self._disk = EmbeddingCache(cache, clip) if cache is not None else None
 
     def encode(
         self,
@@ -157,12 +183,12 @@ class TextEncoder:
             raise PromptError(f'templates is {templates!r}; allowed: {", ".join(TEMPLATES)}')
         self._encode_missing([s for p in parsed for s in p.synonyms], templates)
         rows = [
-            torch.stack([self._cache[templates, synonym] for synonym in prompt.synonyms]).mean(0)
+            torch.stack([self._known[templates, synonym] for synonym in prompt.synonyms]).mean(0)
             for prompt in parsed
         ]
         names = [prompt.name for prompt in parsed]
         filtered = unicodedata.normalize('NFC', background).strip() if background else None
-        self._shrink_cache()
+        self._forget_oldest()
         return Vocabulary(
             prompts=parsed,
             embeddings=F.normalize(torch.stack(rows), dim=1),
@@ -172,17 +198,22 @@ class TextEncoder:
 
     @torch.inference_mode()
     def _encode_missing(self, texts: Sequence[str], templates: Templates) -> None:
-        """Put the unit embeddings of texts that are not known yet into the cache."""
-        missing = [text for text in texts if (templates, text) not in self._cache]
+        """Make the unit embeddings of texts that are not known yet."""
+        missing = [text for text in texts if (templates, text) not in self._known]
+        sentences = {text: _sentences(text, templates) for text in missing}
+        for text in missing:
+            kept = self._disk.get(text, sentences[text]) if self._disk else None
+            if kept is not None:
+                self._known[templates, text] = torch.from_numpy(kept).to(self._tower.device)
+        missing = [text for text in missing if (templates, text) not in self._known]
         if not missing:
             return
-        tokens = torch.cat([self._tokenize(t, _sentences(t, templates)) for t in missing])
-        # short texts together: the tower runs no further than the longest of a batch
-        order = (tokens == self._end).int().argmax(dim=1).argsort()
-        unit = torch.cat([self._run(tokens[part]) for part in order.split(BATCH_SIZE)])
-        unit = unit[order.argsort()].unflatten(0, (len(missing), -1))  # (texts, templates, C)
+        tokens = torch.cat([self._tokenize(text, sentences[text]) for text in missing])
+        unit = self._tower(tokens).unflatten(0, (len(missing), -1))  # (texts, templates, C)
         for text, embedding in zip(missing, F.normalize(unit.mean(dim=1), dim=1), strict=True):
-            self._cache[templates, text] = embedding
+            self._known[templates, text] = embedding
+            if self._disk:
+                self._disk.put(text, sentences[text], embedding.cpu().numpy())
 
     def _tokenize(self, text: str, sentences: list[str]) -> Tensor:
         """Tokens, int64 (S, context length), of the sentences made of one text.
@@ -206,32 +237,10 @@ class TextEncoder:
             )
         return tokens[:, :-1]
 
-    def _run(self, tokens: Tensor) -> Tensor:
-        """Unit embeddings, float32 (S, C), of tokens (S, context length).
-
-        Causal attention lets no token see a later one, so the tower stops at the last end mark.
-        """
-        tower = self._tower
-        device = next(self._clip.parameters()).device
-        tokens = tokens.to(device)
-        causal = getattr(tower, 'attn_mask', None) is not None
-        plain = self._pool in ('argmax', 'eos') and getattr(tower, 'cls_emb', None) is None
-        if not (causal and plain) or getattr(tower, 'use_pad_mask', False) or self._end < 0:
-            embeddings = self._clip.encode_text(tokens)  # type: ignore[operator]
-            return F.normalize(embeddings, dim=-1).float()
-        ends = (tokens == self._end).int().argmax(dim=1)
-        length = int(ends.max()) + 1
-        x = tower.token_embedding(tokens[:, :length]) + tower.positional_embedding[:length]
-        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
-        x = tower.ln_final(x[torch.arange(len(tokens), device=device), ends])
-        projection = tower.text_projection
-        x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
-        return F.normalize(x, dim=-1).float()
-
-    def _shrink_cache(self) -> None:
+    def _forget_oldest(self) -> None:
         """Forget the prompts that have been known longest when there are too many."""
-        for key in list(self._cache)[: max(0, len(self._cache) - MAX_CACHED_PROMPTS)]:
-            del self._cache[key]
+        for key in list(self._known)[: max(0, len(self._known) - MAX_CACHED_PROMPTS)]:
+            del self._known[key]
 
 
 def _sentences(text: str, templates: Templates) -> list[str]:

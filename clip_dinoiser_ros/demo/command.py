@@ -8,7 +8,7 @@ from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verbs run, record and train."""
+    """Add the verbs run, record, picture and train."""
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     show = actions.add_parser('run', help='play a drive to a real node; needs ROS')
     show.add_argument('--output', type=Path, default=Path('demo_out'), help='folder (%(default)s)')
@@ -16,6 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     record.add_argument('output', type=Path, metavar='OUT', help='.mcap or .db3 file, or a folder')
     record.add_argument('--seed', type=int, help='another place; by default that of `demo run`')
     record.add_argument('--force', action='store_true', help='replace what is there')
+    picture = actions.add_parser('picture', help='draw the outputs of one frame of the drive')
+    picture.add_argument('output', type=Path, metavar='OUT', help='PNG file')
     for action in (show, record):
         action.add_argument('--seconds', type=float, default=20.0, help='%(default)s')
         action.add_argument('--rate', type=float, default=10.0, help='frames/s (%(default)s)')
@@ -29,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Do what was asked for; return the exit code."""
     if args.action == 'train':
         return _train(args)
+    if args.action == 'picture':
+        return _picture(args.output)
     if not (0 < args.seconds <= 3600 and 0 < args.rate <= 100):
         raise ValueError(
             f'--seconds {args.seconds} --rate {args.rate}: allowed are 0 to 3600 and 0 to 100'
@@ -70,6 +74,22 @@ def _record(args: argparse.Namespace) -> int:
         scenes = drive(args.seed, args.seconds, args.rate)
     count = write_drive(args.output, scenes, args.force)
     print(f'{args.output}: {count} frames')  # noqa: T201
+    return 0
+
+
+def _picture(path: Path) -> int:
+    from itertools import islice
+
+    import cv2
+
+    from clip_dinoiser_ros import Segmenter
+    from clip_dinoiser_ros.demo.gallery import FRAME, draw_gallery
+    from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, tour
+
+    scene = next(islice(tour(), FRAME, None))
+    picture = draw_gallery(scene, PROMPTS_AFTER, Segmenter.load('demo'))
+    if not cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9]):
+        raise OSError(f'cannot write {path}')
     return 0
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_dinoiser_ros.core import Vocabulary, dinoiser
 from clip_dinoiser_ros.core.backbone import Backbone
-from clip_dinoiser_ros.core.segmenter import CLIP_MEAN, CLIP_STD
+from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
 from clip_dinoiser_ros.core.upsample import enlarge
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
 from clip_dinoiser_ros.core.weights import (

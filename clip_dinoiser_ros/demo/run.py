@@ -149,7 +149,10 @@ def draw(output: Path, halves: tuple[list[Frame], list[Frame]], report: dict[str
         labelled = frame.result.labels != vocabulary.unlabelled_id
         names, ids = list(vocabulary.names), vocabulary.ids.tolist()
         background = names.index(vocabulary.background) if vocabulary.background else None
-        overlay = draw_overlay(frame.image, frame.labels, names, ids, labelled, background)
+        confidence = frame.result.confidence.astype(np.float32) / 255
+        overlay = draw_overlay(
+            frame.image, frame.labels, names, ids, labelled, background, confidence
+        )
         if video is None:
             video = VideoFile(output / 'drive.mp4', overlay, frame.result.stamp_ns)
         video.add(overlay, frame.result.stamp_ns)

@@ -14,7 +14,13 @@ from sensor_msgs.msg import Image
 from clip_dinoiser_ros import images
 from clip_dinoiser_ros.class_slugs import class_slug
 from clip_dinoiser_ros.core.segmentation import Patches
-from clip_dinoiser_ros.outputs import CLASS_OUTPUTS, FrameImages, class_mask, encode_confidence
+from clip_dinoiser_ros.outputs import (
+    CLASS_OUTPUTS,
+    FrameImages,
+    class_mask,
+    encode_confidence,
+    within,
+)
 
 
 class ClassPublishers:
@@ -82,7 +88,7 @@ class ClassPublishers:
         Args:
             header: Of the camera image.
             shown: The labels and the encoding of confidence that are published.
-            table: (K,), class id of each index of the vocabulary.
+            table: (K,), what each class is published as; see `ClassIds.table`.
             patches: What the frame shows, at patch resolution.
         """
         size = shown.labels.shape[:2]
@@ -94,7 +100,7 @@ class ClassPublishers:
                 publishers['mask'].publish(images.to_message(mask, 'mono8', header, Image))
             if _is_heard(publishers, 'confidence'):
                 # one by one: all classes of a large image at once can be gigabytes
-                (confidence,) = patches.class_confidences(size, [index])
+                (confidence,) = within(patches.class_confidences(size, [index]), shown.inside)
                 pixels = encode_confidence(confidence, encoding)
                 publishers['confidence'].publish(images.to_message(pixels, encoding, header, Image))
 

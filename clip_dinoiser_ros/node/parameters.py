@@ -11,9 +11,12 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from clip_dinoiser_ros.compressed import MAX_BYTES
 from clip_dinoiser_ros.core import dinoiser
-from clip_dinoiser_ros.core.vocabulary import TEMPLATES, parse_prompts
+from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
+from clip_dinoiser_ros.images import MAX_PIXELS
 from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
+from clip_dinoiser_ros.region import EVERYTHING, RegionError, check_region
 
 TRANSPORTS = ('raw', 'compressed')
 CLOUDS = ('organised', 'compact')
@@ -29,6 +32,7 @@ class CameraSettings:
     """What can change of one camera while the node runs; fields are parameters NAME.field."""
 
     max_rate: float = 0.0
+    region: tuple[float, ...] = EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Settings:
     """
 
     prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
     background: str
     templates: str
     gamma: float
@@ -47,6 +52,7 @@ class Settings:
     min_confidence: float
     confidence_encoding: str
     max_rate: float
+    output_scale: float
     cloud: str
     sync_tolerance_ms: float
     temporal_smoothing: float
@@ -91,6 +97,8 @@ class Configuration:
     device: str
     precision: str
     short_side: int | None
+    max_pixels: int
+    max_bytes: int
     diagnostics_period: float
 
 
@@ -110,6 +118,11 @@ def _runtime(default: Any, description: str, **kwargs: Any) -> _Spec:
 SPECS: Mapping[str, _Spec] = {
     'prompts': _runtime(
         list(DEFAULT_PROMPTS), 'Classes to look for, one text each; a|b|c are synonyms of class a'
+    ),
+    'negative_prompts': _runtime(
+        # an empty list has no type, neither here nor in YAML
+        [''],
+        "Classes that compete with the prompts and are published as unlabelled; ['']: none",
     ),
     'background': _runtime(
         'background', 'Prompt whose class takes what looks like no object; empty: no such filter'
@@ -135,6 +148,11 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'max_rate': _runtime(
         0.0, 'Most frames per second of each camera; 0: as fast as the model', range=(0.0, 1000.0)
+    ),
+    'output_scale': _runtime(
+        1.0,
+        'Size of labels, confidence, overlay and points as a fraction of the size of the image',
+        range=(0.01, 1.0),
     ),
     'cloud': _runtime(
         'organised',
@@ -172,6 +190,14 @@ SPECS: Mapping[str, _Spec] = {
         'Short side in pixels at which images are segmented; 0: as they come',
         range=(0, 4096),
     ),
+    'max_pixels': _Spec(
+        MAX_PIXELS, 'Images of more pixels are refused before they are decoded', range=(1, 2**30)
+    ),
+    'max_bytes': _Spec(
+        MAX_BYTES,
+        'JPEG and PNG of more bytes are refused before they are decoded',
+        range=(1, 2**30),
+    ),
     'diagnostics_period': _Spec(
         1.0, 'Seconds between messages on /diagnostics; 0: none', range=(0.0, 60.0)
     ),
@@ -194,6 +220,12 @@ CAMERA_SPECS: Mapping[str, _Spec] = {
     ),
     'max_rate': _runtime(
         0.0, 'Most frames per second of {camera}; 0: as max_rate says', range=(0.0, 1000.0)
+    ),
+    'region': _runtime(
+        list(EVERYTHING),
+        'What is looked at in the images of {camera}, the rest is unlabelled: x0, y0, x1, y1 of a '
+        'rectangle, or x, y of 3 or more corners, as fractions of width and height',
+        allowed='0.0 to 1.0 each',
     ),
 }
 
@@ -225,7 +257,10 @@ def _declare(node: Node, specs: Mapping[str, _Spec]) -> None:
                 descriptor.floating_point_range = [
                     FloatingPointRange(from_value=low, to_value=high, step=0.0)
                 ]
-        node.declare_parameter(name, spec.default, descriptor)
+        declared = node.declare_parameter(name, spec.default, descriptor)
+        if declared.type_ == Parameter.Type.NOT_SET and isinstance(spec.default, list):
+            # an empty list in a parameter file has no type, so rclpy leaves the parameter unset
+            node.set_parameters([Parameter(name, Parameter.Type.STRING_ARRAY, [])])
 
 
 def read_settings(node: Node, cameras: Iterable[str]) -> Settings:
@@ -255,23 +290,38 @@ def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings
             values[key] = parameter.value
         elif camera and key in CAMERA_SPECS and CAMERA_SPECS[key].runtime:
             own = of_cameras.get(camera, CameraSettings())
-            of_cameras[camera] = replace(own, **{key: parameter.value})
+            of_cameras[camera] = replace(own, **{key: _frozen(parameter.value)})
     changed = _settings({**values, 'of_cameras': of_cameras}, current)
     return current if changed == current else _check_settings(changed)
 
 
+def _frozen(value: Any) -> Any:
+    """Return the value of a parameter, a list or array of it as a tuple."""
+    return value if isinstance(value, (str, int, float)) else tuple(value)
+
+
 def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
     values = dict(values)
-    if 'prompts' in values:
-        values['prompts'] = tuple(values['prompts'])
+    for name in ('prompts', 'negative_prompts'):
+        if name in values:
+            values[name] = _frozen(values[name])
+    if values.get('negative_prompts') == ('',):
+        values['negative_prompts'] = ()
     return Settings(**values) if base is None else replace(base, **values)
 
 
 def _check_settings(settings: Settings) -> Settings:
     parse_prompts(settings.prompts)
+    # alone: whether they go together can be said only when all parameters are known
+    join_prompts((), settings.negative_prompts)
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
     _check_choice('cloud', settings.cloud, CLOUDS)
+    for name, own in settings.of_cameras.items():
+        try:
+            check_region(own.region)
+        except RegionError as error:
+            raise ParameterError(f'{name}.region is {error}') from error
     return settings
 
 
@@ -306,6 +356,8 @@ def read_configuration(node: Node) -> Configuration:
         device=values['device'],
         precision=values['precision'],
         short_side=values['short_side'] or None,
+        max_pixels=values['max_pixels'],
+        max_bytes=values['max_bytes'],
         diagnostics_period=values['diagnostics_period'],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from clip_dinoiser_ros import compressed, images
+from clip_dinoiser_ros.class_ids import published_classes
 from clip_dinoiser_ros.core import Vocabulary
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.msg import FrameInfo
@@ -33,8 +35,11 @@ from clip_dinoiser_ros.outputs import (
     Output,
     announcement,
     frame_images,
+    shrink,
+    within,
 )
 from clip_dinoiser_ros.overlay import draw_overlay
+from clip_dinoiser_ros.region import region_mask
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
@@ -55,7 +60,7 @@ class Active:
     Attributes:
         settings: The runtime parameters.
         vocabulary: Their prompts, encoded.
-        table: (K,) uint8 or uint16, class id of each index of the vocabulary.
+        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         version: Counts the vocabularies of the node, from 1.
     """
 
@@ -73,7 +78,7 @@ class Segmented:
         header: Of the camera image, copied as it is.
         image: uint8 (H, W, 3) RGB.
         patches: What it shows, at patch resolution.
-        result: The same in every pixel.
+        result: The same in every pixel, of the image or of a smaller one (`output_scale`).
         active: What it was segmented with.
     """
 
@@ -82,6 +87,12 @@ class Segmented:
     patches: Patches
     result: Segmentation
     active: Active
+
+    @cached_property
+    def small_image(self) -> npt.NDArray[np.uint8]:
+        """The image in the size of the result, (H, W, 3); computed once."""
+        height, width = self.result.labels.shape
+        return shrink(self.image, (height, width))
 
 
 class CameraPublishers:
@@ -140,7 +151,7 @@ class CameraPublishers:
 
     def announce(self, active: Active) -> None:
         """Say which classes the label images speak of from now on; each has its topics by then."""
-        self._classes.use(active.vocabulary.names)
+        self._classes.use(active.vocabulary.names[: published_classes(active.table)])
         header = Header(stamp=self._node.get_clock().now().to_msg())
         label_info, message = announcement(
             _TYPES,
@@ -157,7 +168,11 @@ class CameraPublishers:
         """Publish labels and confidence of one frame, and what else someone listens to."""
         settings, active = frame.active.settings, frame.active
         shown = frame_images(
-            frame.result, active.table, settings.min_confidence, settings.confidence_encoding
+            frame.result,
+            active.table,
+            settings.min_confidence,
+            settings.confidence_encoding,
+            region_mask(settings.camera(self._camera).region, _size(frame)),
         )
         labels = images.to_message(shown.labels, shown.labels_encoding, frame.header, Image)
         self._publishers['labels'].publish(labels)
@@ -190,14 +205,18 @@ class CameraPublishers:
             self._publishers['points'].publish(cloud)
 
     def _add_to_clouds(self, frame: Segmented, shown: FrameImages) -> None:
-        source = CloudSource(
-            frame.header, frame.image, shown.labels, frame.result.confidence, frame.active.settings
+        self.clouds.add(
+            CloudSource(
+                header=frame.header,
+                image=frame.small_image,
+                labels=shown.labels,
+                confidence=shown.certainty,
+                settings=frame.active.settings,
+            )
         )
-        self.clouds.add(source)
 
     def _camera_info(self, frame: Segmented, shown: FrameImages) -> CameraInfo | None:
-        height, width = shown.labels.shape[:2]
-        return self.clouds.camera_info(frame.header, (height, width))
+        return self.clouds.camera_info(frame.header, _size(frame))
 
     def _publish_overlay(self, frame: Segmented, shown: FrameImages) -> None:
         """Draw the overlay, once, for those who want it raw and those who want it compressed."""
@@ -207,12 +226,13 @@ class CameraPublishers:
         vocabulary = frame.active.vocabulary
         ids = [int(class_id) for class_id in frame.active.table]
         overlay = draw_overlay(
-            frame.image,
+            frame.small_image,
             frame.result.labels,
             vocabulary.names,
             ids,
             shown.labelled,
             vocabulary.background,
+            frame.result.confidence,
         )
         if raw:
             message = images.to_message(overlay, 'rgb8', frame.header, Image)
@@ -223,7 +243,7 @@ class CameraPublishers:
             self._publishers['overlay/compressed'].publish(jpeg)
 
     def _class_confidences(self, frame: Segmented, shown: FrameImages) -> Image | None:
-        (height, width), count = shown.labels.shape, len(frame.active.vocabulary)
+        (height, width), count = _size(frame), published_classes(frame.active.table)
         size = 4 * height * width * count
         if size > MAX_CLASS_CONFIDENCES_BYTES:
             self._refused += 1
@@ -234,9 +254,16 @@ class CameraPublishers:
                 throttle_duration_sec=1.0,
             )
             return None
-        maps = np.moveaxis(frame.patches.class_confidences((height, width)), 0, -1)
+        maps = frame.patches.class_confidences((height, width), range(count))
+        maps = np.moveaxis(within(maps, shown.inside), 0, -1)
         return images.to_message(maps, f'32FC{count}', frame.header, Image)
 
     def publish_frame_info(self, frame_info: FrameInfo) -> None:
         """Publish how the frame was made."""
         self._publishers['frame_info'].publish(frame_info)
+
+
+def _size(frame: Segmented) -> tuple[int, int]:
+    """Return the size (H, W) in which everything of a frame is published."""
+    height, width = frame.result.labels.shape
+    return height, width

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.vocabulary import join_prompts
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
@@ -106,7 +107,7 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.start(configuration.diagnostics_period)
         self.get_logger().info(
             f'configured on {segmenter.device} in {segmenter.precision}; '
-            f'cameras: {", ".join(publishers)}; classes: {", ".join(active.vocabulary.names)}'
+            f'cameras: {", ".join(publishers)}; classes: {", ".join(settings.prompts)}'
         )
         return SUCCESS
 
@@ -139,6 +140,8 @@ class SegmentationNode(LifecycleNode):
             self._current,
             self._health,
             self.get_logger(),
+            pipeline.configuration.max_pixels,
+            pipeline.configuration.max_bytes,
         )
         depths = [publishers.clouds.depth for publishers in pipeline.publishers.values()]
         self._clock_watch.resets = [
@@ -275,7 +278,7 @@ class SegmentationNode(LifecycleNode):
                 'device': str(segmenter.device),
                 'precision': segmenter.precision,
                 'vocabulary_version': str(self._active.version),
-                'classes': str(len(self._active.vocabulary)),
+                'classes': str(len(self._active.settings.prompts)),
                 **self._health.stages.values(),
                 **gpu_memory(segmenter.device),
             }
@@ -294,14 +297,18 @@ class SegmentationNode(LifecycleNode):
 
     def _encode(self, settings: Settings, segmenter: Segmenter) -> tuple[Active, ClassIds]:
         """Encode the prompts of settings and give every class its id."""
+        negatives = settings.negative_prompts
         vocabulary = segmenter.encode(
-            settings.prompts, settings.background or None, settings.templates
+            join_prompts(settings.prompts, negatives),
+            settings.background or None,
+            settings.templates,
         )
         unknown = segmenter.unknown_words(vocabulary)
         if unknown:
             self.get_logger().warning(f'the demo model never met: {", ".join(unknown)}')
-        ids = self._ids.with_names(vocabulary.names)
-        table = ids.table(vocabulary.names)
+        names = vocabulary.names[: len(settings.prompts)]
+        ids = self._ids.with_names(names)
+        table = ids.table(names, len(negatives))
         return Active(settings, vocabulary, table, self._version + 1), ids
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
@@ -341,6 +348,6 @@ def _reason(error: Exception) -> str:
     return kind + ' '.join(str(error).split())
 
 
-def _words(settings: Settings) -> tuple[tuple[str, ...], str, str]:
+def _words(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
     """The part of the settings that makes the vocabulary."""
-    return settings.prompts, settings.background, settings.templates
+    return settings.prompts, settings.negative_prompts, settings.background, settings.templates

@@ -21,6 +21,7 @@ from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
+from clip_dinoiser_ros.outputs import scaled_size
 
 LOG_PERIOD_S = 1.0
 
@@ -45,6 +46,7 @@ class Worker:
         active: Returns what the next frame is to be segmented with.
         health: Told what becomes of frames.
         logger: `error(text)` is called for frames that cannot be used.
+        max_pixels, max_bytes: Larger images are refused, the latter for JPEG and PNG.
     """
 
     def __init__(
@@ -55,7 +57,10 @@ class Worker:
         active: Callable[[], Active],
         health: Health,
         logger: Any,
+        max_pixels: int = images.MAX_PIXELS,
+        max_bytes: int = compressed.MAX_BYTES,
     ) -> None:
+        self._max_pixels, self._max_bytes = max_pixels, max_bytes
         self._segmenter = segmenter
         self._slots = slots
         self._publishers = publishers
@@ -118,9 +123,11 @@ class Worker:
     def _decode(self, frame: Frame) -> _Decoded | None:
         start = time.monotonic()
         self._publishers[frame.camera].expect(frame.message.header)
-        codec = compressed if isinstance(frame.message, CompressedImage) else images
         try:
-            image = codec.to_rgb(frame.message)
+            if isinstance(frame.message, CompressedImage):
+                image = compressed.to_rgb(frame.message, self._max_pixels, self._max_bytes)
+            else:
+                image = images.to_rgb(frame.message, self._max_pixels)
         except Exception as error:
             self._reject(frame, _reason(error))
             return None
@@ -139,7 +146,8 @@ class Worker:
                 for d, found in zip(batch, patches, strict=True)
             ]
             results = [
-                found.enlarge(d.image.shape[:2]) for d, found in zip(batch, patches, strict=True)
+                found.enlarge(scaled_size(d.image.shape[:2], settings.output_scale))
+                for d, found in zip(batch, patches, strict=True)
             ]
         except Exception as error:  # whatever the model raises, the node goes on
             for d in batch:

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.dinoiser import Heads
-from clip_dinoiser_ros.core.segmenter import CLIP_MEAN, CLIP_STD, Precision, find_device
+from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
+from clip_dinoiser_ros.core.segmenter import Precision, find_device
 from clip_dinoiser_ros.core.weights import check_heads
 from clip_dinoiser_ros.training import record
 from clip_dinoiser_ros.training.batches import Batch, batches

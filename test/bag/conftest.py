@@ -26,8 +26,8 @@ def run(monkeypatch, golden_segmenter, model_arguments):
     """Run the command in this process; return its exit code."""
     monkeypatch.setattr(arguments, 'load_segmenter', lambda args: golden_segmenter)
 
-    def run(verb, *words):
-        return cli.main([verb, *(str(word) for word in words), *model_arguments])
+    def run(verb, *words, last=()):
+        return cli.main([verb, *(str(word) for word in words), *model_arguments, *last])
 
     return run
 

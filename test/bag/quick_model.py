@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
+import cv2
 import numpy as np
 import torch
 
@@ -16,6 +17,21 @@ from clip_dinoiser_ros.core.vocabulary import parse_prompts
 
 NAMES = ['background', 'red ball', 'grass']
 ARGUMENTS = ['--prompts', *NAMES]
+
+
+class QuickPatches:
+    """An image that is segmented when its size is known."""
+
+    def __init__(self, image, vocabulary):
+        self.image, self.vocabulary = image, vocabulary
+
+    def enlarge(self, size):
+        image = cv2.resize(self.image, size[::-1], interpolation=cv2.INTER_NEAREST)
+        return Segmentation(
+            labels=(image[..., 0] // 32 % len(self.vocabulary)).astype(np.uint8),
+            confidence=image[..., 1].astype(np.float32) / 255,
+            vocabulary=self.vocabulary,
+        )
 
 
 class QuickSegmenter:
@@ -30,18 +46,12 @@ class QuickSegmenter:
     def unknown_words(self, vocabulary):
         return []
 
-    def segment(self, images, vocabulary, gamma=0.2, delta=0.99):
-        if isinstance(images, np.ndarray):
-            return self.segment([images], vocabulary)[0]
+    def segment(self, image, vocabulary, gamma=0.2, delta=0.99):
+        return QuickPatches(image, vocabulary).enlarge(image.shape[:2])
+
+    def segment_patches(self, images, vocabulary, gamma=0.2, delta=0.99):
         time.sleep(self.seconds_per_batch)
-        return [
-            Segmentation(
-                labels=(image[..., 0] // 32 % len(vocabulary)).astype(np.uint8),
-                confidence=image[..., 1].astype(np.float32) / 255,
-                vocabulary=vocabulary,
-            )
-            for image in images
-        ]
+        return [QuickPatches(image, vocabulary) for image in images]
 
 
 if __name__ == '__main__':

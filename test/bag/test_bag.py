@@ -95,6 +95,29 @@ def test_golden_labels_come_out_of_every_kind_of_bag(
     assert {p.name for p in tmp_path.iterdir()} == {'in', out}
 
 
+def test_negative_classes_are_unlabelled(run, tmp_path, golden_segmenter, golden_prompts):
+    """`background` too: its filter works, and nobody hears of it."""
+    expected = golden('image_170x215_background')
+    message = image_message(expected['image'], at(0.25))
+    path = write(tmp_path / 'in', [('/camera/image_raw', at(0.5), message)])
+    assert golden_prompts[0] == 'background'
+    words = ['--negative-prompts', 'background', '--prompts', *golden_prompts[1:]]
+    report = tmp_path / 'report.html'
+    assert run('bag', path, tmp_path / 'out', '--report', report, last=words) == 0
+    messages = read(tmp_path / 'out')
+    (found,) = of(messages, '/clip_dinoiser/camera/labels')
+    (vocabulary,) = of(messages, '/clip_dinoiser/camera/vocabulary')
+    (label_info,) = of(messages, '/clip_dinoiser/camera/label_info')
+    assert vocabulary.names == vocabulary.prompts == golden_prompts[1:]
+    assert [c.class_name for c in label_info.class_map] == golden_prompts[1:]
+    assert (vocabulary.ids.tolist(), vocabulary.background) == ([*range(6)], '')
+    exact = golden_segmenter.segment(expected['image'], golden_segmenter.encode(golden_prompts))
+    shown = np.where(exact.labels == 0, 255, exact.labels - 1)
+    assert 0.05 < (shown == 255).mean() < 0.95
+    assert (pixels(found) == shown).mean() >= 0.9999
+    assert 'negative prompts' in report.read_text()
+
+
 def test_topics_are_offered_as_by_the_node(run_quickly, tmp_path, drive):
     assert run_quickly('bag', write(tmp_path / 'in', drive), tmp_path / 'out', '--overlay') == 0
     with Reader(tmp_path / 'out') as reader:
@@ -107,6 +130,26 @@ def test_topics_are_offered_as_by_the_node(run_quickly, tmp_path, drive):
             (qos,) = connection.ext.offered_qos_profiles
             durability = 'TRANSIENT_LOCAL' if output.latched else 'VOLATILE'
             assert (qos.reliability.name, qos.durability.name) == ('RELIABLE', durability)
+
+
+def test_smoothing_averages_each_camera_over_time(
+    run, tmp_path, drive, picture, golden_segmenter, golden_prompts
+):
+    """Two frames of each camera in a batch, then two more in the next."""
+    path = write(tmp_path / 'in', drive[: 1 + 3 * 4])
+    options = ['--smoothing', 0.6, '--confidence-encoding', '32FC1', '--batch', 4]
+    assert run('bag', path, tmp_path / 'out', *options) == 0
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    frames = moving(picture, 4)
+    patches = [golden_segmenter.segment_patches([image], vocabulary)[0] for image in frames]
+    smooth = patches[0]
+    for found in patches[1:]:
+        smooth = found.average(smooth, 0.6)
+    expected = smooth.enlarge(frames[0].shape[:2]).confidence
+    assert np.abs(expected - patches[-1].enlarge(frames[0].shape[:2]).confidence).max() > 0.01
+    last = of(read(tmp_path / 'out'), '/clip_dinoiser/front/confidence')[-1]
+    np.testing.assert_allclose(pixels(last), expected, atol=1e-4)
+    assert run('bag', path, tmp_path / 'other', '--smoothing', 1.0) == 1
 
 
 def test_batches_across_cameras_equal_single_frames(run, tmp_path, drive):
@@ -267,6 +310,29 @@ def test_wrong_arguments_are_named(run_quickly, tmp_path, drive, capsys, options
     assert {p.name for p in tmp_path.iterdir()} == {'in'}
 
 
+def test_everything_smaller(run, tmp_path, golden_segmenter, golden_prompts, capsys):
+    image = golden('image_170x215_background')['image']
+    path = write(tmp_path / 'in', [('/camera/image_raw', at(0), image_message(image, at(0)))])
+    drawn = ['--overlay', '--report', tmp_path / 'report.html', '--video', tmp_path / 'video.mp4']
+    assert run('bag', path, tmp_path / 'out', '--output-scale', 0.5, *drawn) == 0
+    messages = read(tmp_path / 'out')
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    (patches,) = golden_segmenter.segment_patches([image], vocabulary)
+    expected = patches.enlarge((85, 108))
+    labels, confidence, overlay = (
+        pixels(message)
+        for output in ('labels', 'confidence', 'overlay')
+        for message in of(messages, f'/clip_dinoiser/camera/{output}')
+    )
+    assert np.array_equal(labels, expected.labels)
+    assert np.abs(confidence / 255 - expected.confidence).max() <= 0.5 / 255 + 1e-6
+    assert overlay.shape == (85, 108, 3)
+    capsys.readouterr()
+    for scale in ('0', '1.5', 'nan'):
+        assert run('bag', path, tmp_path / 'other', '--output-scale', scale) == 1
+        assert 'allowed is 0.01 to 1' in capsys.readouterr().err
+
+
 def test_bag_without_a_usable_frame_leaves_nothing_behind(run, tmp_path, capsys):
     kind, data = image_message(np.zeros((8, 8, 3), np.uint8), 0)
     path = write(tmp_path / 'in', [(FRONT, at(0), (kind, data))])
@@ -278,7 +344,7 @@ def test_bag_without_a_usable_frame_leaves_nothing_behind(run, tmp_path, capsys)
 def test_memory_does_not_grow_with_the_bag(run_quickly, tmp_path, picture, monkeypatch):
     """As many frames are alive at once in a long bag as in a short one."""
     small = np.ascontiguousarray(picture['image'][:64, :64])
-    segment, given, most = QuickSegmenter.segment, [], 0
+    segment, given, most = QuickSegmenter.segment_patches, [], 0
 
     def watch(self, batch, *rest):
         nonlocal most
@@ -286,7 +352,7 @@ def test_memory_does_not_grow_with_the_bag(run_quickly, tmp_path, picture, monke
         most = max(most, sum(image() is not None for image in given))
         return segment(self, batch, *rest)
 
-    monkeypatch.setattr(QuickSegmenter, 'segment', watch)
+    monkeypatch.setattr(QuickSegmenter, 'segment_patches', watch)
     peaks = []
     for count in (10, 50):
         messages = [(FRONT, at(i), image_message(small, at(i))) for i in range(count)]

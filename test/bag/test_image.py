@@ -64,6 +64,24 @@ def test_less_certain_pixels_are_unlabelled(run_quickly, tmp_path, pictures):
     assert np.array_equal(labels == 255, image[..., 1] < 127.5)
 
 
+def test_negative_classes_are_unlabelled(run, tmp_path, pictures, golden_segmenter, golden_prompts):
+    image = golden('image_160x208_background')['image']
+    kept = [prompt for prompt in golden_prompts if prompt != 'person in a hi-vis vest']
+    words = ['--prompts', *kept, '--negative-prompts', 'person in a hi-vis vest']
+    assert run('image', pictures / 'yard.png', '--output', tmp_path / 'out', last=words) == 0
+    vocabulary = golden_segmenter.encode([*kept, 'person in a hi-vis vest'])
+    expected = golden_segmenter.segment(image, vocabulary).labels
+    negative = expected == 6
+    assert 0.1 < negative.mean() < 0.9
+    labels = cv2.imread(str(tmp_path / 'out/yard_labels.png'), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(labels, np.where(negative, 255, expected))
+    classes = json.loads((tmp_path / 'out/classes.json').read_text())
+    assert [entry['name'] for entry in classes['classes']] == kept
+    overlay = cv2.imread(str(tmp_path / 'out/yard_overlay.png'))[..., ::-1]
+    negative[:100] = False  # the legend is there
+    np.testing.assert_array_equal(overlay[negative], image[negative])
+
+
 def test_damaged_files_are_passed_over(run_quickly, tmp_path, pictures, capsys):
     content = (pictures / 'hall.jpg').read_bytes()
     (pictures / 'half.jpg').write_bytes(content[: len(content) // 2])

@@ -61,7 +61,7 @@ def uninterrupted(run_quickly, source, tmp_path):
 @contextmanager
 def interrupted(monkeypatch, after):
     """Let the model be interrupted at its so-many-th batch."""
-    segment, calls = QuickSegmenter.segment, 0
+    segment, calls = QuickSegmenter.segment_patches, 0
 
     def counted(self, *rest):
         nonlocal calls
@@ -71,13 +71,13 @@ def interrupted(monkeypatch, after):
         return segment(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(QuickSegmenter, 'segment', counted)
+        patch.setattr(QuickSegmenter, 'segment_patches', counted)
         yield
 
 
 def journal(out):
     lines = (out.with_name(out.name + '.partial') / 'journal.jsonl').read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return [json.loads(line[9:]) for line in lines]  # behind the checksum
 
 
 @pytest.mark.parametrize('form', ['out', 'out.mcap', 'out.db3'])
@@ -136,14 +136,33 @@ def test_whatever_of_the_file_reached_the_disk(
     assert again == FRAMES - 2 if kept < 1_000_000 else 8 < again < FRAMES - 2
 
 
+@pytest.mark.parametrize('thousandth', [0, 1, 10, 300, 500, 900, 999])
+def test_a_bit_turned_in_the_journal(
+    run_quickly, source, uninterrupted, tmp_path, monkeypatch, capsys, thousandth
+):
+    out = tmp_path / 'out'
+    with interrupted(monkeypatch, 9):
+        assert run_quickly('bag', source, out, *OPTIONS) == 130
+    path = tmp_path / 'out.partial/journal.jsonl'
+    content = bytearray(path.read_bytes())
+    content[len(content) * thousandth // 1000] ^= 4
+    path.write_bytes(content)
+    code = run_quickly('bag', source, out, *OPTIONS, '--resume')
+    if code == 1:  # in the first line, which is long: nothing tells what was asked for
+        assert 'journal.jsonl is damaged' in capsys.readouterr().err
+        assert thousandth < 500
+        assert run_quickly('bag', source, out, *OPTIONS, '--force') == 3
+    assert comparable(out) == comparable(uninterrupted)
+
+
 def count_frames(monkeypatch):
-    segment, calls = QuickSegmenter.segment, []
+    segment, calls = QuickSegmenter.segment_patches, []
 
     def counted(self, batch, *rest):
         calls.append(len(batch))
         return segment(self, batch, *rest)
 
-    monkeypatch.setattr(QuickSegmenter, 'segment', counted)
+    monkeypatch.setattr(QuickSegmenter, 'segment_patches', counted)
     return calls
 
 
@@ -200,7 +219,7 @@ def test_an_interrupted_bag_is_kept_unless_told_otherwise(
 
 
 def test_two_runs_do_not_write_one_bag(run_quickly, source, tmp_path, monkeypatch, capsys):
-    segment, codes = QuickSegmenter.segment, []
+    segment, codes = QuickSegmenter.segment_patches, []
 
     def meanwhile(self, *rest):
         if not codes:
@@ -208,7 +227,7 @@ def test_two_runs_do_not_write_one_bag(run_quickly, source, tmp_path, monkeypatc
             codes.append(run_quickly('bag', source, tmp_path / 'out', '--resume', '--every', 8))
         return segment(self, *rest)
 
-    monkeypatch.setattr(QuickSegmenter, 'segment', meanwhile)
+    monkeypatch.setattr(QuickSegmenter, 'segment_patches', meanwhile)
     assert run_quickly('bag', source, tmp_path / 'out', '--every', 8) == 0
     assert codes == [None, 1]
     assert 'is being written by another process' in capsys.readouterr().err

@@ -67,6 +67,12 @@ def test_positions_are_resized_once_per_grid(monkeypatch):
     assert len(backbone._positions) <= module.MAX_CACHED_GRIDS
 
 
+def test_attention_head_by_head_is_attention():
+    q, k, v = torch.randn(3, 2, 4, 37, 16).unbind()
+    expected = F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(module._attend_head_by_head(q, k, v), expected)
+
+
 @pytest.mark.parametrize(
     ('vision', 'reason'),
     [

@@ -10,6 +10,7 @@ from golden_data import golden
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core import segmenter as module
+from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
 
 
 @pytest.fixture(scope='module')
@@ -101,10 +102,11 @@ def test_short_side_resizes_without_a_border(golden_clip, golden_heads, golden_s
     assert small.grid(170, 215) == (6, 8)
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     resized = F.interpolate(x, size=(96, 128), mode='bilinear', antialias=True)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (module.CLIP_MEAN, module.CLIP_STD))
-    batch, extent = small._preprocess([image])
+    mean, std = (torch.tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+    preprocess = small.pipeline.preprocess
+    batch = preprocess(preprocess.upload([image]))
     torch.testing.assert_close(batch, (resized - mean) / std)
-    assert extent == (6.0, 8.0)
+    assert preprocess.extent(170, 215) == (6.0, 8.0)
     probabilities = small.patch_probabilities(image, vocabulary)
     assert probabilities.shape == (3, 6, 8)
     full = F.interpolate(torch.from_numpy(probabilities)[None], size=(170, 215), mode='bilinear')[0]

@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from clip_dinoiser_ros.core import upsample
+from clip_dinoiser_ros.core import upsample, upsample_triton
 from clip_dinoiser_ros.core.upsample import enlarge
 
 
@@ -30,7 +34,7 @@ def reference(maps, size, padded):
     ],
 )
 def test_equals_interpolation_followed_by_max(monkeypatch, padded, classes, h, w, size):
-    monkeypatch.setattr(upsample, 'TILE_ELEMENTS', 1 << 14)  # many strips
+    monkeypatch.setattr(upsample, 'TILE_ELEMENTS', 1 << 14)  # many tiles
     maps = probabilities(classes, h, w)
     extent = (size[0] / 16, size[1] / 16) if padded else (float(h), float(w))
     labels, confidence = enlarge(maps, size, extent)
@@ -56,16 +60,106 @@ def test_background_confidence_is_reported_only_where_background_wins():
     assert torch.equal(confidence[~wins], plain[~wins])
 
 
-def test_never_all_classes_of_all_pixels_at_once(monkeypatch):
-    largest = 0
-    interpolate = F.interpolate
+def sharp(classes, h, w, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (30 * torch.randn(classes, h, w, generator=generator)).softmax(dim=0)
 
-    def watched(*args, **kwargs):
-        nonlocal largest
-        result = interpolate(*args, **kwargs)
-        largest = max(largest, result.numel())
-        return result
 
-    monkeypatch.setattr(upsample.F, 'interpolate', watched)
-    enlarge(probabilities(150, 28, 50), (1080, 1920), (28.0, 50.0))
-    assert 0 < largest <= upsample.TILE_ELEMENTS < 150 * 1080 * 1920 / 50
+@pytest.mark.parametrize('make', [probabilities, sharp])
+@pytest.mark.parametrize('shape', [(40, 6, 9), (40, 1, 9), (40, 6, 1), (3, 2, 2)])
+def test_leaving_out_what_cannot_win_changes_nothing(monkeypatch, make, shape):
+    maps, own, size = make(*shape), torch.rand(shape[1:]), (77, 131)
+    extent = (float(shape[1]), float(shape[2]))
+    some = enlarge(maps, size, extent, (1, own))
+    monkeypatch.setattr(upsample, '_possible', lambda rows: torch.arange(shape[0]))
+    every = enlarge(maps, size, extent, (1, own))
+    assert torch.equal(some[0], every[0])
+    assert torch.equal(some[1], every[1])
+
+
+def test_few_of_many_classes_are_looked_at():
+    scores = torch.randn(150, 2, 50, generator=torch.Generator().manual_seed(0))
+    scores[40:52] += 20  # what there is
+    assert set(upsample._possible((3 * scores).softmax(dim=0)).tolist()) <= set(range(40, 52))
+
+
+def test_the_memory_beside_the_result_stays_small():
+    """150 classes at 1920x1080 in a process of its own: all at once would take 1.2 GB."""
+    code = (
+        'import resource, torch\n'
+        'from pathlib import Path\n'
+        'from clip_dinoiser_ros.core.upsample import enlarge\n'
+        'torch.set_num_threads(2)\n'
+        'maps = (3 * torch.randn(150, 28, 50)).softmax(dim=0)\n'
+        'enlarge(maps, (64, 64), (28.0, 50.0))\n'
+        "Path('/proc/self/clear_refs').write_text('5')\n"
+        "status = lambda key: int(Path('/proc/self/status').read_text().split(key)[1].split()[0])\n"
+        "before = status('VmRSS:')\n"
+        'enlarge(maps, (1080, 1920), (28.0, 50.0))\n'
+        "print(status('VmHWM:') - before)\n"
+    )
+    if not os.access('/proc/self/clear_refs', os.W_OK):
+        pytest.skip('this system does not let a process reset its peak memory')
+    command = [sys.executable, '-c', code]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    result = 1080 * 1920 * (1 + 4) / 1024
+    assert result / 2 < int(output) < 64 * 1024
+
+
+TRITON = """
+import sys, torch
+from clip_dinoiser_ros.core import upsample, upsample_triton
+device = sys.argv[1]
+for k, h, w, size, extent in [
+    (7, 3, 17, (9, 262), (2.25, 262 / 16)),
+    (2, 4, 9, (9, 31), (4.0, 9.0)),
+    (1, 1, 1, (2, 3), (1.0, 1.0)),
+    (257, 2, 3, (3, 7), (2.0, 3.0)),
+]:
+    maps = (3 * torch.randn(k, h, w)).softmax(dim=0)
+    own = torch.rand(h, w)
+    for background in (None, (k // 2, own)):
+        labels, confidence = upsample.enlarge(maps, size, extent, background)
+        found, sure = torch.empty_like(labels, device=device), torch.empty(size, device=device)
+        moved = background and (background[0], own.to(device))
+        upsample_triton.enlarge_into(found, sure, maps.to(device), extent, moved)
+        found, sure = found.cpu(), sure.cpu()
+        same = found == labels
+        assert same.float().mean() > 0.999, (k, same.float().mean())
+        assert (sure - confidence)[same].abs().max() < 1e-5, (k, (sure - confidence).abs().max())
+print('same')
+"""
+
+
+def run_triton(device, **environment):
+    pytest.importorskip('triton')
+    command = [sys.executable, '-c', TRITON, device]
+    run = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert run.stdout == 'same\n', run.stderr[-2000:]
+
+
+def test_the_kernel_equals_the_rest_in_tritons_interpreter():
+    """Slow and without a GPU, but the same program."""
+    run_triton('cpu', TRITON_INTERPRET='1')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+def test_the_kernel_equals_the_rest_on_a_gpu():
+    assert upsample_triton.usable(torch.device('cuda'))
+    run_triton('cuda')
+
+
+def test_where_there_is_no_gpu_there_is_no_kernel(monkeypatch, caplog):
+    assert not upsample_triton.usable(torch.device('cpu'))
+
+    def broken():
+        raise RuntimeError('no compiler')
+
+    monkeypatch.setattr(upsample_triton, 'kernel', broken)
+    upsample_triton.usable.cache_clear()
+    assert not upsample_triton.usable(torch.device('cuda', 7))
+    assert not upsample_triton.usable(torch.device('cuda', 7))
+    assert caplog.text.count('no compiler') == 1
+    upsample_triton.usable.cache_clear()

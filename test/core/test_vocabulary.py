@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clip_dinoiser_ros import PromptError
 from clip_dinoiser_ros.core import vocabulary as module
-from clip_dinoiser_ros.core.vocabulary import TextEncoder, parse_prompts
+from clip_dinoiser_ros.core.vocabulary import TextEncoder, join_prompts, parse_prompts
 
 
 @pytest.fixture
@@ -53,6 +53,27 @@ def test_accepted_prompts():
     assert parsed[0].text == 'person|human'
     assert parsed[0].synonyms == ('person', 'human')
     assert len(parse_prompts([f'class {i}' for i in range(1000)])) == 1000
+
+
+@pytest.mark.parametrize(
+    ('prompts', 'negatives', 'reason'),
+    [
+        (['dog'], ['cat', ''], r"^negative prompts: prompt 1 \(''\) has an empty name"),
+        (['dog'], ['cat', 'cat'], "^negative prompts: 'cat' is given twice"),
+        (['dog'], ['Dog'], "^positive and negative prompts: 'Dog' is given as 'dog' too"),
+        (['dog|hound'], ['hound'], "^positive and negative prompts: 'hound' is given twice"),
+        (['dog'] * 2, ['cat'], "^positive and negative prompts: 'dog' is given twice"),
+        ([f'a {i}' for i in range(999)], ['b', 'c'], '1001 prompts given; at most 1000'),
+    ],
+)
+def test_negative_prompts_follow_the_same_rules(prompts, negatives, reason):
+    with pytest.raises(PromptError, match=reason):
+        join_prompts(prompts, negatives)
+
+
+def test_negative_prompts_come_last():
+    assert join_prompts(['dog', 'cat'], ['wall|fence']) == ['dog', 'cat', 'wall|fence']
+    assert join_prompts(('dog',), ()) == ['dog']
 
 
 def is_allowed(prompts):
@@ -139,8 +160,10 @@ def test_background_is_found_by_name(encoder, background, index):
 
 def test_a_known_prompt_costs_nothing(encoder, monkeypatch):
     encoded = []
-    run = encoder._run
-    monkeypatch.setattr(encoder, '_run', lambda tokens: encoded.append(len(tokens)) or run(tokens))
+    tower = encoder._tower
+    monkeypatch.setattr(
+        encoder, '_tower', lambda tokens: encoded.append(len(tokens)) or tower(tokens)
+    )
     first = encoder.encode(['dog', 'cat'])
     assert encoded == [160]
     again = encoder.encode(['cat', 'dog'])
@@ -156,4 +179,4 @@ def test_the_cache_is_bounded(encoder, monkeypatch):
     monkeypatch.setattr(module, 'MAX_CACHED_PROMPTS', 3)
     for index in range(8):
         encoder.encode([f'class {index}', 'dog'], templates='none')
-        assert len(encoder._cache) <= 3
+        assert len(encoder._known) <= 3

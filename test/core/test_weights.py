@@ -182,3 +182,15 @@ def test_segmenter_load(golden_files, golden_segmenter, golden_prompts):
     vocabulary = loaded.encode(golden_prompts)
     expected = golden_segmenter.segment(image, golden_segmenter.encode(golden_prompts))
     assert (loaded.segment(image, vocabulary).labels == expected.labels).all()
+
+
+def test_no_random_numbers_are_drawn_for_weights_that_are_loaded(golden_files, golden_clip):
+    before = torch.get_rng_state()
+    with weights._WithoutDrawing():
+        torch.nn.MultiheadAttention(8, 2)
+        torch.nn.Conv2d(3, 4, 3)
+        torch.nn.init.normal_(torch.nn.Embedding(4, 4).weight, std=0.1)
+    assert torch.equal(torch.get_rng_state(), before)
+    clip, _ = weights.load_clip(golden_files['model'], golden_files['pretrained'])
+    expected = golden_clip[0].state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in clip.state_dict().items())

@@ -24,9 +24,13 @@ from clip_dinoiser_ros.bag.cameras import decode_message
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
 from clip_dinoiser_ros.core.vocabulary import MAX_CLASSES, PromptError, parse_prompts
+from clip_dinoiser_ros.intrinsics import CameraInfoError, matrices
 
 MAX_PIXELS = 2**16  # small, so that a large picture does not cost the time of a thousand others
 _FIELDS = struct.Struct('<IIIBB')  # height, width, step, byte order, encoding
+_INFO = struct.Struct('<8I21d')  # height, width, binning, region of interest, k, p
+_K = (500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0)
+_P = (500.0, 0.0, 320.0, 0.0, 0.0, 500.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _ENCODINGS = (*images.SUPPORTED, '32FC1', '8UC3', 'sepia', '')
 _START_NS = 1_700_000_000 * 10**9
 
@@ -35,8 +39,14 @@ def raw_image(content: bytes) -> None:
     """An image message of any fields is decoded to its size, or refused."""
     if len(content) < _FIELDS.size:
         return
+    message = _image_message(content)
+    with suppress(images.ImageError):
+        _check_picture(images.to_rgb(message, MAX_PIXELS), (message.height, message.width))
+
+
+def _image_message(content: bytes) -> SimpleNamespace:
     height, width, step, big, kind = _FIELDS.unpack_from(content)
-    message = SimpleNamespace(
+    return SimpleNamespace(
         height=height,
         width=width,
         step=step,
@@ -44,8 +54,42 @@ def raw_image(content: bytes) -> None:
         encoding=_ENCODINGS[kind % len(_ENCODINGS)],
         data=content[_FIELDS.size :],
     )
+
+
+def depth_image(content: bytes) -> None:
+    """A depth image becomes metres above 0 or NaN, or is refused."""
+    if len(content) < _FIELDS.size:
+        return
+    message = _image_message(content)
+    message.encoding = ('16UC1', '32FC1', 'mono16', 'rgb8')[len(message.encoding) % 4]
+    message.width, message.height = message.width % 2**16, message.height % 2**16
     with suppress(images.ImageError):
-        _check_picture(images.to_rgb(message, MAX_PIXELS), (height, width))
+        depth = images.to_depth(message)
+        assert depth.shape == (message.height, message.width)
+        assert depth.dtype == np.float32
+        assert not (depth <= 0).any()
+        assert not np.isinf(depth).any()
+
+
+def camera_info(content: bytes) -> None:
+    """A CameraInfo becomes finite matrices, or is refused."""
+    if len(content) < _INFO.size:
+        return
+    height, width, binning_y, binning_x, *rest = _INFO.unpack_from(content)
+    roi = SimpleNamespace(height=rest[0], width=rest[1], y_offset=rest[2], x_offset=rest[3])
+    info = SimpleNamespace(
+        height=height,
+        width=width,
+        binning_y=binning_y,
+        binning_x=binning_x,
+        roi=roi,
+        k=rest[4:13],
+        p=rest[13:25],
+    )
+    with suppress(CameraInfoError):
+        found = matrices(info, (480, 640))
+        assert found.k.shape == (3, 3)
+        assert found.p.shape == (3, 4)
 
 
 def compressed_image(content: bytes) -> None:
@@ -122,6 +166,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         raw_image,
+        depth_image,
+        camera_info,
         compressed_image,
         recorded_image,
         prompts,
@@ -136,6 +182,8 @@ def seeds(target: str) -> list[bytes]:
     """Return whole input of a target, to begin with."""
     return {
         'raw_image': _raw_images,
+        'depth_image': _raw_images,
+        'camera_info': lambda: [_INFO.pack(480, 640, 0, 0, 0, 0, 0, 0, *_K, *_P)],
         'compressed_image': _pictures,
         'recorded_image': _messages,
         'prompts': _prompts,

@@ -38,7 +38,7 @@ def damaged(draw, wholes):
 
 @pytest.mark.parametrize('name', TARGETS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_damaged_input(name, data):
     TARGETS[name](data.draw(damaged(WHOLE[name])))
 

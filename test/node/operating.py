@@ -27,14 +27,19 @@ class Operator(Peer):
         """Wait until the newest status of a camera or of the model fulfils a condition."""
         key = f'clip_dinoiser: {name}'
 
+        found = []
+
         def there():
-            return self.arrays and key in self.arrays[-1] and condition(self.arrays[-1][key])
+            newest = self.arrays[-1].get(key) if self.arrays else None
+            if newest is not None and condition(newest):
+                found.append(newest)
+            return found
 
         try:
             self.until(there)
         except AssertionError:
             raise AssertionError(f'{name}: {self.arrays[-1:]}') from None
-        return self.arrays[-1][key]
+        return found[0]
 
     def shows(self, name: str, state: str) -> bool:
         """Whether the newest message says that a camera is in a state."""

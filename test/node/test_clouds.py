@@ -17,7 +17,9 @@ from clip_dinoiser_ros.node.clouds import MAX_WAITING, Clouds, CloudSource
 from clip_dinoiser_ros.node.parameters import Camera, default_settings
 
 SCENE = scene(5, 64, 48)
-CAMERA = Camera('front', '/front/image', '/front/depth', '/front/info')
+CAMERA = Camera(
+    'front', '/front/image', 'raw', depth_topic='/front/depth', camera_info_topic='/front/info'
+)
 
 
 def header(stamp_ms, frame_id='lens'):

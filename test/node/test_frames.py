@@ -90,6 +90,20 @@ def test_a_lower_limit_does_not_bind_after_it_was_lifted():
     assert [f.message for f in slots.take({'camera': 10.0})] == [2]
 
 
+def test_a_camera_that_floods_takes_one_place_a_turn():
+    slots = FrameSlots(['flood', 'calm', 'quiet'], Clock())
+    for turn in range(20):
+        for index in range(100):
+            slots.put('flood', index)
+        slots.put('calm', turn)
+        if turn == 7:
+            slots.put('quiet', turn)
+        taken = {frame.camera: frame.message for frame in slots.take()}
+        assert taken == {'flood': 99, 'calm': turn} | ({'quiet': 7} if turn == 7 else {})
+    assert slots.count('flood').replaced == 20 * 99
+    assert slots.count('calm').replaced == 0
+
+
 def test_a_limit_holds_up_no_other_camera():
     clock = Clock()
     slots = FrameSlots(['slow', 'fast'], clock)

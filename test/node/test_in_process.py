@@ -13,6 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_dinoiser_ros import compressed
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.core.text_tower import TextTower
 from clip_dinoiser_ros.node import class_publishers, publishers
 
 
@@ -91,7 +92,11 @@ def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, gol
     name = golden_prompts[2]
     outputs = active_node._pipeline.publishers['camera']
     heard = {
-        'class_confidences': (outputs._publishers['class_confidences'], [], [None]),
+        'class_confidences': (
+            outputs._publishers['class_confidences'],
+            [],
+            [range(len(golden_prompts))],
+        ),
         class_topics(name)[0]: (outputs._classes._publishers[name]['mask'], [2], []),
         class_topics(name)[1]: (outputs._classes._publishers[name]['confidence'], [], [[2]]),
     }
@@ -156,9 +161,13 @@ def test_topics_of_classes_leave_executor_and_parameters_alone(active_node):
 def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):
     loads, encoded = [], []
     monkeypatch.setattr(weights, 'load_clip', lambda *args: loads.append(args))
-    text = active_node._pipeline.segmenter._text
-    run = text._run
-    monkeypatch.setattr(text, '_run', lambda tokens: encoded.append(len(tokens)) or run(tokens))
+    encode = TextTower._encode
+
+    def count(tower, tokens, ends):
+        encoded.append(len(tokens))
+        return encode(tower, tokens, ends)
+
+    monkeypatch.setattr(TextTower, '_encode', count)
     with Peer() as peer:
         for words in (['dog', 'cat'], ['cat', 'cow'], ['dog', 'cow', 'cat']):
             assert peer.set(prompts=words)[0].successful

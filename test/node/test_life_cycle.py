@@ -110,6 +110,8 @@ def test_what_cannot_be_activated_is_said_and_the_node_waits(parameters, tmp_pat
         ({'qos_overrides./clip_dinoiser/camera/labels.publisher.reliability': 'never'}, 'never'),
         ({'model': 'ViT-B16'}, 'similar architectures'),
         ({'prompts': ['dog', 'dog']}, "'dog' is given twice"),
+        ({'prompts': []}, 'prompts is empty; give at least one class'),
+        ({'cameras': []}, 'cameras is empty; give at least one name'),
         ({'cameras': ['front', 'front']}, 'names must differ'),
         ({'cameras': ['front/left']}, "camera name 'front/left'"),
         ({'camera.image_topic': ''}, "camera.image_topic is ''"),

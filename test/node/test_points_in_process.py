@@ -1,4 +1,4 @@
-"""What only counting calls can show of clouds: no work without a listener, nothing that grows."""
+"""What only counting calls can show of clouds and sizes: no needless work, nothing that grows."""
 
 import time
 
@@ -8,6 +8,7 @@ from golden_data import golden
 from harness import Peer
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
+from clip_dinoiser_ros.core import segmentation
 from clip_dinoiser_ros.node import clouds as module
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, RING_LENGTH
 
@@ -104,3 +105,18 @@ def test_what_was_heard_is_forgotten_when_the_node_is_deactivated(active_node):
         assert peer.change_state('activate')
         assert not len(clouds.depth)
         assert clouds.camera_info(None, (160, 208)) is None
+
+
+def test_labels_are_computed_at_the_size_in_which_they_are_published(active_node, monkeypatch):
+    sizes, enlarge = [], segmentation.enlarge
+    monkeypatch.setattr(
+        segmentation, 'enlarge', lambda p, size, *a: sizes.append(size) or enlarge(p, size, *a)
+    )
+    with Peer() as peer:
+        peer.listen()
+        peer.connect()
+        assert peer.set(output_scale=0.25)[0].successful
+        peer.send(IMAGE, 1)
+        peer.of_frame('frame_info', 1)
+    assert (40, 52) in sizes
+    assert (160, 208) not in sizes

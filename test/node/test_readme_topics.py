@@ -42,7 +42,7 @@ class Row:
 
     def matches(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint of the node is the one that this row speaks of."""
-        pattern = '[a-z0-9_]+'.join(map(re.escape, self.topic.split('SLUG')))
+        pattern = r'\w+'.join(map(re.escape, self.topic.split('SLUG')))
         return bool(re.fullmatch(pattern, endpoint.topic))
 
 

@@ -19,7 +19,12 @@ import yaml
 from golden_data import golden
 from harness import NAME, NodeProcess, Peer, array
 
+from clip_dinoiser_ros.bag.recording import Recording
+from clip_dinoiser_ros.demo.record import START_NS, write_drive
+from clip_dinoiser_ros.demo.tour import tour
+
 TIMEOUT_S = 60.0
+DEMO = Path(__file__).parents[2] / 'config' / 'demo.yaml'
 
 
 class Ros2Process(NodeProcess):
@@ -178,3 +183,25 @@ def test_run(parameters, tmp_path):
         peer.listen()
         check_golden_labels(peer, '/camera/image_raw')
         check_clean_end(process, process.ctrl_c())
+
+
+def test_replay(tmp_path):
+    if subprocess.run(['ros2', 'bag', '--help'], capture_output=True, timeout=TIMEOUT_S).returncode:
+        pytest.skip('there is no ros2 command here that knows bag')
+    count = write_drive(tmp_path / 'drive.mcap', tour(seconds=3.0, rate_hz=4.0))
+    arguments = {'bag': tmp_path / 'drive.mcap', 'params_file': DEMO}
+    words = [f'{name}:={value}' for name, value in arguments.items()]
+    with Ros2Process('launch', 'clip_dinoiser_ros', 'replay.launch.py', *words) as process:
+        process.process.wait(3 * TIMEOUT_S)
+        process.wait_for_log('the recording is over')
+        assert process.is_gone(), process.log
+    with Recording(tmp_path / 'drive_labelled') as recording:
+        messages = list(recording.messages())
+    times: dict[str, list[int]] = {}
+    for message in messages:
+        times.setdefault(message.topic.name.rsplit('/')[-1], []).append(message.time_ns)
+    assert len(times['label_info']) == len(times['vocabulary']) == 1
+    assert 1 <= len(times['labels']) <= count
+    assert len(times['labels']) == len(times['confidence']) == len(times['frame_info'])
+    assert min(times['labels']) >= START_NS  # by the clock of the recording
+    assert max(times['labels']) < START_NS + 60 * 10**9

@@ -1,0 +1,56 @@
+"""What a lower precision changes, on generated scenes that the small model has never seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.demo.evaluate import Confusion, unseen_scenes
+from clip_dinoiser_ros.demo.files import GAMMA
+from clip_dinoiser_ros.demo.words import CLASSES
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A precision against float32, every class of the world as a prompt.
+
+    Attributes:
+        precision: fp32, bf16 or fp16.
+        scenes: How many.
+        same: Part of all pixels that are labelled alike.
+        least: The same, of the scene where it is least.
+        miou: Mean IoU with the truth, 0 to 1.
+        miou_fp32: That of float32 on the same scenes.
+    """
+
+    precision: str
+    scenes: int
+    same: float
+    least: float
+    miou: float
+    miou_fp32: float
+
+
+def measure_agreement(precision: Any, scenes: int, device: str = 'auto') -> Agreement:
+    """Segment scenes with `model: demo` in float32 and in another precision."""
+    exact = Segmenter.load('demo', device=device, precision='fp32')
+    other = Segmenter.load('demo', device=device, precision=precision)
+    vocabulary = exact.encode(CLASSES)
+    same, truth_exact, truth_other = [], Confusion(CLASSES), Confusion(CLASSES)
+    for scene in unseen_scenes(scenes):
+        first = exact.segment(scene.image, vocabulary, GAMMA).labels
+        second = other.segment(scene.image, vocabulary, GAMMA).labels
+        same.append(float((first == second).mean()))
+        truth_exact.add(scene.labels, first)
+        truth_other.add(scene.labels, second)
+    return Agreement(
+        other.precision,
+        scenes,
+        float(np.mean(same)),
+        min(same),
+        truth_other.miou(),
+        truth_exact.miou(),
+    )

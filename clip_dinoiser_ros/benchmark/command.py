@@ -1,0 +1,224 @@
+"""`clip-dinoiser benchmark`: how fast this machine is, stage by stage, and what it could reach."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.benchmark import report
+from clip_dinoiser_ros.benchmark.agreement import measure_agreement
+from clip_dinoiser_ros.benchmark.authors import Authors
+from clip_dinoiser_ros.benchmark.limits import Limits, measure_limits
+from clip_dinoiser_ros.benchmark.machine import describe_machine
+from clip_dinoiser_ros.benchmark.measuring import Row, measure_row
+from clip_dinoiser_ros.benchmark.outlet import Outlet
+from clip_dinoiser_ros.benchmark.prompts import fresh_words, time_change
+from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
+from clip_dinoiser_ros.benchmark.start import measure_start
+from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.segmenter import DTYPES, find_device
+
+PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
+CHANGES = 5
+AUTHORS_CHANGES = 1  # theirs take ten seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        type=_size,
+        default=[(448, 448), (480, 640), (1080, 1920)],
+        metavar='WxH',
+        help='of the camera images (448x448 640x480 1920x1080)',
+    )
+    parser.add_argument(
+        '--batches', nargs='+', type=int, default=[1, 4], help='images at once (1 4)'
+    )
+    parser.add_argument(
+        '--precisions',
+        nargs='+',
+        choices=['auto', *DTYPES],
+        help='several in one run, instead of --precision',
+    )
+    parser.add_argument(
+        '--seconds', type=float, default=6.0, help='for each size and batch (%(default)s)'
+    )
+    parser.add_argument(
+        '--classes', type=int, default=len(PROMPTS), help='in the vocabulary (%(default)s)'
+    )
+    parser.add_argument('--threads', type=int, help='of the CPU (as torch chooses)')
+    parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='count the time of the CPU instead of that of the clock, all threads together: with '
+        '--threads 1 what else the machine does matters little then',
+    )
+    parser.add_argument(
+        '--random-weights',
+        action='store_true',
+        help='no download: speed does not depend on the weights',
+    )
+    parser.add_argument(
+        '--compare',
+        type=Path,
+        metavar='PATH',
+        help="checkout of wysoczanska/clip_dinoiser: the authors' code in turn with ours",
+    )
+    parser.add_argument('--no-start', action='store_true', help='leave out the start of a process')
+    parser.add_argument(
+        '--output',
+        type=Path,
+        default=Path('benchmark_out'),
+        metavar='DIR',
+        help='gets benchmark.json, benchmark.md and benchmark.svg (%(default)s)',
+    )
+    arguments.add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the tables, write the files; return the exit code."""
+    if min(args.batches) < 1 or args.seconds < 0 or args.classes < 1:
+        raise ValueError('--batches and --classes must be at least 1, --seconds at least 0')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with ExitStack() as stack:
+        outlet = stack.enter_context(Outlet())
+        weights = {'model': args.model, 'pretrained': args.pretrained, 'heads': args.heads}
+        if args.random_weights:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            weights = write_random_weights(args.model, folder)
+        result, rows = _measure(args, weights, outlet)
+    text = report.text(result, rows)
+    print(text)  # noqa: T201
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / 'benchmark.md').write_text(text + '\n')
+    content = {**result, 'rows': [asdict(row) for row in rows]}
+    (args.output / 'benchmark.json').write_text(json.dumps(content, indent=1) + '\n')
+    (args.output / 'benchmark.svg').write_text(report.drawing(rows))
+    return 0
+
+
+def _measure(
+    args: argparse.Namespace, weights: Mapping[str, str], outlet: Outlet
+) -> tuple[dict[str, Any], list[Row]]:
+    device = find_device(args.device)
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    prompts = [*PROMPTS, *(f'thing {i}' for i in range(args.classes))][: args.classes]
+    authors = None
+    if args.compare:
+        _say("loading the authors' code")
+        authors = Authors(args.compare, weights, prompts, device)
+    limits: dict[str, Limits] = {}
+    rows: list[Row] = []
+    for precision in args.precisions or [args.precision]:
+        _say(f'loading {weights["model"]} in precision {precision}')
+        segmenter = _load(args, weights, precision)
+        vocabulary = segmenter.encode(prompts)
+        limit = measure_limits(device, DTYPES[segmenter.precision], clock)
+        limits[segmenter.precision] = limit
+        for size in args.sizes:
+            for batch in args.batches:
+                _say(f'{size[1]}x{size[0]}, batch {batch}, {segmenter.precision}')
+                rows.append(
+                    measure_row(
+                        segmenter,
+                        vocabulary,
+                        size,
+                        batch,
+                        args.seconds,
+                        limit,
+                        outlet,
+                        authors,
+                        clock,
+                    )
+                )
+    _say('prompt changes')
+    changes = _prompt_changes(segmenter, authors, clock)
+    del segmenter, authors  # their memory is not to be in the way of the process to be timed
+    start = {}
+    if not args.no_start:
+        _say('start of a process')
+        start = measure_start(_arguments_of_start(args, weights))
+    agreements = []
+    for precision in (args.precisions or [args.precision]) if args.scenes else []:
+        _say(f'{args.scenes} scenes in precision {precision}')
+        agreements.append(asdict(measure_agreement(precision, args.scenes, args.device)))
+    result = {
+        'date': date.today().isoformat(),
+        'machine': describe_machine(device),
+        'clock': 'of the CPU, all threads' if args.cpu_time else 'of the wall',
+        'model': weights['model'] + (', random weights' if args.random_weights else ''),
+        'published': 'over DDS' if outlet.ros else 'not: no ROS here, messages were made only',
+        'limits': {name: asdict(limit) for name, limit in limits.items()},
+        'prompts': changes,
+        'start': start,
+        'agreement': agreements,
+    }
+    return result, rows
+
+
+def _load(args: argparse.Namespace, weights: Mapping[str, str], precision: Any) -> Segmenter:
+    short_side = args.short_side or None
+    return Segmenter.load(**weights, device=args.device, precision=precision, short_side=short_side)
+
+
+def _prompt_changes(
+    segmenter: Segmenter, authors: Authors | None, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Return the medians, in milliseconds, of changes to new words and back to known ones."""
+    new, known, theirs = [], [], []
+    for change in range(CHANGES):
+        words, device = fresh_words(change), segmenter.device
+        new.append(time_change(segmenter.encode, words, device, clock))
+        known.append(time_change(segmenter.encode, words, device, clock))
+        if authors is not None and change < AUTHORS_CHANGES:
+            theirs.append(time_change(authors.change_prompts, words, device, clock))
+    changes = {
+        'three new words': statistics.median(new),
+        'three known words': statistics.median(known),
+    }
+    if theirs:
+        changes["three new words, the authors' code"] = statistics.median(theirs)
+        changes['ratio'] = statistics.median(theirs) / statistics.median(new)
+    return changes
+
+
+def _arguments_of_start(args: argparse.Namespace, weights: Mapping[str, str]) -> list[str]:
+    values = {
+        **weights,
+        'device': args.device,
+        'precision': (args.precisions or [args.precision])[0],
+        'short-side': args.short_side,
+    }
+    options = [text for name, value in values.items() for text in (f'--{name}', str(value))]
+    return [*options, '--prompts', *PROMPTS]
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT; return (H, W)."""
+    try:
+        width, height = (int(part) for part in text.split('x'))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no size; give width and height as in 640x480'
+        ) from error
+    return height, width
+
+
+def _say(what: str) -> None:
+    print(f'benchmark: {what}', file=sys.stderr, flush=True)  # noqa: T201

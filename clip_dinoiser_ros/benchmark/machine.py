@@ -1,0 +1,61 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from pathlib import Path
+
+import torch
+
+_FLAGS = ('avx2', 'avx512f', 'avx512_bf16', 'avx512_fp16', 'amx_bf16', 'asimd', 'bf16', 'i8mm')
+
+
+def describe_machine(device: torch.device) -> dict[str, str | float]:
+    """Return what speed depends on: processor, cores, load, GPU, torch."""
+    info = _cpu_info()
+    flags = (info.get('flags') or info.get('Features') or '').split()
+    machine: dict[str, str | float] = {
+        'processor': info.get('model name') or platform.machine(),
+        'instructions': ' '.join(flag for flag in _FLAGS if flag in flags),
+        'cores': len(os.sched_getaffinity(0)),
+        'threads': torch.get_num_threads(),
+        'load': round(os.getloadavg()[0], 1),
+        'torch': torch.__version__,
+        'device': str(device),
+    }
+    if device.type == 'cuda':
+        machine['gpu'] = torch.cuda.get_device_name(device)
+    return machine
+
+
+def _cpu_info() -> dict[str, str]:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(':', 1) for line in lines if ':' in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory_mib` count from now on."""
+    if device.type == 'cuda':
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path('/proc/self/clear_refs').write_text('5')
+    except OSError:  # not allowed here: the peak is that of the whole run
+        return
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the most memory in use since `forget_peak_memory`: of the GPU, or of this process."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        status = Path('/proc/self/status').read_text()
+        return int(status.split('VmHWM:')[1].split()[0]) / 2**10
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

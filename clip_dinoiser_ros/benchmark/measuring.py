@@ -1,0 +1,159 @@
+"""One row of the benchmark: a size, a batch, a precision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.benchmark.arithmetic import Shape, authors_gflop, needed_gflop
+from clip_dinoiser_ros.benchmark.authors import Authors
+from clip_dinoiser_ros.benchmark.limits import Limits
+from clip_dinoiser_ros.benchmark.machine import forget_peak_memory, peak_memory_mib
+from clip_dinoiser_ros.benchmark.outlet import Outlet
+from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
+from clip_dinoiser_ros.core import Segmenter, Vocabulary
+
+LEAST_REPEATS = 3
+MOST_REPEATS = 500
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one size and batch; times in milliseconds, of the whole batch.
+
+    Attributes:
+        size: (H, W) of the images.
+        grid: (h, w) in patches.
+        batch: Images at once.
+        precision: fp32, bf16 or fp16.
+        repeats: How often everything was measured.
+        stages_ms: Median of each of `STAGES`, each waited for.
+        frame_ms: Median from camera message to label message, and its 95th percentile.
+        segment_ms: Median of the segmentation in it, and its 95th percentile.
+        images_per_s: By the median of the whole frame.
+        peak_memory_mib: Of the process; on a GPU, of its memory.
+        gflop: That the batch needs.
+        shortest_ms: In which the device could do so many, by the limits measured in this run.
+        share: Of the limit that the median of the segmentation reaches, 0 to 1.
+        authors_ms: Median of the published code on the same images, one by one; None: not run.
+        ratio: Theirs by ours, medians; above 1 ours is faster. None: not run.
+        same_labels: Part of the pixels that the published code labels alike; None: not run.
+    """
+
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    batch: int
+    precision: str
+    repeats: int
+    stages_ms: dict[str, float]
+    frame_ms: tuple[float, float]
+    segment_ms: tuple[float, float]
+    images_per_s: float
+    peak_memory_mib: float
+    gflop: float
+    shortest_ms: float
+    share: float
+    authors_ms: float | None = None
+    authors_gflop: float | None = None
+    ratio: float | None = None
+    same_labels: float | None = None
+
+
+def measure_row(
+    segmenter: Segmenter,
+    vocabulary: Vocabulary,
+    size: tuple[int, int],
+    batch: int,
+    seconds: float,
+    limits: Limits,
+    outlet: Outlet,
+    authors: Authors | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Row:
+    """Measure one size and batch for some seconds, the published code in turn with ours."""
+    frames = Frames(segmenter, vocabulary, size, batch, outlet, clock)
+    h, w = segmenter.grid(*size)
+    patch = segmenter.patch_size
+    # they know no resizing: they get what our image tower gets, made before the clock runs
+    resized = [_resize(image, (h * patch, w * patch)) for image in frames.rgb()]
+    forget_peak_memory(segmenter.device)
+    frames.whole()  # warms up
+    frames.stage_by_stage()
+    peak = peak_memory_mib(segmenter.device)
+    if authors is not None:
+        authors.segment(resized[0])
+    frames.times.ms.clear()
+    start, repeats = time.perf_counter(), 0
+    while repeats < LEAST_REPEATS or time.perf_counter() - start < seconds:
+        frames.whole()
+        frames.stage_by_stage()
+        if authors is not None:
+            with frames.times.measure('authors', segmenter.device):
+                for image in resized:
+                    authors.segment(image)
+        repeats += 1
+        if repeats == MOST_REPEATS:
+            break
+    times, shape = frames.times, _shape(segmenter)
+    gflop = batch * needed_gflop(h * w, len(vocabulary), shape)
+    shortest_ms = limits.shortest_ms(gflop, _weight_bytes(segmenter) / 1e9)
+    theirs: dict[str, Any] = {}
+    if authors is not None:
+        theirs = {
+            'authors_ms': times.median('authors'),
+            'authors_gflop': batch * authors_gflop(h * w, len(vocabulary), shape),
+            'ratio': times.median('authors') / times.median('segment'),
+            'same_labels': _same_labels(segmenter, vocabulary, authors, resized[0]),
+        }
+    return Row(
+        size=size,
+        grid=(h, w),
+        batch=batch,
+        precision=segmenter.precision,
+        repeats=repeats,
+        stages_ms={stage: times.median(stage) for stage in STAGES},
+        frame_ms=(times.median('frame'), times.p95('frame')),
+        segment_ms=(times.median('segment'), times.p95('segment')),
+        images_per_s=1e3 * batch / times.median('frame'),
+        peak_memory_mib=peak,
+        gflop=gflop,
+        shortest_ms=shortest_ms,
+        share=shortest_ms / times.median('segment'),
+        **theirs,
+    )
+
+
+def _resize(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return resized.astype(np.uint8, copy=False)
+
+
+def _same_labels(
+    segmenter: Segmenter, vocabulary: Vocabulary, authors: Authors, image: npt.NDArray[np.uint8]
+) -> float:
+    ours = segmenter.segment(image, vocabulary).labels
+    return float((ours == authors.segment(image)).mean())
+
+
+def _shape(segmenter: Segmenter) -> Shape:
+    pipeline = segmenter.pipeline
+    visual, heads = pipeline.backbone.visual, pipeline.heads
+    return Shape(
+        width=pipeline.backbone.width,
+        blocks=len(visual.transformer.resblocks),
+        patch=segmenter.patch_size,
+        embedding=visual.proj.shape[1],
+        affinity=heads.obj_proj.out_channels,
+    )
+
+
+def _weight_bytes(segmenter: Segmenter) -> int:
+    """Bytes of the weights, which have to be read at least once for a batch."""
+    parts = (segmenter.pipeline.backbone, segmenter.pipeline.heads)
+    return sum(p.numel() * p.element_size() for part in parts for p in part.parameters())

@@ -1,0 +1,126 @@
+"""The time of every stage of a frame, and of frames as the node does them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clip_dinoiser_ros import images
+from clip_dinoiser_ros.benchmark.limits import wait_for
+from clip_dinoiser_ros.benchmark.outlet import Outlet, camera_message
+from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core.dinoiser import DELTA, GAMMA
+from clip_dinoiser_ros.core.pipeline import Query
+from clip_dinoiser_ros.core.segmentation import Patches
+
+STAGES = (
+    'decode',
+    'upload',
+    'preprocess',
+    'backbone',
+    'heads and pooling',
+    'enlarge',
+    'download',
+    'publish',
+)
+
+
+@dataclass
+class Times:
+    """Milliseconds of repeated work, by name, of a clock that counts seconds."""
+
+    clock: Callable[[], float] = time.perf_counter
+    ms: dict[str, list[float]] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, name: str, device: torch.device) -> Iterator[None]:
+        """Time what stands in the `with` block, until the device has done it."""
+        start = self.clock()
+        yield
+        wait_for(device)
+        self.ms.setdefault(name, []).append(1e3 * (self.clock() - start))
+
+    def median(self, name: str) -> float:
+        """Half of the times are shorter."""
+        return float(np.median(self.ms[name]))
+
+    def p95(self, name: str) -> float:
+        """95 of 100 times are shorter."""
+        return float(np.percentile(self.ms[name], 95))
+
+
+class Frames:
+    """Frames of one size, several at once as if from as many cameras.
+
+    Args:
+        segmenter: The model.
+        vocabulary: What is looked for.
+        size: (H, W) of the images.
+        batch: How many go through the model together.
+        outlet: Where labels and confidence go.
+        clock: Counts seconds.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        vocabulary: Vocabulary,
+        size: tuple[int, int],
+        batch: int,
+        outlet: Outlet,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._segmenter = segmenter
+        self._vocabulary = vocabulary
+        self._size = size
+        self._outlet = outlet
+        self._messages = [camera_message(*size, seed) for seed in range(batch)]
+        self.times = Times(clock)
+
+    def rgb(self) -> list[npt.NDArray[np.uint8]]:
+        """Return the images, uint8 (H, W, 3)."""
+        return [images.to_rgb(message) for message in self._messages]
+
+    def whole(self) -> None:
+        """Do what the node does, message in to message out: 'frame', and within it 'segment'."""
+        device = self._segmenter.device
+        with self.times.measure('frame', device):
+            rgb = self.rgb()
+            with self.times.measure('segment', device):
+                results = self._segmenter.segment(rgb, self._vocabulary)
+            for result in results:
+                self._outlet.publish(result)
+
+    @torch.inference_mode()
+    def stage_by_stage(self) -> None:
+        """Do the same in stages, each waited for."""
+        pipeline, device = self._segmenter.pipeline, self._segmenter.device
+        vocabulary = self._vocabulary
+        embeddings = vocabulary.embeddings.to(device)
+        query = Query(embeddings, vocabulary.background, GAMMA, DELTA)
+        measure = self.times.measure
+        with measure('decode', device):
+            rgb = self.rgb()
+        with measure('upload', device):
+            pixels = pipeline.preprocess.upload(rgb)
+        with measure('preprocess', device):
+            batches = [pipeline.preprocess(part) for part in pipeline.parts(pixels)]
+        with measure('backbone', device):
+            features = [pipeline.backbone(batch) for batch in batches]
+        with measure('heads and pooling', device):
+            found = [one for part in features for one in pipeline.classify(part, query).images()]
+        extent = pipeline.preprocess.extent(*self._size)
+        patches = [Patches(*one, extent, vocabulary) for one in found]
+        with measure('enlarge', device):
+            large = [one.enlarge_on_device(self._size) for one in patches]
+        with measure('download', device):
+            results = [one.download(*both) for one, both in zip(patches, large, strict=True)]
+        with measure('publish', device):
+            for result in results:
+                self._outlet.publish(result)

@@ -1,0 +1,60 @@
+"""From the start of a process to its first label image.
+
+Run as a module it is that process: it says on its standard output what it has reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+MODULE = 'clip_dinoiser_ros.benchmark.start'
+STEPS = ('imports', 'model', 'prompts', 'first labels')
+
+
+def measure_start(arguments: Sequence[str]) -> dict[str, float]:
+    """Start a process that segments one image; return the seconds until each of `STEPS`.
+
+    Args:
+        arguments: As of the verbs that load a model, and --prompts.
+
+    Raises:
+        ValueError: The process ended with an error.
+    """
+    start = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, '-m', MODULE, *arguments], capture_output=True, text=True
+    )
+    if process.returncode != 0:
+        raise ValueError(f'the process to be timed failed: {process.stderr.strip()[-500:]}')
+    reached = json.loads(process.stdout.splitlines()[-1])
+    return {step: reached[step] - start for step in STEPS}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Segment one image and print when each step was done, in seconds of the steady clock."""
+    reached = {}
+    import numpy as np
+
+    from clip_dinoiser_ros import arguments as shared
+
+    parser = argparse.ArgumentParser()
+    shared.add_model_arguments(parser)
+    shared.add_prompt_arguments(parser)
+    args = parser.parse_args(arguments)
+    reached['imports'] = time.monotonic()
+    segmenter = shared.load_segmenter(args)
+    reached['model'] = time.monotonic()
+    vocabulary = shared.encode_prompts(segmenter, args)
+    reached['prompts'] = time.monotonic()
+    segmenter.segment(np.zeros((480, 640, 3), np.uint8), vocabulary)
+    reached['first labels'] = time.monotonic()
+    print(json.dumps(reached))  # noqa: T201
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,133 @@
+"""Text embeddings on disk: a word once encoded is known after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+SWITCH = 'CLIP_DINOISER_CACHE'  # environment variable; 'off' keeps every program from the disk
+MAX_FILES = 10_000  # 40 MB; beyond them the oldest go
+_FORMAT = b'clip_dinoiser_ros embedding 1\n'
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+_log = logging.getLogger(__name__)
+
+
+def default_folder() -> Path | None:
+    """Return where embeddings are kept: in $XDG_CACHE_HOME, or ~/.cache; None: switched off."""
+    if os.environ.get(SWITCH, '').lower() == 'off':
+        return None
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return cache / 'clip_dinoiser_ros' / 'embeddings'
+
+
+class EmbeddingCache:
+    """One small file for each text, named by all that its embedding depends on.
+
+    A file holds a checksum over its name and its numbers, and is written beside and then moved into
+    place: one that is damaged, cut or under another's name is taken for missing, and any number of
+    processes may write at once. When the disk fails, one warning is given and words are encoded
+    anew.
+
+    Args:
+        folder: Made when the first embedding is written.
+        model: The text tower; its names, shapes and values go into the names of the files.
+    """
+
+    def __init__(self, folder: Path, model: nn.Module) -> None:
+        self._folder = folder
+        self._model = model
+        self._fingerprint: bytes | None = None
+        self._failed = False
+        self._counted = False
+
+    def get(self, text: str, sentences: Iterable[str]) -> npt.NDArray[np.float32] | None:
+        """Return the embedding (C,) of a text put into sentences; None: not known."""
+        key = self._key(text, sentences)
+        try:
+            content = self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._warn(error)
+            return None
+        start = len(_FORMAT) + _DIGEST_BYTES
+        numbers = content[start:]
+        if content[:start] != _FORMAT + _checksum(key, numbers) or not numbers:
+            return None  # and written anew when the word has been encoded
+        return np.frombuffer(numbers, '<f4').astype(np.float32)
+
+    def put(self, text: str, sentences: Iterable[str], embedding: npt.NDArray[np.float32]) -> None:
+        """Keep the embedding (C,) of a text put into sentences."""
+        key = self._key(text, sentences)
+        numbers = embedding.astype('<f4').tobytes()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._forget_oldest()
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                try:
+                    file.write(_FORMAT + _checksum(key, numbers) + numbers)
+                    file.close()
+                    Path(file.name).replace(self._path(key))
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            self._warn(error)
+
+    def _path(self, key: bytes) -> Path:
+        return self._folder / f'{key.hex()}.embedding'
+
+    def _key(self, text: str, sentences: Iterable[str]) -> bytes:
+        """Name an embedding by the weights, the text and the sentences it is the mean of."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self._model)
+        key = hashlib.sha256(self._fingerprint)
+        for part in (text, *sentences):
+            encoded = part.encode()
+            key.update(b'%d:' % len(encoded) + encoded)
+        return key.digest()
+
+    def _forget_oldest(self) -> None:
+        """Keep the folder from growing for ever; looked at once for each process."""
+        if self._counted:
+            return
+        self._counted = True
+        files = list(self._folder.glob('*.embedding'))
+        if len(files) > MAX_FILES:
+            files.sort(key=lambda path: path.stat().st_mtime)
+            for path in files[: len(files) - MAX_FILES // 2]:
+                path.unlink(missing_ok=True)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._failed:
+            _log.warning('text embeddings are not kept on disk: %s', error)
+        self._failed = True
+
+
+def _checksum(key: bytes, numbers: bytes) -> bytes:
+    return hashlib.sha256(key + numbers).digest()
+
+
+def fingerprint(model: nn.Module) -> bytes:
+    """Return a digest of all that decides what a model computes from a text.
+
+    The image tower's weights are left out: they have nothing to do with it, and are converted.
+    """
+    digest = hashlib.sha256(_FORMAT)
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith('visual.'):
+            continue
+        digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}\n'.encode())
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(content.numpy().data)
+    return digest.digest()

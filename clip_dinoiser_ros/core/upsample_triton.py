@@ -1,0 +1,109 @@
+"""The enlarging of `upsample` as one kernel on a GPU: reads the patches, writes the pixels."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 256  # pixels of a row for each program
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def usable(device: torch.device) -> bool:
+    """Whether the kernel runs on this device; one warning where a GPU has to do without."""
+    if device.type != 'cuda':
+        return False
+    try:
+        kernel()
+        maps = torch.eye(2, device=device).reshape(2, 1, 2)
+        labels = torch.empty((1, 4), dtype=torch.uint8, device=device)
+        confidence = torch.empty((1, 4), device=device)
+        enlarge_into(labels, confidence, maps, (1.0, 2.0))
+        if labels.tolist() == [[0, 0, 1, 1]]:
+            return True
+        reason = f'its answer is wrong: {labels.tolist()}'
+    except Exception as error:  # not installed, no compiler, a GPU it does not know: many types
+        reason = f'{type(error).__name__}: {error}'
+    _log.warning('images are enlarged without the Triton kernel, slower: %s', reason)
+    return False
+
+
+def enlarge_into(
+    labels: Tensor,
+    confidence: Tensor,
+    probabilities: Tensor,
+    extent: tuple[float, float],
+    background: tuple[int, Tensor] | None = None,
+) -> None:
+    """Write labels (H, W) and confidence (H, W); the rest as `upsample.enlarge`."""
+    count, grid_h, grid_w = probabilities.shape
+    height, width = labels.shape
+    full_width = round(width * grid_w / extent[1])
+    index, own = background or (-1, probabilities[0])
+    kernel()[(height, -(-width // BLOCK))](
+        probabilities.contiguous(),
+        own.contiguous(),
+        labels,
+        confidence,
+        count,
+        grid_h,
+        grid_w,
+        width,
+        extent[0] / height,
+        grid_w / full_width,
+        index,
+        BLOCK=BLOCK,
+    )
+
+
+@cache
+def kernel() -> Any:
+    """Compile the kernel when it is first needed; Triton is not there on every machine."""
+    import triton
+    import triton.language as tl
+
+    @triton.jit  # type: ignore[untyped-decorator]
+    def enlarge_row(  # type: ignore[no-untyped-def]
+        maps, own, labels, confidence, count, grid_h, grid_w, width, scale_y, scale_x, background,
+        BLOCK: tl.constexpr,  # noqa: N803
+    ):  # fmt: skip
+        row = tl.program_id(0)
+        x = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        inside = x < width
+        # where the pixel's centre lies among the centres of the patches
+        centre_y = tl.minimum(tl.maximum((row + 0.5) * scale_y - 0.5, 0.0), grid_h - 1.0)
+        centre_x = tl.minimum(tl.maximum((x + 0.5) * scale_x - 0.5, 0.0), grid_w - 1.0)
+        top, left = centre_y.to(tl.int32), centre_x.to(tl.int32)
+        below, right = tl.minimum(top + 1, grid_h - 1), tl.minimum(left + 1, grid_w - 1)
+        down, across = centre_y - top, centre_x - left
+        corners = (top * grid_w + left, top * grid_w + right,
+                   below * grid_w + left, below * grid_w + right)  # fmt: skip
+        shares = ((1 - down) * (1 - across), (1 - down) * across,
+                  down * (1 - across), down * across)  # fmt: skip
+
+        best = tl.full((BLOCK,), -1.0, tl.float32)
+        label = tl.zeros((BLOCK,), tl.int32)
+        for k in range(count):
+            value = tl.zeros((BLOCK,), tl.float32)
+            for corner in tl.static_range(4):
+                at = k * grid_h * grid_w + corners[corner]
+                value += shares[corner] * tl.load(maps + at, mask=inside, other=0.0)
+            better = value > best  # the first of equals stays
+            best = tl.where(better, value, best)
+            label = tl.where(better, k, label)
+        mine = tl.zeros((BLOCK,), tl.float32)
+        for corner in tl.static_range(4):
+            mine += shares[corner] * tl.load(own + corners[corner], mask=inside, other=0.0)
+        best = tl.where(label == background, mine, best)
+        best = tl.minimum(tl.maximum(best, 0.0), 1.0)
+        at = row * width + x
+        tl.store(labels + at, label.to(labels.dtype.element_ty), mask=inside)
+        tl.store(confidence + at, best, mask=inside)
+
+    return enlarge_row

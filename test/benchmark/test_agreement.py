@@ -1,0 +1,9 @@
+from clip_dinoiser_ros.benchmark.agreement import measure_agreement
+
+
+def test_bfloat16_agrees_with_float32_on_the_demos_scenes():
+    found = measure_agreement('bf16', scenes=4, device='cpu')
+    assert 0.99 <= found.least < 1.0  # and it is another precision
+    assert found.same >= found.least
+    assert abs(found.miou - found.miou_fp32) < 0.002
+    assert found.miou_fp32 > 0.3

@@ -1,0 +1,105 @@
+import json
+
+import numpy as np
+import pytest
+
+from clip_dinoiser_ros import cli
+from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
+from clip_dinoiser_ros.benchmark.limits import Limits
+from clip_dinoiser_ros.benchmark.outlet import Outlet
+from clip_dinoiser_ros.benchmark.prompts import fresh_words
+from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
+
+
+@pytest.mark.parametrize(
+    ('patches', 'needed', 'authors'),
+    [(28 * 28, 157.6, 174.3), (28 * 37, 217.4, 240.3), (28 * 49, 304.1, 335.8)],
+)
+def test_operations_of_a_frame(patches, needed, authors):
+    assert needed_gflop(patches, classes=8) == pytest.approx(needed, abs=0.1)
+    assert authors_gflop(patches, classes=8) == pytest.approx(authors, abs=0.1)
+
+
+def test_operations_are_those_that_torch_counts(golden_segmenter, golden_prompts):
+    """Against torch's own counter of the products that really run."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from clip_dinoiser_ros.benchmark.measuring import _shape
+
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    image = np.zeros((224, 224, 3), np.uint8)
+    # the fused attention of the CPU is not counted
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        golden_segmenter.segment_patches([image], vocabulary)
+    expected = needed_gflop(14 * 14, len(vocabulary), _shape(golden_segmenter))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(expected, rel=0.01)
+
+
+def test_the_limit_is_that_of_the_slower_part():
+    limits = Limits(gflop_per_s=100.0, gbyte_per_s=10.0)
+    assert limits.shortest_ms(gflop=50.0, gbyte=1.0) == pytest.approx(500.0)
+    assert limits.shortest_ms(gflop=1.0, gbyte=1.0) == pytest.approx(100.0)
+
+
+def test_stages_compute_what_the_segmenter_does(golden_segmenter, golden_prompts, monkeypatch):
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    with Outlet() as outlet:
+        published = []
+        monkeypatch.setattr(outlet, 'publish', published.append)
+        frames = Frames(golden_segmenter, vocabulary, (170, 215), 2, outlet)
+        frames.whole()
+        frames.stage_by_stage()
+    assert len(published) == 4
+    for whole, stages in zip(published[:2], published[2:], strict=True):
+        np.testing.assert_array_equal(whole.labels, stages.labels)
+        np.testing.assert_array_equal(whole.confidence, stages.confidence)
+    assert set(frames.times.ms) == {*STAGES, 'frame', 'segment'}
+    assert all(len(ms) == 1 and ms[0] >= 0 for ms in frames.times.ms.values())
+
+
+def test_no_word_is_used_twice():
+    words = [word for change in range(10) for word in fresh_words(change)]
+    assert len(set(words)) == len(words)
+    with pytest.raises(ValueError, match='18 changes'):
+        fresh_words(1000)
+
+
+def test_the_command(golden_files, tmp_path, capsys):
+    out = tmp_path / 'out'
+    options = ['--sizes', '64x48', '--batches', '1', '2', '--precisions', 'fp32', '--seconds', '0']
+    weights = [text for name, value in golden_files.items() for text in (f'--{name}', value)]
+    weights += ['--short-side', '48', '--device', 'cpu']
+    assert cli.main(['benchmark', *options, *weights, '--output', str(out)]) == 0
+    result = json.loads((out / 'benchmark.json').read_text())
+    assert [row['batch'] for row in result['rows']] == [1, 2]
+    for row in result['rows']:
+        assert set(row['stages_ms']) == set(STAGES)
+        assert row['grid'] == [3, 4]
+        assert row['frame_ms'][1] >= row['frame_ms'][0] > 0
+        assert row['peak_memory_mib'] > 0
+    assert result['limits']['fp32']['gflop_per_s'] > 0
+    steps = list(result['start'].values())
+    assert steps == sorted(steps)
+    assert steps[0] > 0
+    assert (out / 'benchmark.svg').read_text().startswith('<svg')
+    assert '| 64x48 | 2 | fp32 |' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('options', 'reason'),
+    [
+        (['--batches', '0'], 'at least 1'),
+        (['--compare', '/'], 'no checkout'),
+        (['--random-weights', '--model', 'ViT-Z-1'], "architecture, got 'ViT-Z-1'"),
+    ],
+)
+def test_wrong_use(options, reason, capsys, tmp_path):
+    assert cli.main(['benchmark', *options, '--output', str(tmp_path)]) == 1
+    assert reason in capsys.readouterr().err
+
+
+def test_wrong_size(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['benchmark', '--sizes', '640'])
+    assert '640x480' in capsys.readouterr().err

@@ -1,0 +1,66 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from clip_dinoiser_ros.core.text_tower import TextTower, share_beginnings
+from clip_dinoiser_ros.core.vocabulary import _sentences
+
+
+@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6), min_size=1, max_size=12))
+def test_sentences_share_a_place_exactly_where_they_begin_alike(sentences):
+    length = max(map(len, sentences))
+    tokens = torch.tensor([s + [0] * (length - len(s)) for s in sentences])
+    ends = torch.tensor([len(s) - 1 for s in sentences])
+    index, first = share_beginnings(tokens, ends)
+    place_of = {}
+    for row, sentence in zip(index.tolist(), sentences, strict=True):
+        for end in range(len(sentence)):
+            beginning = tuple(sentence[: end + 1])
+            assert place_of.setdefault(beginning, row[end]) == row[end]
+            found = int(first[row[end]])
+            assert tokens[found // length, : found % length + 1].tolist() == list(beginning)
+    assert len(set(place_of.values())) == len(place_of)
+    assert len(first) == int(index.max()) + 1
+
+
+@pytest.fixture
+def tokens(golden_clip):
+    words = ('dog', 'open door', 'cyclist')
+    return golden_clip[1]([text for word in words for text in _sentences(word, 'imagenet')])
+
+
+def test_equals_openclips_own_tower(golden_clip, tokens):
+    clip, tokenizer = golden_clip
+    with torch.inference_mode():
+        expected = F.normalize(clip.encode_text(tokens), dim=1)
+        found = TextTower(clip, tokenizer.eot_token_id)(tokens)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_less_than_half_of_the_tokens_remain(golden_clip, tokens, monkeypatch):
+    clip, tokenizer = golden_clip
+    rows = []
+    linear = F.linear
+    monkeypatch.setattr(
+        'clip_dinoiser_ros.core.text_tower.F.linear',
+        lambda x, *args: rows.append(len(x)) or linear(x, *args),
+    )
+    with torch.inference_mode():
+        TextTower(clip, tokenizer.eot_token_id)(tokens)
+    assert max(rows) < 0.5 * int((tokens != 0).sum())
+
+
+def test_other_towers_go_their_own_way(golden_clip, tokens):
+    class Other(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def encode_text(self, tokens):
+            return tokens.float()[:, :5] * self.weight
+
+    found = TextTower(Other(), golden_clip[1].eot_token_id)(tokens)
+    torch.testing.assert_close(found, F.normalize(tokens.float()[:, :5], dim=1))
