@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,18 @@ def demo_files(folder: Path = DEMO_FOLDER) -> dict[str, str]:
     Raises:
         WeightsError: A file is missing or is not the one that its manifest lists.
     """
-    changed = changed_files(folder, [*DEMO_FILES.values(), DEMO_VOCABULARY])
+    check_shipped(folder, [*DEMO_FILES.values(), DEMO_VOCABULARY])
+    return {role: str(folder / name) for role, name in DEMO_FILES.items()}
+
+
+def check_shipped(folder: Path, names: Iterable[str]) -> None:
+    """Raise WeightsError unless the files in a folder are those that its manifest lists."""
+    changed = changed_files(folder, names)
     if changed:
         raise WeightsError(
             f'{", ".join(changed)} in {folder}: not as shipped ({MANIFEST}); install the package '
             'again, or run `make manifest` where you have made these files yourself'
         )
-    return {role: str(folder / name) for role, name in DEMO_FILES.items()}
 
 
 def demo_words(folder: Path = DEMO_FOLDER) -> frozenset[str]:

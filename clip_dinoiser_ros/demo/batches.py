@@ -1,6 +1,6 @@
 """Which pictures each step of the training sees: a recipe, a pool of pictures, batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +107,17 @@ def batches(
         yield [pool_of_view[index] for index in chosen]
 
 
+def lit(image: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Return uint8 RGB (H, W, 3) as float32 (3, H, W) in about [0, 1], brighter or darker."""
+    gain = np.float32(rng.uniform(0.85, 1.12) / 255)
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) * gain
+
+
+def normalise(images: Sequence[Tensor]) -> Tensor:
+    """Return RGB images (3, H, W) as one normalised batch."""
+    return (torch.stack(list(images)).clamp(0, 1) - _MEAN) / _STD
+
+
 def collate(samples: list[Sample], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return normalised images (B, 3, H, W) and shares (B, h * w, classes), some mirrored."""
     images, targets = [], []
@@ -114,9 +125,8 @@ def collate(samples: list[Sample], rng: np.random.Generator) -> tuple[Tensor, Te
         image, shares = sample.image, sample.shares
         if rng.random() < 0.5:
             image, shares = image[:, ::-1], shares[:, :, ::-1]
-        gain = np.float32(rng.uniform(0.85, 1.12) / 255)
-        images.append(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) * gain)
+        images.append(lit(image, rng))
         target = torch.zeros(shares[0].size, len(SEEN_CLASSES))
         target[:, sample.classes] = torch.from_numpy(shares.reshape(len(shares), -1).T.copy())
         targets.append(target)
-    return (torch.stack(images).clamp(0, 1) - _MEAN) / _STD, torch.stack(targets)
+    return normalise(images), torch.stack(targets)

@@ -24,15 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train = actions.add_parser('train', help='make the small model again, from nothing')
     train.add_argument('output', type=Path, metavar='OUT', help='folder for the model')
     train.add_argument('--seed', type=int, default=0, help='%(default)s')
+    train.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; return the exit code."""
     if args.action == 'train':
-        from clip_dinoiser_ros.demo.train import train
-
-        train(args.output, args.seed)
-        return 0
+        return _train(args)
     if args.action == 'picture':
         return _picture(args.output)
     if not (0 < args.seconds <= 3600 and 0 < args.rate <= 100):
@@ -45,6 +43,23 @@ def run(args: argparse.Namespace) -> int:
 
     print(_table(run_demo(args.output, args.seconds, args.rate)))  # noqa: T201
     print(f'see {args.output / "overview.png"} and {args.output / "drive.mp4"}')  # noqa: T201
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    """Make both image towers, the text tower they share, and the heads of each."""
+    from clip_dinoiser_ros.core.segmenter import find_device
+    from clip_dinoiser_ros.demo import train, train_captions
+
+    device = str(find_device(args.device))
+    train.train(args.output, args.seed, train.STAGES, device=device)
+    train_captions.train(
+        args.output,
+        args.seed,
+        train_captions.CAPTION_STAGES,
+        train_captions.HEADS,
+        device=device,
+    )
     return 0
 
 

@@ -67,11 +67,30 @@ def encode_dense(
         if index == read:
             inner = normed[:, 1:]
         x = x + block.mlp(normed)
-    y = x[:, 1:] + _values(last, x[:, 1:])
-    y = visual.ln_post(y + last.mlp(last.ln_2(y))) @ visual.proj
-    cls = (x[:whole] + _attend(last, x[:whole]))[:, 0]
-    cls = visual.ln_post(cls + last.mlp(last.ln_2(cls))) @ visual.proj
-    return F.normalize(y.float(), dim=-1), inner, F.normalize(cls.float(), dim=-1)
+    y = _project(visual, x[:, 1:] + _values(last, x[:, 1:]))
+    return y, inner, _project(visual, (x[:whole] + _attend(last, x[:whole]))[:, 0])
+
+
+def encode_whole(visual: nn.Module, images: Tensor) -> Tensor:
+    """Encode normalised images as wholes: unit embeddings (B, D), the mean over all patches.
+
+    All blocks run in full, the last one with its attention, as when a CLIP is trained.
+    """
+    x = _embed(visual, images)
+    *blocks, last = visual.transformer.resblocks
+    for block in blocks:
+        x = x + _attend(block, x)
+        x = x + block.mlp(block.ln_2(x))
+    x = x + _attend(last, x)
+    x = visual.ln_post(x + last.mlp(last.ln_2(x)))
+    return F.normalize((x[:, 1:].mean(dim=1) @ visual.proj).float(), dim=-1)
+
+
+def _project(visual: nn.Module, x: Tensor) -> Tensor:
+    """Finish the last block after its attention; return unit embeddings (..., D)."""
+    last = visual.transformer.resblocks[-1]
+    x = visual.ln_post(x + last.mlp(last.ln_2(x))) @ visual.proj
+    return F.normalize(x.float(), dim=-1)
 
 
 def encode_texts(clip: nn.Module, tokens: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,24 @@ from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
 from clip_dinoiser_ros.core.upsample import enlarge
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
-from clip_dinoiser_ros.core.weights import demo_files, load_clip, load_heads
-from clip_dinoiser_ros.demo.files import FOLDER, GAMMA
+from clip_dinoiser_ros.core.weights import (
+    check_heads,
+    check_shipped,
+    demo_files,
+    load_clip,
+    load_heads,
+)
+from clip_dinoiser_ros.demo.files import CAPTIONS_GAMMA, CAPTIONS_HEADS, FOLDER, GAMMA
 from clip_dinoiser_ros.demo.render import Scene
+from clip_dinoiser_ros.demo.tower import load_captions_clip
 from clip_dinoiser_ros.demo.words import BACKGROUND, CLASSES, HELD_OUT, STUFF, THING_CLASSES
 from clip_dinoiser_ros.demo.world import scene
 
 TEST_SEED = 500_000  # training draws its scenes from a million upwards
 VALIDATION_SEED = 900_000
 IGNORED = 255
+Tower = Literal['demo', 'captions']
+GAMMAS: dict[Tower, float] = {'demo': GAMMA, 'captions': CAPTIONS_GAMMA}
 
 
 @dataclass
@@ -68,13 +77,25 @@ class Bench:
     """The demo model taken apart, so that the parts of the method can be switched off.
 
     With everything on it computes what `Segmenter` computes; a test holds it to that.
+
+    Args:
+        folder: Of the demo model.
+        short_side: Of the images, pixels.
+        tower: The image tower: that of the demo model, or the one trained by captions alone.
     """
 
-    def __init__(self, folder: Path = FOLDER, short_side: int = 448) -> None:
+    def __init__(self, folder: Path = FOLDER, short_side: int = 448, tower: Tower = 'demo') -> None:
         files = demo_files(folder)
-        clip, tokenizer = load_clip(files['model'], files['pretrained'])
+        if tower == 'captions':
+            clip, tokenizer = load_captions_clip(folder)
+            check_shipped(folder, [CAPTIONS_HEADS])
+            heads = load_heads(folder / CAPTIONS_HEADS)
+        else:
+            clip, tokenizer = load_clip(files['model'], files['pretrained'])
+            heads = load_heads(files['heads'])
+        self.gamma = GAMMAS[tower]
         self._backbone = Backbone(clip.visual)
-        self._heads = dinoiser.Heads(load_heads(files['heads'], self._backbone.width))
+        self._heads = dinoiser.Heads(check_heads(heads, self._backbone.width))
         self._texts = TextEncoder(clip, tokenizer)
         self.short_side = short_side
 
@@ -134,11 +155,20 @@ class Row:
 def measure(
     bench: Bench,
     count: int = 300,
-    gamma: float = GAMMA,
+    gamma: float | None = None,
     start: int = TEST_SEED,
     templates: Templates = 'imagenet',
 ) -> list[Row]:
-    """Measure plain MaskCLIP features and guided pooling on the same scenes."""
+    """Measure plain MaskCLIP features and guided pooling on the same scenes.
+
+    Args:
+        bench: The model.
+        count: Scenes without held-out pairs, and as many with them.
+        gamma: Of the pooling; None: the one chosen for this tower.
+        start: Seed of the first scene.
+        templates: The sentences the prompts are put into.
+    """
+    gamma = bench.gamma if gamma is None else gamma
     with_background = (BACKGROUND, *CLASSES)
     every = bench.encode(CLASSES, templates)
     tables: dict[tuple[str, bool], Confusion] = {}

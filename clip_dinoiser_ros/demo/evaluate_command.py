@@ -6,7 +6,7 @@ import argparse
 from itertools import islice
 
 from clip_dinoiser_ros.core import Segmenter
-from clip_dinoiser_ros.demo.evaluate import TEST_SEED, Bench, measure, table
+from clip_dinoiser_ros.demo.evaluate import GAMMAS, TEST_SEED, Bench, measure, table
 from clip_dinoiser_ros.demo.files import GAMMA
 from clip_dinoiser_ros.demo.steadiness import WEIGHTS, measure_smoothing
 from clip_dinoiser_ros.demo.steadiness import table as steadiness_table
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="demo: the rows of the paper's Table 2; smoothing: flicker and mIoU along the drive",
     )
     parser.add_argument(
-        '--gamma', type=float, default=GAMMA, help='of the guided pooling (%(default)s)'
+        '--gamma', type=float, help='of the guided pooling; by default the one chosen for the tower'
     )
     group = parser.add_argument_group('demo')
     group.add_argument('--scenes', type=int, default=300, help='of each kind (%(default)s)')
@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[TEST_SEED],
         metavar='SEED',
         help='first seed of the scenes; several make a table each (%(default)s)',
+    )
+    group.add_argument(
+        '--tower',
+        choices=list(GAMMAS),
+        nargs='+',
+        default=list(GAMMAS),
+        help='that of the demo model, the one trained by captions alone, or (default) both',
     )
     group = parser.add_argument_group('smoothing')
     group.add_argument(
@@ -57,10 +64,15 @@ def run(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     if args.scenes < 1:
         raise ValueError(f'--scenes {args.scenes}: at least 1')
-    bench = Bench()
-    for start in args.start:
-        rows = measure(bench, args.scenes, args.gamma, start)
-        print(f'{args.scenes} scenes from seed {start}, gamma {args.gamma}:\n\n{table(rows)}\n')  # noqa: T201
+    for tower in args.tower:
+        bench = Bench(tower=tower)
+        gamma = bench.gamma if args.gamma is None else args.gamma
+        for start in args.start:
+            rows = measure(bench, args.scenes, gamma, start)
+            print(  # noqa: T201
+                f'{tower} tower, {args.scenes} scenes from seed {start}, gamma {gamma}:\n\n'
+                f'{table(rows)}\n'
+            )
     return 0
 
 
@@ -70,10 +82,11 @@ def _smoothing(args: argparse.Namespace) -> int:
     for weight in args.weights:
         if not 0.0 <= weight <= 0.99:
             raise ValueError(f'--weights {weight}: 0 to 0.99 is allowed')
+    gamma = GAMMA if args.gamma is None else args.gamma
     segmenter = Segmenter.load('demo')
     for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
         vocabulary = segmenter.encode(prompts)
         scenes = islice(tour(), args.frames)
-        rows = measure_smoothing(segmenter, vocabulary, scenes, args.weights, args.gamma)
+        rows = measure_smoothing(segmenter, vocabulary, scenes, args.weights, gamma)
         print(f'{args.frames} frames, {", ".join(prompts)}:\n\n{steadiness_table(rows)}\n')  # noqa: T201
     return 0

@@ -11,7 +11,11 @@ from clip_dinoiser_ros.demo.words import BACKGROUND, CLASSES, HELD_OUT, OF_COLOU
 FOLDER = DEMO_FOLDER
 CONFIG, CLIP, HEADS = (DEMO_FILES[role] for role in ('model', 'pretrained', 'heads'))
 VOCABULARY = DEMO_VOCABULARY
+# The image tower trained by captions alone; its text tower is the other one's.
+CAPTIONS_CONFIG, CAPTIONS_TOWER = 'captions-tower.json', 'captions-tower.safetensors'
+CAPTIONS_HEADS, CAPTIONS_TRAINING = 'captions-heads.safetensors', 'captions-training.json'
 GAMMA = 0.7  # best for this model on validation scenes; the paper's 0.2 lets things leak
+CAPTIONS_GAMMA = 0.6  # likewise, for the tower trained by captions alone
 
 
 def describe_vocabulary() -> dict[str, Any]:

@@ -41,7 +41,7 @@ COLOUR_ROWS = slice(KIND_ROWS.stop, KIND_ROWS.stop + len(COLOURS))
 BACKGROUND_ROW = COLOUR_ROWS.stop
 
 
-def _say(name: str, rng: np.random.Generator) -> str:
+def say(name: str, rng: np.random.Generator) -> str:
     """Put a name into a sentence; now and then by another word."""
     colour, kind = split_name(name)
     if kind in SYNONYMS and rng.random() < 0.12:
@@ -65,7 +65,7 @@ def draw_phrases(rng: np.random.Generator) -> list[str]:
         *(f'{colour} {rng.choice(thing)}'.strip() for colour in COLOURS),
         BACKGROUND,
     ]
-    return [_say(name, rng) for name in names]
+    return [say(name, rng) for name in names]
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -141,6 +141,25 @@ def affinity_loss(affinity: Tensor, target: Tensor) -> Tensor:
     apart = (1 - together).clamp(min=0)
     pairs = pairs + weight[:, :, None] * (apart / (apart.sum(-1, keepdim=True) + 1e-6))
     return (pairs * loss).sum(dim=(1, 2)).mean()
+
+
+def pooling_losses(affinity: Tensor, same: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Return what pooling by affinities would mix in, and what it would miss.
+
+    Args:
+        affinity: Of some patches to all others, (B, R, N).
+        same: How much both show the same class, in [0, 1], (B, R, N).
+        gamma: Threshold of the pooling; here it is a little soft.
+
+    Returns:
+        purity: Mean of -log of the share of the pooled weight that falls on the same class.
+        reach: Mean of -log of the share of the same class that passes the threshold.
+    """
+    passes = torch.sigmoid((affinity - gamma) / 0.05)
+    weight = affinity.clamp(min=0) * passes
+    pure = (weight * same).sum(-1) / (weight.sum(-1) + 1e-6)
+    reached = (passes * same).sum(-1) / same.sum(-1).clamp(min=1)
+    return -pure.clamp(min=1e-4).log().mean(), -reached.clamp(min=1e-4).log().mean()
 
 
 def caption(classes: Tensor, rng: np.random.Generator) -> str:

@@ -1,8 +1,9 @@
 """Training samples: pictures with the share of each class in each patch."""
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from clip_dinoiser_ros.demo.world import HFOV_DEG, glimpse, scene
 
 PATCH = 16
 _SEEN_INDEX = {name: SEEN_CLASSES.index(name) for name in SEEN_CLASSES}
+_Drawn = TypeVar('_Drawn')
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,12 @@ class Sample:
     shares: np.ndarray  # float32 (n, H / 16, W / 16): part of the patch the class covers
 
 
-def make_sample(seed: int, view: View) -> Sample:
-    """Draw one sample without held-out pairs; now and then the picture is a little soft."""
+def draw_picture(seed: int, view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one picture without held-out pairs; now and then it is a little soft.
+
+    Returns:
+        uint8 RGB (H, W, 3), and uint8 (H, W): index into CLASSES.
+    """
     rng = np.random.default_rng([seed, 3])
     if view.hfov_deg == HFOV_DEG and rng.random() < 0.3:
         picture = glimpse(seed, view.width, view.height, held_out=False)
@@ -49,32 +55,49 @@ def make_sample(seed: int, view: View) -> Sample:
     image = picture.image
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (3, 3), float(rng.uniform(0.4, 0.8)))
-    present = np.unique(picture.labels)
+    return image, picture.labels
+
+
+def make_sample(seed: int, view: View) -> Sample:
+    """Draw one picture and the share of each class in each of its patches."""
+    image, labels = draw_picture(seed, view)
+    present = np.unique(labels)
     rows, cols = view.height // PATCH, view.width // PATCH
     shares = np.stack(
-        [
-            (picture.labels == label).reshape(rows, PATCH, cols, PATCH).mean(axis=(1, 3))
-            for label in present
-        ]
+        [(labels == label).reshape(rows, PATCH, cols, PATCH).mean(axis=(1, 3)) for label in present]
     )
     classes = np.array([_SEEN_INDEX[CLASSES[label]] for label in present])
     return Sample(image, classes, shares.astype(np.float32))
 
 
-def _produce(plan: Sequence[tuple[int, View]], queue: multiprocessing.Queue) -> None:
+def _produce(
+    make: Callable[[int, View], _Drawn],
+    plan: Sequence[tuple[int, View]],
+    queue: multiprocessing.Queue,
+) -> None:
     cv2.setNumThreads(1)
     for seed, view in plan:
-        queue.put(make_sample(seed, view))
+        queue.put(make(seed, view))
 
 
-def stream(plan: Sequence[tuple[int, View]], ahead: int = 256) -> Iterator[Sample]:
-    """Yield the samples of a plan in its order, drawn in a side process up to `ahead` of use."""
+def stream(
+    plan: Sequence[tuple[int, View]],
+    make: Callable[[int, View], _Drawn] = make_sample,
+    ahead: int = 256,
+) -> Iterator[_Drawn]:
+    """Yield what a plan makes in its order, drawn in a side process up to `ahead` of use.
+
+    Args:
+        plan: Seed and view of each picture.
+        make: A function of a module, of seed and view.
+        ahead: How many may wait.
+    """
     if len(plan) < 64:  # not worth a process
-        yield from (make_sample(seed, view) for seed, view in plan)
+        yield from (make(seed, view) for seed, view in plan)
         return
     context = multiprocessing.get_context('spawn')
     queue = context.Queue(ahead)
-    producer = context.Process(target=_produce, args=(plan, queue), daemon=True)
+    producer = context.Process(target=_produce, args=(make, plan, queue), daemon=True)
     producer.start()
     try:
         for _ in plan:

@@ -15,6 +15,7 @@ from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.weights import demo_files
 from clip_dinoiser_ros.demo.evaluate import Bench, Confusion, indices, measure, unseen_scenes
 from clip_dinoiser_ros.demo.files import (
+    CAPTIONS_GAMMA,
     FOLDER,
     GAMMA,
     describe_vocabulary,
@@ -129,6 +130,12 @@ def test_the_command_prints_the_rows(capsys):
 
     assert main(['evaluate', 'demo', '--scenes', '1', '--start', '500000', '600000']) == 0
     printed = capsys.readouterr().out
-    assert printed.count('| MaskCLIP | ') == printed.count('| guided pooling | ') == 2
-    assert '1 scenes from seed 600000, gamma 0.7' in printed
+    assert printed.count('| MaskCLIP | ') == printed.count('| guided pooling | ') == 4
+    assert 'demo tower, 1 scenes from seed 600000, gamma 0.7' in printed
+    assert f'captions tower, 1 scenes from seed 500000, gamma {CAPTIONS_GAMMA}' in printed
+    one = ['--tower', 'captions', '--gamma', '0.5']
+    assert main(['evaluate', 'demo', '--scenes', '1', *one]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count('captions tower, 1 scenes from seed 500000, gamma 0.5') == 1
+    assert 'demo tower' not in printed
     assert main(['evaluate', 'demo', '--scenes', '0']) == 1
