@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reached['imports'] = time.monotonic()
     segmenter = shared.load_segmenter(args)
     reached['model'] = time.monotonic()
-    vocabulary = shared.encode_prompts(segmenter, args)
+    vocabulary, _ = shared.encode_prompts(segmenter, args)
     reached['prompts'] = time.monotonic()
     segmenter.segment(np.zeros((480, 640, 3), np.uint8), vocabulary)
     reached['first labels'] = time.monotonic()
