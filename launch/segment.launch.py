@@ -23,6 +23,7 @@ SWITCHES = {
     'use_sim_time': 'take the time from /clock, for recordings and simulators',
     'autostart': 'configure and activate; false: a lifecycle manager does',
 }
+RESPAWN_DELAY_S = 2.0
 LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
 
 
@@ -54,6 +55,12 @@ def generate_launch_description():
             for name, text in SWITCHES.items()
         ),
         DeclareLaunchArgument(
+            'respawn',
+            default_value='true',
+            choices=['true', 'false'],
+            description='start the node again when its process ends, as it does when the GPU fails',
+        ),
+        DeclareLaunchArgument(
             'log_level', default_value='info', choices=LEVELS, description='what the node logs'
         ),
     ]
@@ -83,6 +90,8 @@ def _node(context):
             namespace=value('namespace'),
             output='screen',
             emulate_tty=True,
+            respawn=value('respawn') == 'true',
+            respawn_delay=RESPAWN_DELAY_S,
             parameters=[file, overrides] if overrides else [file],
             ros_arguments=['--log-level', f'{_logger(context)}:={value("log_level")}'],
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.subscription import Subscription
@@ -40,9 +41,10 @@ class Diagnostics:
             self._timer = None
         if period_s > 0.0:
             clock = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = self._node.create_timer(period_s, self._publish, clock=clock)
+            self._timer = self._node.create_timer(period_s, self.publish, clock=clock)
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Publish once."""
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         owner = self._node.get_fully_qualified_name().lstrip('/')
@@ -57,6 +59,11 @@ class Diagnostics:
                 )
             )
         self._publisher.publish(message)
+
+    def publish_last(self) -> None:
+        """Publish once more and wait until it has arrived, for a second at most."""
+        self.publish()
+        self._publisher.wait_for_all_acked(Duration(seconds=1))
 
 
 def source_of(node: Node, subscription: Subscription) -> Source:

@@ -46,6 +46,12 @@ def is_final(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CUDA)
 
 
+def refuse_final(error: Exception) -> None:
+    """Raise FinalError from an error that is final; return where it is not."""
+    if is_final(error):
+        raise FinalError(_one_line(error)) from error
+
+
 def free_memory() -> None:
     """Give back what torch keeps for later."""
     if torch.cuda.is_available():
@@ -107,8 +113,7 @@ class Guard(Generic[Item, Result]):
         try:
             return self._call(images)
         except Exception as error:  # whatever a model raises
-            if is_final(error):
-                raise FinalError(_one_line(error)) from error
+            refuse_final(error)
             return error.with_traceback(None)
 
     def _degrade(self, error: Exception) -> None:

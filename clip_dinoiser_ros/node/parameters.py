@@ -99,6 +99,7 @@ class Configuration:
     short_side: int | None
     max_pixels: int
     max_bytes: int
+    inference_timeout_s: float
     diagnostics_period: float
 
 
@@ -197,6 +198,11 @@ SPECS: Mapping[str, _Spec] = {
         MAX_BYTES,
         'JPEG and PNG of more bytes are refused before they are decoded',
         range=(1, 2**30),
+    ),
+    'inference_timeout_s': _Spec(
+        30.0,
+        'Seconds after which a model that does not return ends the process; 0: never',
+        range=(0.0, 3600.0),
     ),
     'diagnostics_period': _Spec(
         1.0, 'Seconds between messages on /diagnostics; 0: none', range=(0.0, 60.0)
@@ -358,6 +364,7 @@ def read_configuration(node: Node) -> Configuration:
         short_side=values['short_side'] or None,
         max_pixels=values['max_pixels'],
         max_bytes=values['max_bytes'],
+        inference_timeout_s=values['inference_timeout_s'],
         diagnostics_period=values['diagnostics_period'],
     )
 

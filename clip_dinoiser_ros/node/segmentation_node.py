@@ -24,6 +24,7 @@ from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.frames import FrameSlots
+from clip_dinoiser_ros.node.guard import end_process
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
@@ -140,8 +141,10 @@ class SegmentationNode(LifecycleNode):
             self._current,
             self._health,
             self.get_logger(),
+            self._end,
             pipeline.configuration.max_pixels,
             pipeline.configuration.max_bytes,
+            pipeline.configuration.inference_timeout_s,
         )
         depths = [publishers.clouds.depth for publishers in pipeline.publishers.values()]
         self._clock_watch.resets = [
@@ -243,6 +246,14 @@ class SegmentationNode(LifecycleNode):
     def _fail(self, reason: str) -> None:
         self.get_logger().fatal(reason)
         self._failure = reason
+
+    def _end(self, reason: str) -> None:
+        """End the process, which cannot segment any more; from whatever thread has noticed."""
+        self._failure = reason
+        try:
+            self._diagnostics.publish_last()
+        finally:
+            end_process(self.get_logger(), reason)
 
     def _statuses(self) -> dict[str, Status]:
         """Say how the model and, while the node is active, its cameras are doing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,11 +14,12 @@ import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage
 
 from clip_dinoiser_ros import compressed, images
-from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core import Segmentation, Segmenter
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
+from clip_dinoiser_ros.node.guard import FinalError, Guard, Watchdog, refuse_final
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
 from clip_dinoiser_ros.outputs import scaled_size
@@ -46,7 +47,9 @@ class Worker:
         active: Returns what the next frame is to be segmented with.
         health: Told what becomes of frames.
         logger: `error(text)` is called for frames that cannot be used.
+        ends: Called with a reason when this process cannot segment any more.
         max_pixels, max_bytes: Larger images are refused, the latter for JPEG and PNG.
+        inference_timeout_s: How long the frames of one size may take; 0: as long as they like.
     """
 
     def __init__(
@@ -57,9 +60,14 @@ class Worker:
         active: Callable[[], Active],
         health: Health,
         logger: Any,
+        ends: Callable[[str], None],
         max_pixels: int = images.MAX_PIXELS,
         max_bytes: int = compressed.MAX_BYTES,
+        inference_timeout_s: float = 0.0,
     ) -> None:
+        self._guard = Guard(self._segment, logger)
+        self._watchdog = Watchdog(inference_timeout_s, ends)
+        self._ends = ends
         self._max_pixels, self._max_bytes = max_pixels, max_bytes
         self._segmenter = segmenter
         self._slots = slots
@@ -88,9 +96,16 @@ class Worker:
         """End the thread after the frame it works on; return whether it ended in time."""
         self._slots.close()
         self._thread.join(timeout_s)
+        self._watchdog.close()
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except FinalError as error:
+            self._ends(f'the device fails: {error}')
+
+    def _serve(self) -> None:
         while True:
             active = self._active()
             self._announce(active)
@@ -103,7 +118,8 @@ class Worker:
             decoded = [d for d in map(self._decode, frames) if d is not None]
             decoded.sort(key=lambda d: d.image.shape)
             for _, batch in groupby(decoded, key=lambda d: d.image.shape):
-                self._process(list(batch), active)
+                with self._watchdog:
+                    self._process(list(batch), active)
 
     def _publish_clouds(self) -> None:
         """Publish the clouds of earlier frames that had to wait for their depth."""
@@ -135,31 +151,35 @@ class Worker:
 
     def _process(self, batch: list[_Decoded], active: Active) -> None:
         """Segment images of one size and publish what they show."""
-        settings = active.settings
         start = time.monotonic()
-        try:
-            patches = self._segmenter.segment_patches(
-                [d.image for d in batch], active.vocabulary, settings.gamma, settings.delta
-            )
-            patches = [
-                self._smooth(d.frame, found, settings.temporal_smoothing)
-                for d, found in zip(batch, patches, strict=True)
-            ]
-            results = [
-                found.enlarge(scaled_size(d.image.shape[:2], settings.output_scale))
-                for d, found in zip(batch, patches, strict=True)
-            ]
-        except Exception as error:  # whatever the model raises, the node goes on
-            for d in batch:
-                self._reject(d.frame, _reason(error))
-            return
+        outcomes = self._guard.run([(d, active) for d in batch])
         segment_s = time.monotonic() - start
-        for d, found, result in zip(batch, patches, results, strict=True):
-            segmented = Segmented(d.frame.message.header, d.image, found, result, active)
+        for d, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):  # whatever the model raises, the node goes on
+                self._reject(d.frame, _reason(outcome))
+                continue
+            segmented = Segmented(d.frame.message.header, d.image, *outcome, active)
             try:
                 self._publish(d, segmented, len(batch), segment_s)
             except Exception as error:  # in the overlay, say: this thread must not die of it
+                refuse_final(error)
                 self._reject(d.frame, f'not published in full: {_reason(error)}')
+
+    def _segment(
+        self, tasks: Sequence[tuple[_Decoded, Active]]
+    ) -> list[tuple[Patches, Segmentation]]:
+        """Run the model on images of one size."""
+        active = tasks[0][1]
+        settings = active.settings
+        found = self._segmenter.segment_patches(
+            [d.image for d, _ in tasks], active.vocabulary, settings.gamma, settings.delta
+        )
+        results = []
+        for (d, _), patches in zip(tasks, found, strict=True):
+            smooth = self._smooth(d.frame, patches, settings.temporal_smoothing)
+            size = scaled_size(d.image.shape[:2], settings.output_scale)
+            results.append((smooth, smooth.enlarge(size)))
+        return results
 
     def _smooth(self, frame: Frame, found: Patches, weight: float) -> Patches:
         stamp = frame.message.header.stamp

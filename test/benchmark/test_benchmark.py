@@ -69,7 +69,7 @@ def test_the_command(golden_files, tmp_path, capsys):
     out = tmp_path / 'out'
     options = ['--sizes', '64x48', '--batches', '1', '2', '--precisions', 'fp32', '--seconds', '0']
     weights = [text for name, value in golden_files.items() for text in (f'--{name}', value)]
-    weights += ['--short-side', '48', '--device', 'cpu']
+    weights += ['--short-side', '48', '--device', 'cpu', '--scenes', '1']
     assert cli.main(['benchmark', *options, *weights, '--output', str(out)]) == 0
     result = json.loads((out / 'benchmark.json').read_text())
     assert [row['batch'] for row in result['rows']] == [1, 2]
@@ -79,6 +79,7 @@ def test_the_command(golden_files, tmp_path, capsys):
         assert row['frame_ms'][1] >= row['frame_ms'][0] > 0
         assert row['peak_memory_mib'] > 0
     assert result['limits']['fp32']['gflop_per_s'] > 0
+    assert result['agreement'][0]['same'] == 1.0  # of fp32 with itself
     steps = list(result['start'].values())
     assert steps == sorted(steps)
     assert steps[0] > 0

@@ -14,7 +14,7 @@ def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch)
     said = []
     slots = FrameSlots(['front', 'rear'], clock=lambda: now)
     health = Health(['front', 'rear'], lambda: now)
-    worker = Worker(None, slots, {}, None, health, SimpleNamespace(error=said.append))
+    worker = Worker(None, slots, {}, None, health, SimpleNamespace(error=said.append), said.append)
     for step in range(30):
         now = 50.0 + step / 10
         for camera in ('front', 'rear'):

@@ -1,0 +1,56 @@
+"""The device fails under a real node: what can be lived with is, the rest ends it with code 1."""
+
+from pathlib import Path
+
+import harness
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from faulty_node import CUDA_ERROR, HANGS, OUT_OF_MEMORY
+from harness import NodeProcess, Peer
+
+
+@pytest.fixture
+def faulty(parameters, tmp_path, monkeypatch):
+    """An active node with the faulty model, and a peer that listens."""
+    program = Path(__file__).parent / 'faulty_node.py'
+    monkeypatch.setattr(harness, 'executable', lambda: program)
+    quick = {**parameters, 'inference_timeout_s': 20.0}
+    with NodeProcess(quick, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images')
+        peer.listen()
+        peer.connect()
+        yield node, peer
+
+
+def image(fault=0):
+    return np.full((64, 96, 3), fault, np.uint8)
+
+
+def test_too_little_memory_costs_the_frame(faulty):
+    node, peer = faulty
+    peer.send(image(OUT_OF_MEMORY), 1)
+    node.wait_for_log('frame dropped (1 so far): OutOfMemoryError: CUDA out of memory')
+    peer.send(image(), 2)
+    assert peer.of_frame('frame_info', 2).frames_rejected == 1
+    assert sum('too little memory on the device' in line for line in node.lines) == 1
+    assert node.end() == 0, node.log
+
+
+@pytest.mark.parametrize(
+    ('fault', 'reason'),
+    [
+        (CUDA_ERROR, 'the device fails: CUDA error: device-side assert triggered'),
+        (HANGS, 'the model did not return within 20 s'),
+    ],
+)
+def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
+    node, peer = faulty
+    told = []
+    peer.node.create_subscription(DiagnosticArray, '/diagnostics', told.append, 10)
+    peer.until(lambda: told)
+    peer.send(image(fault), 1)
+    assert node.process.wait(harness.WAIT_S) == 1
+    node.wait_for_log(f'{reason}')
+    assert 'exit code 1, to be started again' in node.log
+    peer.until(lambda: any(reason in s.message for m in told for s in m.status))
