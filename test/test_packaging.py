@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -207,10 +206,7 @@ def test_second_setup_does_nothing_twice():
     used = [Path(p) for p in prefixes if ROOT / 'install' in Path(p).parents]
     if not used or not Path(os.environ.get('VIRTUAL_ENV', '/nowhere'), '.clip_dinoiser').exists():
         pytest.skip('not the environment that `make setup` made for this checkout')
-    start = time.monotonic()
     ended = run_setup(ROS=used[0].parent.name, CLIP_DINOISER_VENV=os.environ['VIRTUAL_ENV'])
-    elapsed_s = time.monotonic() - start
     assert ended.returncode == 0, ended.stderr
     said = ended.stdout.splitlines()
     assert [line.endswith(', up to date') for line in said] == [False, True, True, False]
-    assert elapsed_s < 10  # 0.2 s on a quiet machine; an install or a build takes longer than this

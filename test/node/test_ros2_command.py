@@ -141,6 +141,32 @@ def test_launch_and_param(parameters, golden_prompts, tmp_path):
         assert 'process has finished cleanly' in process.log
 
 
+def test_launch_brings_a_dead_node_back(parameters, golden_prompts, tmp_path):
+    """kill -9 while a consumer listens: it gets the vocabulary again, and labels."""
+    file = file_of(tmp_path, {**parameters, 'prompts': golden_prompts})
+    with Peer() as peer, launch(params_file=file, image_topic='/lens') as process:
+        process.wait_for_log('active; waiting for images on /lens')
+        peer.listen()
+        check_golden_labels(peer, '/lens')
+        peer.received.clear()
+        os.kill(node_pid(process), signal.SIGKILL)
+        process.wait_for_log('active; waiting for images on /lens', count=2)
+        assert peer.wait('vocabulary').names == golden_prompts
+        check_golden_labels(peer, '/lens')
+        check_clean_end(process, process.end(signal.SIGINT, TIMEOUT_S))
+
+
+def node_pid(process: Ros2Process) -> int:
+    """The node among the processes of a launch."""
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        pid = int(path.parent.name)
+        with suppress(OSError):
+            ours = os.getpgid(pid) == process.process.pid
+            if ours and b'lib/clip_dinoiser_ros/segmentation_node' in path.read_bytes():
+                return pid
+    raise AssertionError(process.log)
+
+
 def test_launch_leaves_alone_what_the_file_says(parameters, tmp_path):
     file = file_of(tmp_path, {**parameters, 'autostart': False, 'use_sim_time': True})
     with Peer() as peer, launch(params_file=file) as process:
