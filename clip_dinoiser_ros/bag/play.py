@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         context = rclpy.Context()
         # its own handler would shut down in the middle of a message
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+            signal.signal(number, signal.default_int_handler)
         try:
             Player(context, recording, args.topic, args.clock).play(args.rate, args.loop, args.wait)
         except KeyboardInterrupt:
