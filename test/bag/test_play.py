@@ -32,7 +32,11 @@ def play(*words):
 
 
 def ended(process, code=0):
-    said = process.communicate(timeout=60)[1]
+    try:
+        said = process.communicate(timeout=60)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()  # no test leaves a process behind
+        raise
     assert process.returncode == code, said
     assert 'Traceback' not in said
     return said
