@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from heapq import merge
 from itertools import chain, islice, pairwise
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any
 
 from rosbags.interfaces import (
@@ -143,12 +142,7 @@ class Recording:
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for reader in self._readers:
             reader.close()
         self._readers = []

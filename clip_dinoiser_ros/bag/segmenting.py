@@ -22,6 +22,7 @@ from clip_dinoiser_ros.core import Segmentation, Segmenter, Vocabulary
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.outputs import OUTPUTS, announcement, frame_images, scaled_size, shrink
 from clip_dinoiser_ros.overlay import draw_overlay
+from clip_dinoiser_ros.stamps import stamp_ns
 
 VERSION = 1  # of the vocabulary: a recording is segmented with one
 SECOND = 10**9
@@ -162,9 +163,8 @@ class BagSegmenter:
         size = scaled_size(pictures[0].shape[:2], words.output_scale)
         results = []
         for frame, found in zip(batch, patches, strict=True):
-            stamp = frame.header.stamp
-            stamp_ns = stamp.sec * SECOND + stamp.nanosec
-            steady = self._smoothing.smooth(frame.camera.name, stamp_ns, found, words.smoothing)
+            stamp = stamp_ns(frame.header)
+            steady = self._smoothing.smooth(frame.camera.name, stamp, found, words.smoothing)
             results.append(steady.enlarge(size))
         return results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -112,11 +113,12 @@ class Patches:
         Returns:
             float32 (k, H, W) in [0, 1], in the order of `classes`; all classes of a pixel sum to 1.
         """
-        maps = self._distribution()
+        maps = self._distribution
         if classes is not None:
             maps = maps[list(classes)]
         return enlarge_maps(maps, size, self.extent).cpu().numpy()
 
+    @cached_property
     def _distribution(self) -> Tensor:
         """Return probabilities (K, h, w) that sum to 1 also where the background filter struck."""
         background = self.vocabulary.background

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_dinoiser_ros.core import Vocabulary, dinoiser
 from clip_dinoiser_ros.core.backbone import Backbone
-from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
+from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.upsample import enlarge
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
 from clip_dinoiser_ros.core.weights import (
@@ -97,7 +97,10 @@ class Bench:
         self._backbone = Backbone(clip.visual)
         self._heads = dinoiser.Heads(check_heads(heads, self._backbone.width))
         self._texts = TextEncoder(clip, tokenizer)
-        self.short_side = short_side
+        config = getattr(clip.visual, 'preprocess_cfg', {})
+        self._preprocess = Preprocess(
+            self._backbone.patch_size, short_side, config, torch.device('cpu'), torch.float32
+        )
 
     def encode(self, names: Iterable[str], templates: Templates = 'imagenet') -> Vocabulary:
         """Turn class names into a vocabulary."""
@@ -106,15 +109,7 @@ class Bench:
     @torch.inference_mode()
     def look(self, image: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
         """Return MaskCLIP features, affinity before the threshold, and objectness of an image."""
-        height, width = image.shape[:2]
-        scale = self.short_side / min(height, width) / self._backbone.patch_size
-        p = self._backbone.patch_size
-        x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
-        size = (round(height * scale) * p, round(width * scale) * p)
-        if size != (height, width):
-            x = torch.nn.functional.interpolate(x, size, mode='bilinear', antialias=True)
-        mean, std = (torch.tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-        features = self._backbone((x - mean) / std)
+        features = self._backbone(self._preprocess(self._preprocess.upload([image])))
         affinity = self._heads.affinity(features.inner)
         return features.maskclip, affinity, self._heads.objectness(features.inner)
 

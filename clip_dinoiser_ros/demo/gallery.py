@@ -13,6 +13,7 @@ from clip_dinoiser_ros.cloud import make_cloud
 from clip_dinoiser_ros.demo.camera import Pose
 from clip_dinoiser_ros.demo.files import GAMMA
 from clip_dinoiser_ros.demo.render import Scene
+from clip_dinoiser_ros.outputs import encode_confidence, shrink
 from clip_dinoiser_ros.overlay import colour, draw_overlay
 
 Image = npt.NDArray[np.uint8]
@@ -41,7 +42,7 @@ def draw_gallery(scene: Scene, prompts: Sequence[str], segmenter: Segmenter) -> 
     names = vocabulary.names
     ids = list(range(len(names)))
     labels, confidence = result.labels, result.confidence
-    small = cv2.resize(scene.image, TILE[::-1], interpolation=cv2.INTER_AREA)
+    small = shrink(scene.image, TILE)
     # the legend is written in the size of the tile, so that it can be read
     overlay = draw_overlay(
         small,
@@ -50,7 +51,7 @@ def draw_gallery(scene: Scene, prompts: Sequence[str], segmenter: Segmenter) -> 
         ids,
         confidence=cv2.resize(confidence, TILE[::-1], interpolation=cv2.INTER_AREA),
     )
-    certain = cv2.convertScaleAbs(confidence, alpha=255.0)
+    certain = encode_confidence(confidence, 'mono8')
     tiles = {
         'camera': small,
         'labels, share and confidence of each class': overlay,
@@ -120,6 +121,5 @@ def _tile(title: str, picture: Image) -> Image:
     height, width = TILE
     tile = np.full((HEADING + height + GAP, width + GAP, 3), PAPER, np.uint8)
     cv2.putText(tile, title, (GAP, HEADING - 8), FONT, 0.5, INK, 1, cv2.LINE_AA)
-    shrunk = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    tile[HEADING : HEADING + height, GAP:] = shrunk[:, :width]
+    tile[HEADING : HEADING + height, GAP:] = shrink(picture, TILE)
     return tile

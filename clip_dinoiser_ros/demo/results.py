@@ -17,6 +17,7 @@ from clip_dinoiser_ros.demo.evaluate import IGNORED, Confusion, true_indices
 from clip_dinoiser_ros.demo.live import DemoError, Received
 from clip_dinoiser_ros.demo.record import IMAGE, TRUTH
 from clip_dinoiser_ros.outputs import OUTPUTS
+from clip_dinoiser_ros.stamps import stamp_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +78,15 @@ def collect(received: Sequence[Received]) -> list[Result]:
     arrived: dict[int, int] = {}
     for message in received:
         content: Any = store.deserialize_cdr(message.data, OUTPUTS[message.output].type_name)
-        stamp = content.header.stamp
-        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
-        outputs[message.output][stamp_ns] = content
+        stamp = stamp_ns(content.header)
+        outputs[message.output][stamp] = content
         if message.output == 'vocabulary':
             vocabularies[content.version] = content
         if message.output == 'labels':
-            arrived[stamp_ns] = message.time_ns
+            arrived[stamp] = message.time_ns
     results = []
-    for stamp_ns, labels in sorted(outputs['labels'].items()):
-        info, confidence = (outputs[name].get(stamp_ns) for name in ('frame_info', 'confidence'))
+    for stamp, labels in sorted(outputs['labels'].items()):
+        info, confidence = (outputs[name].get(stamp) for name in ('frame_info', 'confidence'))
         if info is None or confidence is None:
             continue  # the drive ended while they were on their way
         vocabulary = vocabularies.get(info.vocabulary_version)
@@ -96,10 +96,8 @@ def collect(received: Sequence[Received]) -> list[Result]:
         known = {*vocabulary.ids.tolist(), vocabulary.unlabelled_id}
         strange = set(np.unique(ids).tolist()) - known
         if strange:
-            raise DemoError(f'frame {stamp_ns}: ids {strange} are not in vocabulary {known}')
-        results.append(
-            Result(stamp_ns, arrived[stamp_ns], ids, _pixels(confidence), info, vocabulary)
-        )
+            raise DemoError(f'frame {stamp}: ids {strange} are not in vocabulary {known}')
+        results.append(Result(stamp, arrived[stamp], ids, _pixels(confidence), info, vocabulary))
     if not results:
         raise DemoError('nothing was segmented')
     return results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from clip_dinoiser_ros import images
 from clip_dinoiser_ros.cloud import make_cloud
 from clip_dinoiser_ros.intrinsics import CameraInfoError, Matrices, matrices, same_proportions
-from clip_dinoiser_ros.node.depth import MAX_EXPECTED, DepthRing, stamp_ns
+from clip_dinoiser_ros.node.depth import MAX_EXPECTED, DepthRing
 from clip_dinoiser_ros.node.parameters import Camera, Settings
+from clip_dinoiser_ros.node.throttle import Throttle
+from clip_dinoiser_ros.stamps import stamp_ns
 
-LOG_PERIOD_S = 1.0
 MAX_WAITING = MAX_EXPECTED - 1  # frames; one more is in work
 
 
@@ -64,7 +64,7 @@ class Clouds:
         self._warn_now = warn
         self._info: CameraInfo | None = None
         self._waiting: deque[CloudSource] = deque()
-        self._silent_until_s = 0.0
+        self._throttle = Throttle()
         self._frames_compared = False
         self.depth = DepthRing()
 
@@ -174,9 +174,7 @@ class Clouds:
 
     def _warn(self, text: str) -> None:
         """Say something at most once a second."""
-        now = time.monotonic()
-        if now >= self._silent_until_s:
-            self._silent_until_s = now + LOG_PERIOD_S
+        if self._throttle.allows():
             self._warn_now(f'{self._camera.name}: {text}')
 
 

@@ -7,14 +7,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from clip_dinoiser_ros.stamps import stamp_ns
+
 RING_LENGTH = 16  # half a second at 30 Hz: longer than a frame waits for the worker
 MAX_EXPECTED = 5  # frames whose nearest depth is kept
 JUMP_NS = 10**9  # so much older than the newest: the clock was set back, a bag began anew
-
-
-def stamp_ns(header: Any) -> int:
-    """Return the stamp of a std_msgs/Header in nanoseconds."""
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
 @dataclass(eq=False)

@@ -24,7 +24,6 @@ from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers
 from clip_dinoiser_ros.node.clouds import Clouds, CloudSource
-from clip_dinoiser_ros.node.depth import stamp_ns
 from clip_dinoiser_ros.node.parameters import Camera, Settings
 from clip_dinoiser_ros.outputs import (
     LIVE_OUTPUTS,
@@ -40,6 +39,7 @@ from clip_dinoiser_ros.outputs import (
 )
 from clip_dinoiser_ros.overlay import draw_overlay
 from clip_dinoiser_ros.region import region_mask
+from clip_dinoiser_ros.stamps import stamp_ns
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {

@@ -29,6 +29,7 @@ from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
 from clip_dinoiser_ros.node.worker import Worker
+from clip_dinoiser_ros.stamps import stamp_ns
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
 DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs
@@ -193,8 +194,7 @@ class SegmentationNode(LifecycleNode):
     def _receive(self, camera: str, message: Any) -> None:
         """Take an Image or CompressedImage in."""
         assert self._slots is not None
-        stamp = message.header.stamp
-        self._health.cameras[camera].arrived(stamp.sec + 1e-9 * stamp.nanosec)
+        self._health.cameras[camera].arrived(1e-9 * stamp_ns(message.header))
         self._slots.put(camera, message)
 
     def _name_mismatch(self, topic: str, event: QoSRequestedIncompatibleQoSInfo) -> None:

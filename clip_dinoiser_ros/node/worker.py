@@ -22,9 +22,9 @@ from clip_dinoiser_ros.node.frames import Frame, FrameSlots
 from clip_dinoiser_ros.node.guard import FinalError, Guard, Watchdog, refuse_final
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
+from clip_dinoiser_ros.node.throttle import Throttle
 from clip_dinoiser_ros.outputs import scaled_size
-
-LOG_PERIOD_S = 1.0
+from clip_dinoiser_ros.stamps import stamp_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Worker:
         self._logger = logger
         self._smoothing = Smoothing()
         self._announced: tuple[int, float] | None = None
-        self._silent_until: dict[str, float] = {}
+        self._throttle = Throttle()
         self._thread = threading.Thread(target=self._run, name='segmentation', daemon=True)
 
     def start(self) -> None:
@@ -182,9 +182,8 @@ class Worker:
         return results
 
     def _smooth(self, frame: Frame, found: Patches, weight: float) -> Patches:
-        stamp = frame.message.header.stamp
-        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
-        return self._smoothing.smooth(frame.camera, stamp_ns, found, weight)
+        stamp = stamp_ns(frame.message.header)
+        return self._smoothing.smooth(frame.camera, stamp, found, weight)
 
     def _publish(
         self, decoded: _Decoded, segmented: Segmented, batch_size: int, segment_s: float
@@ -215,13 +214,11 @@ class Worker:
 
     def _reject(self, frame: Frame, reason: str) -> None:
         """Count a frame that cannot be used; say so at most once a second and camera."""
-        camera, now = frame.camera, time.monotonic()
+        camera = frame.camera
         counts = self._slots.count(camera, rejected=1)
         self._health.cameras[camera].rejected(reason)
-        if now < self._silent_until.get(camera, 0.0):
-            return
-        self._silent_until[camera] = now + LOG_PERIOD_S
-        self._logger.error(f'{camera}: frame dropped ({counts.rejected} so far): {reason}')
+        if self._throttle.allows(camera):
+            self._logger.error(f'{camera}: frame dropped ({counts.rejected} so far): {reason}')
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 from clip_dinoiser_ros import images
 from clip_dinoiser_ros.demo.world import scene
 from clip_dinoiser_ros.intrinsics import Intrinsics
-from clip_dinoiser_ros.node import clouds as module
+from clip_dinoiser_ros.node import throttle
 from clip_dinoiser_ros.node.clouds import MAX_WAITING, Clouds, CloudSource
 from clip_dinoiser_ros.node.parameters import Camera, default_settings
 
@@ -60,7 +60,7 @@ def said():
 @pytest.fixture
 def clouds(said, monkeypatch):
     """Clouds with a CameraInfo; a second passes whenever something was said."""
-    monkeypatch.setattr(module, 'LOG_PERIOD_S', 0.0)
+    monkeypatch.setattr(throttle, 'PERIOD_S', 0.0)
     made = Clouds(CAMERA, said.append)
     made.put_info(camera_info())
     return made
@@ -268,7 +268,7 @@ def test_why_there_is_no_cloud(clouds, said, prepare, words):
 
 def test_it_is_said_once_a_second(said, monkeypatch):
     now = 50.0
-    monkeypatch.setattr(module.time, 'monotonic', lambda: now)
+    monkeypatch.setattr(throttle.time, 'monotonic', lambda: now)
     clouds = Clouds(CAMERA, said.append)
     for step in range(30):
         now = 50.0 + step / 10

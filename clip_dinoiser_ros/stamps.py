@@ -1,0 +1,10 @@
+"""Time stamps of messages, live or recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def stamp_ns(header: Any) -> int:
+    """Return the stamp of a std_msgs/Header in nanoseconds."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
