@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -210,3 +211,9 @@ def test_second_setup_does_nothing_twice():
     assert ended.returncode == 0, ended.stderr
     said = ended.stdout.splitlines()
     assert [line.endswith(', up to date') for line in said] == [False, True, True, False]
+
+
+def test_the_command_can_be_imported_by_the_processes_that_it_starts():
+    """`spawn` imports the program again under another name; a second command must not begin."""
+    script = str(ROOT / 'scripts/clip-dinoiser')
+    assert 'main' in runpy.run_path(script, run_name='__mp_main__')

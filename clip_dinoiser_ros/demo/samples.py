@@ -3,6 +3,8 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from queue import Empty
 from typing import TypeVar
 
 import cv2
@@ -80,6 +82,17 @@ def _produce(
         queue.put(make(seed, view))
 
 
+def _take(queue: multiprocessing.Queue, producer: SpawnProcess) -> _Drawn:
+    while True:
+        alive = producer.is_alive()  # asked first: what it put before it ended is still read
+        try:
+            return queue.get(timeout=1.0)
+        except Empty:
+            if not alive:
+                message = f'the process that draws pictures ended with code {producer.exitcode}'
+                raise RuntimeError(message) from None
+
+
 def stream(
     plan: Sequence[tuple[int, View]],
     make: Callable[[int, View], _Drawn] = make_sample,
@@ -91,6 +104,9 @@ def stream(
         plan: Seed and view of each picture.
         make: A function of a module, of seed and view.
         ahead: How many may wait.
+
+    Raises:
+        RuntimeError: The side process ended before all was drawn.
     """
     if len(plan) < 64:  # not worth a process
         yield from (make(seed, view) for seed, view in plan)
@@ -101,7 +117,7 @@ def stream(
     producer.start()
     try:
         for _ in plan:
-            yield queue.get(timeout=300)
+            yield _take(queue, producer)
     finally:
         producer.terminate()
         producer.join()

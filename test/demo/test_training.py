@@ -1,6 +1,7 @@
 """The trainer is the code that made the shipped files: it runs, learns, and writes what loads."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from clip_dinoiser_ros.core.weights import demo_files
 from clip_dinoiser_ros.demo import objectives
 from clip_dinoiser_ros.demo.batches import STAGES, collate, plan_views
 from clip_dinoiser_ros.demo.dense import Heads, encode_dense, encode_texts, pool
-from clip_dinoiser_ros.demo.samples import FULL, WIDE, Sample
+from clip_dinoiser_ros.demo.samples import FULL, WIDE, Sample, draw_picture, stream
 from clip_dinoiser_ros.demo.train import new_model, train
 from clip_dinoiser_ros.demo.words import HELD_OUT, SEEN_CLASSES
 
@@ -115,3 +116,22 @@ def test_one_call_makes_a_model_that_loads(tmp_path):
     )
     assert found.labels.shape == (64, 96)
     assert (WIDE.width, WIDE.height) == (304, 224)
+
+
+def _die(seed, view):
+    os._exit(7)
+
+
+def test_a_drawing_process_that_dies_is_named_at_once():
+    with pytest.raises(RuntimeError, match='ended with code 7'):
+        next(stream([(seed, WIDE) for seed in range(100)], _die))
+
+
+def test_pictures_of_the_side_process_come_in_order():
+    """The plan is long enough for a process of its own; each is what is drawn here."""
+    plan = [(seed, WIDE) for seed in range(70)]
+    drawn = list(stream(plan, draw_picture, ahead=4))
+    assert len(drawn) == len(plan)
+    for index in (0, 69):
+        for theirs, ours in zip(drawn[index], draw_picture(*plan[index]), strict=True):
+            np.testing.assert_array_equal(theirs, ours)

@@ -90,13 +90,16 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         return self
 
-    def __exit__(self, *_) -> None:
-        if self.process.poll() is None:
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
+        ended_with = self.process.poll()
+        if ended_with is None:
             self.process.kill()
         self.process.wait()
         self._reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        if error is not None:  # pytest shows it with the test that failed
+            sys.stdout.write(f'exit code of the node so far: {ended_with}; its log:\n{self.log}\n')
 
     @property
     def log(self) -> str:
