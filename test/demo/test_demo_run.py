@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import ros_domain
 
 pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
 
@@ -35,7 +36,7 @@ FIELDS = {
 def test_the_demo_shows_what_offline_segmentation_gives(tmp_path):
     output = tmp_path / 'out'
     command = [sys.executable, '-m', 'clip_dinoiser_ros.cli', 'demo', 'run', '--seconds', '6']
-    environment = {**os.environ, 'ROS_DOMAIN_ID': str(10 + os.getpid() % 90)}
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain.claim())}
     done = subprocess.run(
         [*command, '--rate', '5', '--output', str(output)],
         env=environment,

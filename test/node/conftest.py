@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from multiprocessing import forkserver
 
 import pytest
 
@@ -15,6 +16,11 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
+
+
+def pytest_collection_finish():
+    """Have what harness.NodeProcess forks ready early: its imports take seconds."""
+    forkserver.ensure_running()
 
 
 @pytest.fixture(scope='session')

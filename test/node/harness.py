@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
-# a domain of this test run's own, below 102 so that its ports stay clear of the ephemeral ones
-os.environ['ROS_DOMAIN_ID'] = str(10 + os.getpid() % 90)
+import ros_domain
+
+os.environ['ROS_DOMAIN_ID'] = str(ros_domain.claim())
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 import numpy as np
@@ -21,6 +23,7 @@ import rclpy
 import yaml
 from builtin_interfaces.msg import Time
 from clip_dinoiser_ros.msg import FrameInfo, Vocabulary
+from forked_node import ForkedNode
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -41,7 +44,15 @@ TRANSITIONS = {
     'activate': (3, 'active'),
     'deactivate': (4, 'inactive'),
 }
+SERVICES = {
+    'get_state': GetState,
+    'change_state': ChangeState,
+    'get_parameters': GetParameters,
+    'set_parameters': SetParameters,
+}
 RETRY_S = 5.0
+PROBE_S = 0.1
+LOST_S = 15.0
 WAIT_S = 60.0  # for what must come; only a failing test waits so long
 LATCHED = QoSProfile(
     depth=10,
@@ -61,20 +72,23 @@ def executable() -> Path:
     raise FileNotFoundError('segmentation_node is not installed; run make setup')
 
 
-class NodeProcess:
-    """The node, started with parameters from a file; ends with the `with` block."""
+def environment() -> dict[str, str]:
+    """That of this process, for a log as plain lines, at once."""
+    return {**os.environ, 'RCUTILS_COLORIZED_OUTPUT': '0', 'PYTHONUNBUFFERED': '1'}
 
-    def __init__(self, parameters: dict, folder: Path, arguments: list[str] | None = None) -> None:
-        path = folder / 'parameters.yaml'
-        path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
-        self.process = subprocess.Popen(
-            [sys.executable, executable(), '--ros-args', '--params-file', path] + (arguments or []),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors='replace',
-            env={**os.environ, 'RCUTILS_COLORIZED_OUTPUT': '0', 'PYTHONUNBUFFERED': '1'},
-        )
+
+def ros_arguments(parameters: dict, folder: Path, arguments: list[str] | None) -> list[str]:
+    """The arguments of a node, its parameters in a file of the folder."""
+    path = folder / 'parameters.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+    return ['--ros-args', '--params-file', str(path), *(arguments or [])]
+
+
+class LoggedProcess:
+    """A process whose output is kept, line by line; it ends with the `with` block."""
+
+    def __init__(self, process: subprocess.Popen | ForkedNode) -> None:
+        self.process = process
         self.lines: list[str] = []
         self._new = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -87,13 +101,15 @@ class NodeProcess:
                 self.lines.append(line.rstrip())
                 self._new.notify_all()
 
-    def __enter__(self) -> NodeProcess:
+    def __enter__(self) -> LoggedProcess:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_) -> None:
         ended_with = self.process.poll()
-        if ended_with is None:
-            self.process.kill()
+        if ended_with is None:  # killed, it would leave its shared memory behind
+            with contextlib.suppress(subprocess.TimeoutExpired, TimeoutError):
+                self.end(signal.SIGTERM)
+        self.process.kill()
         self.process.wait()
         self._reader.join()
         assert self.process.stdout is not None
@@ -119,12 +135,50 @@ class NodeProcess:
                     raise AssertionError(f'{text!r} is not in the log:\n{self.log}')
                 self._new.wait(0.2)
 
-    def end(self, number: int = signal.SIGINT, timeout_s: float = 10.0) -> int:
+    def end(self, number: int = signal.SIGINT, timeout_s: float = WAIT_S) -> int:
         """Send a signal, return the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(timeout_s)
         self._reader.join(timeout_s)
         return code
+
+
+class NodeProcess(LoggedProcess):
+    """The node with parameters from a file, in a process that has its imports done already."""
+
+    def __init__(self, parameters: dict, folder: Path, arguments: list[str] | None = None) -> None:
+        words = ros_arguments(parameters, folder, arguments)
+        super().__init__(ForkedNode(['segmentation_node', *words], environment()))
+
+
+class Program(LoggedProcess):
+    """A program from its start on; its output comes as lines."""
+
+    def __init__(self, *command: str | Path, **kwargs) -> None:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            env=environment(),
+            **kwargs,
+        )
+        super().__init__(process)
+
+
+class InstalledNode(Program):
+    """The node with parameters from a file as users start it; some seconds slower."""
+
+    def __init__(
+        self,
+        parameters: dict,
+        folder: Path,
+        arguments: list[str] | None = None,
+        program: Path | None = None,
+    ) -> None:
+        words = ros_arguments(parameters, folder, arguments)
+        super().__init__(sys.executable, program or executable(), *words)
 
 
 class Peer:
@@ -139,7 +193,12 @@ class Peer:
         self._publishers: dict[str, object] = {}
         self.probes_sent = 0
         self.probes_back: list[str] = []  # frame ids
-        self._clients: dict[str, object] = {}
+        # from the start on: to a client that the node has not found yet it cannot answer
+        self._clients = {
+            f'{NAME}/{service}': self.node.create_client(service_type, f'{NAME}/{service}')
+            for service, service_type in SERVICES.items()
+        }
+        self._again: Peer | None = None
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -153,6 +212,8 @@ class Peer:
                 return
 
     def close(self) -> None:
+        if self._again is not None:
+            self._again.close()
         self.context.try_shutdown()
         self._thread.join()
         self._executor.shutdown()
@@ -269,36 +330,63 @@ class Peer:
             return
         publisher = self.node.create_publisher(message_type, topic, RELIABLE)
         self._publishers[topic] = publisher
-        header = Header(frame_id=f'probe {topic}')
         picture = np.zeros((64, 64, 3), np.uint8)
         if message_type is CompressedImage:
-            probe = CompressedImage(header=header, data=bytes(compressed.encode_jpeg(picture)))
+            probe = CompressedImage(data=bytes(compressed.encode_jpeg(picture)))
         else:
-            probe = images.to_message(picture, 'rgb8', header, Image)
+            probe = images.to_message(picture, 'rgb8', Header(), Image)
+        mark, sent = f'probe {topic} ', 0
         deadline = time.monotonic() + WAIT_S
-        while header.frame_id not in self.probes_back:
+        while not any(name.startswith(mark) for name in self.probes_back):
             assert time.monotonic() < deadline, f'nobody segments {topic}'
             if publisher.get_subscription_count():
+                sent += 1
+                probe.header.frame_id = f'{mark}{sent}'
                 publisher.publish(probe)
-                self.probes_sent += 1
             with self._new:
-                self._new.wait(0.5)
+                self._new.wait(PROBE_S)
+        self.probes_sent += sent
+        # so that none is on its way any more; that one too may be lost
+        with contextlib.suppress(AssertionError):
+            self.until(lambda: f'{mark}{sent}' in self.probes_back, timeout_s=PROBE_S * 20)
 
     def call(self, service_type: type, service: str, request):
         """Call a service of the node and wait for the answer."""
         name = f'{NAME}/{service}'
-        if name not in self._clients:
-            self._clients[name] = self.node.create_client(service_type, name)
-        client = self._clients[name]
-        assert client.wait_for_service(WAIT_S), f'no service {name}'
+        client = self._client(service_type, name)
         answers: queue.Queue = queue.Queue()
         for _ in range(round(WAIT_S / RETRY_S)):
-            # again: an answer is lost when the server has not found the client yet
+            # again, for an answer that was lost all the same
             future = client.call_async(request)
             future.add_done_callback(lambda future: answers.put(future.result()))
             with contextlib.suppress(queue.Empty):
                 return answers.get(timeout=RETRY_S)
         raise AssertionError(f'{name} does not answer')
+
+    def _client(self, service_type: type, name: str):
+        """Wait for a service; return a client of it.
+
+        Now and then a participant never learns of an endpoint of another. A fresh one begins anew,
+        and pytest tells of it with the warnings.
+        """
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service_type, name)
+        client = self._clients[name]
+        if client.wait_for_service(LOST_S):
+            return client
+        if self._again is None:
+            self._again = Peer()
+        again = self._again.node.create_client(service_type, name)
+        assert again.wait_for_service(WAIT_S), f'no service {name}; {self._again.seen()}'
+        if not client.service_is_ready():
+            warnings.warn(f'{name} was lost by a participant; {self.seen()}', stacklevel=2)
+        self._clients[name] = again
+        return again
+
+    def seen(self) -> str:
+        """What this peer has discovered."""
+        services = [name for name, _ in self.node.get_service_names_and_types()]
+        return f'discovered: nodes {self.node.get_node_names()}, services {services}'
 
     def set(self, **values) -> list:
         """Set parameters, each on its own; return the results (successful, reason)."""

@@ -2,21 +2,19 @@
 
 from pathlib import Path
 
-import harness
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from faulty_node import CUDA_ERROR, HANGS, OUT_OF_MEMORY
-from harness import NodeProcess, Peer
+from harness import WAIT_S, InstalledNode, Peer
 
 
 @pytest.fixture
-def faulty(parameters, tmp_path, monkeypatch):
+def faulty(parameters, tmp_path):
     """An active node with the faulty model, and a peer that listens."""
-    program = Path(__file__).parent / 'faulty_node.py'
-    monkeypatch.setattr(harness, 'executable', lambda: program)
+    program = Path(__file__).with_name('faulty_node.py')
     quick = {**parameters, 'inference_timeout_s': 20.0}
-    with NodeProcess(quick, tmp_path) as node, Peer() as peer:
+    with InstalledNode(quick, tmp_path, program=program) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()
         peer.connect()
@@ -50,7 +48,7 @@ def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
     peer.node.create_subscription(DiagnosticArray, '/diagnostics', told.append, 10)
     peer.until(lambda: told)
     peer.send(image(fault), 1)
-    assert node.process.wait(harness.WAIT_S) == 1
+    assert node.process.wait(WAIT_S) == 1
     node.wait_for_log(f'{reason}')
     assert 'exit code 1, to be started again' in node.log
     peer.until(lambda: any(reason in s.message for m in told for s in m.status))

@@ -6,14 +6,14 @@ import time
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import NodeProcess, Peer, array
+from harness import InstalledNode, NodeProcess, Peer, array
 
 
 def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts):
     missing = {**parameters, 'autostart': False, 'heads': str(tmp_path / 'none.safetensors')}
     image = golden('image_160x208_plain')['image']
     expected = golden_segmenter.segment(image, golden_segmenter.encode(golden_prompts)).labels
-    with NodeProcess(missing, tmp_path) as node, Peer() as peer:
+    with InstalledNode(missing, tmp_path) as node, Peer() as peer:
         assert peer.state() == 'unconfigured'
         assert not peer.change_state('configure')
         assert peer.state() == 'unconfigured'
@@ -51,11 +51,11 @@ def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts)
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path, number):
     for delay_s in (0.5, 1.5):  # while it imports; the exact moment does not matter
-        with NodeProcess(parameters, tmp_path) as node:
+        with InstalledNode(parameters, tmp_path) as node:
             time.sleep(delay_s)
             assert node.end(number) == 0
             assert 'Traceback' not in node.log
-    with NodeProcess(parameters, tmp_path) as node:
+    with InstalledNode(parameters, tmp_path) as node:
         node.wait_for_log('loading')
         assert node.end(number) == 0
         assert 'Traceback' not in node.log
@@ -86,7 +86,7 @@ def test_a_parameter_file_with_nonsense_ends_it_with_a_reason(parameters, tmp_pa
     [(['--log-level', 'loud'], 'loud'), (['--params-file', 'nowhere.yaml'], 'nowhere.yaml')],
 )
 def test_arguments_with_nonsense_end_it_with_a_reason(parameters, tmp_path, arguments, said):
-    with NodeProcess(parameters, tmp_path, arguments) as node:
+    with InstalledNode(parameters, tmp_path, arguments) as node:
         assert node.process.wait(60) == 1
         node.wait_for_log('cannot start:')
         assert said in node.log

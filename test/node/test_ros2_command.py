@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from golden_data import golden
-from harness import NAME, NodeProcess, Peer, array
+from harness import NAME, Peer, Program, array
 
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.demo.record import START_NS, write_drive
@@ -27,23 +26,11 @@ TIMEOUT_S = 60.0
 DEMO = Path(__file__).parents[2] / 'config' / 'demo.yaml'
 
 
-class Ros2Process(NodeProcess):
+class Ros2Process(Program):
     """`ros2 ...` and whatever it starts: a process group, which ends with the `with` block."""
 
     def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            ['ros2', *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors='replace',
-            env={**os.environ, 'RCUTILS_COLORIZED_OUTPUT': '0', 'PYTHONUNBUFFERED': '1'},
-            start_new_session=True,
-        )
-        self.lines: list[str] = []
-        self._new = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        super().__init__('ros2', *arguments, start_new_session=True)
 
     def __exit__(self, *_) -> None:
         with suppress(ProcessLookupError):
