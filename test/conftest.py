@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, deterministic_heads, deterministic_weights
+from hypothesis import HealthCheck, settings
 
 from clip_dinoiser_ros.core import embedding_cache
+
+# no test fails because the machine has other work
+settings.register_profile(
+    'busy machine', deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile('busy machine')
 
 
 @pytest.fixture(scope='session')

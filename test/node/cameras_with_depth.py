@@ -13,6 +13,11 @@ TOPICS = {
     'camera.depth_topic': '/camera/depth/image_rect',
     'camera.camera_info_topic': '/camera/camera_info',
 }
+# so that nothing is lost on a busy machine; best effort is the default
+RELIABLE_INPUTS = {
+    f'qos_overrides.{topic}.subscription.reliability': 'reliable'
+    for topic in ('/camera/image_raw', *TOPICS.values())
+}
 INTRINSICS = Intrinsics(208, 160, 190.0, 185.0, 101.5, 83.0)  # of the golden image 160x208
 
 

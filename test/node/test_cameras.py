@@ -60,7 +60,11 @@ def test_two_cameras(parameters, tmp_path, golden_segmenter, golden_prompts):
 
 def test_a_slow_model_sees_fewer_frames_never_older_ones(parameters, tmp_path):
     """A camera at 30 Hz against a model that takes many frames' time for one."""
-    slow = {**parameters, 'short_side': 480}
+    slow = {
+        **parameters,
+        'short_side': 480,
+        'qos_overrides./camera/image_raw.subscription.reliability': 'reliable',
+    }
     image = golden('image_160x208_plain')['image']
     with NodeProcess(slow, tmp_path) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
@@ -79,8 +83,8 @@ def test_a_slow_model_sees_fewer_frames_never_older_ones(parameters, tmp_path):
         stamps = [m.header.stamp.sec for m in peer.messages('labels')]
         assert stamps == sorted(set(stamps))
         assert len(stamps) < 60, 'the model is too fast for this test'
-        # best effort: on a busy machine DDS itself may lose one before the node has it
-        assert 100 < info.frames_received <= 120 + peer.probes_sent
+        # one that lies in DDS while the node is busy is replaced there
+        assert len(stamps) < info.frames_received <= 120 + peer.probes_sent
         assert info.frames_segmented == len(stamps) + len(peer.probes_back)
         assert info.frames_replaced == info.frames_received - info.frames_segmented
         # what is segmented next was the newest when the result before it came out: behind a queue

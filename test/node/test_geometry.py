@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cameras_with_depth import INTRINSICS, TOPICS, DepthCamera
+from cameras_with_depth import INTRINSICS, RELIABLE_INPUTS, TOPICS, DepthCamera
 from cloud_reader import read_cloud
 from golden_data import golden
 from harness import NodeProcess, Peer, array
@@ -23,7 +23,7 @@ INSIDE[80:, 52:] = True
 @pytest.fixture(scope='module')
 def node(parameters, tmp_path_factory):
     folder = tmp_path_factory.mktemp('node')
-    with NodeProcess({**parameters, **TOPICS}, folder) as process:
+    with NodeProcess({**parameters, **TOPICS, **RELIABLE_INPUTS}, folder) as process:
         process.wait_for_log('active; waiting for images')
         yield process
         assert process.end() == 0, process.log

@@ -7,7 +7,11 @@ from harness import NodeProcess, Peer
 
 def test_limits_are_parameters(parameters, tmp_path):
     image = golden('image_160x208_plain')['image']
-    limited = {**parameters, 'max_pixels': 160 * 208}
+    limited = {
+        **parameters,
+        'max_pixels': 160 * 208,
+        'qos_overrides./camera/image_raw.subscription.reliability': 'reliable',
+    }
     with NodeProcess(limited, tmp_path) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from cameras_with_depth import INTRINSICS, TOPICS, DepthCamera
+from cameras_with_depth import INTRINSICS, RELIABLE_INPUTS, TOPICS, DepthCamera
 from cloud_reader import read_cloud
 from golden_data import golden
 from harness import NAME, NodeProcess, Peer, array
@@ -16,8 +16,7 @@ IMAGE = golden('image_160x208_plain')['image']
 @pytest.fixture(scope='module')
 def node(parameters, tmp_path_factory):
     folder = tmp_path_factory.mktemp('node')
-    own = {'qos_overrides./camera/depth/image_rect.subscription.reliability': 'reliable'}
-    with NodeProcess({**parameters, **TOPICS, **own}, folder) as process:
+    with NodeProcess({**parameters, **TOPICS, **RELIABLE_INPUTS}, folder) as process:
         process.wait_for_log(
             f'waiting for images on /camera/image_raw, {TOPICS["camera.camera_info_topic"]}'
         )
