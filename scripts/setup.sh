@@ -100,7 +100,12 @@ absent_requirements() {
     "$venv/bin/python" - "$@" <<'PYTHON'
 import sys
 from importlib.util import find_spec
-MODULES = {'open_clip_torch': 'open_clip', 'opencv-python-headless': 'cv2', 'ruamel.yaml': 'ruamel'}
+MODULES = {
+    'open_clip_torch': 'open_clip',
+    'opencv-python-headless': 'cv2',
+    'pytest-xdist': 'xdist',
+    'ruamel.yaml': 'ruamel',
+}
 for path in sys.argv[1:]:
     for line in open(path):
         name = line.split('==')[0].strip()
