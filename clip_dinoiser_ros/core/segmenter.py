@@ -216,7 +216,7 @@ class Segmenter:
         """
         if not images:
             return []
-        _check_thresholds(gamma, delta)
+        check_thresholds(gamma, delta)
         for image in images:
             self._check_image(image)
         if len({image.shape for image in images}) > 1:
@@ -258,7 +258,8 @@ class Segmenter:
             )
 
 
-def _check_thresholds(gamma: float, delta: float) -> None:
+def check_thresholds(gamma: float, delta: float) -> None:
+    """Raise ValueError unless both thresholds of the method are in their ranges."""
     if not 0.0 <= gamma <= 0.99:
         raise ValueError(f'gamma is {gamma}; allowed is 0 to 0.99')
     if not 0.0 <= delta <= 1.0:
