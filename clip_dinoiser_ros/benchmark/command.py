@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='of the camera images (448x448 640x480 1920x1080)',
     )
     parser.add_argument(
-        '--batches', nargs='+', type=int, default=[1, 4], help='images at once (1 4)'
+        '--batches', nargs='+', type=int, default=[1, 2, 4, 8], help='images at once (1 2 4 8)'
     )
     parser.add_argument(
         '--precisions',

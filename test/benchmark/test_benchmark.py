@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from clip_dinoiser_ros import cli
+from clip_dinoiser_ros.benchmark import report
 from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
+from clip_dinoiser_ros.benchmark.measuring import Row
 from clip_dinoiser_ros.benchmark.outlet import Outlet
 from clip_dinoiser_ros.benchmark.prompts import fresh_words
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
@@ -104,3 +107,12 @@ def test_wrong_size(capsys):
     with pytest.raises(SystemExit):
         cli.main(['benchmark', '--sizes', '640'])
     assert '640x480' in capsys.readouterr().err
+
+
+def test_what_further_images_gain_and_cost():
+    one = Row((48, 64), (3, 4), 1, 'fp32', 3, {}, (5.0, 6.0), (4.0, 5.0), 2.0, 100.0, 1.0, 1.0, 1.0)
+    four = replace(one, batch=4, images_per_s=6.0, peak_memory_mib=130.0)
+    other = replace(four, precision='bf16')  # has no batch of 1 to compare with
+    lines = report._batch_table([one, four, other]).splitlines()
+    assert lines[2:] == ['| 64x48 | 4 | fp32 | 6.00 | 3.00 | 10 |']
+    assert report._batch_table([one, other]) == ''
