@@ -42,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     """Write both files, check the first; return the exit code."""
     words = args.output.with_suffix('.npz')
     _check(args.output, words, args.force)
+    weights = (args.model, args.pretrained, args.heads)
     segmenter = Segmenter.load(
-        args.model, args.pretrained, args.heads, device='cpu', precision='fp32', short_side=None
+        *weights, device='cpu', precision='fp32', short_side=None, pack=False
     )
     _check_size(args.size, segmenter.patch_size)
     vocabulary = segmenter.encode(args.prompts, args.background or None, args.templates)

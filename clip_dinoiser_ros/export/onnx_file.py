@@ -27,7 +27,7 @@ class ImagePath(nn.Module):
     """What the file computes.
 
     Args:
-        segmenter: In float32 on the CPU, with `short_side=None`: no resizing.
+        segmenter: In float32 on the CPU, with `short_side=None` (no resizing) and `pack=False`.
         gamma: Affinities below it do not take part in the pooling.
 
     Raises:
