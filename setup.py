@@ -31,6 +31,9 @@ setup(
         'safetensors',
         'tqdm',
     ],
-    extras_require={'bags': ['rosbags', 'ruamel.yaml', 'av']},
+    extras_require={
+        'bags': ['rosbags', 'ruamel.yaml', 'av'],
+        'onnx': ['onnx', 'onnxscript', 'onnxruntime'],  # to write a file and to check it
+    },
     entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},
 )

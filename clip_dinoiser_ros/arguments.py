@@ -13,8 +13,21 @@ from clip_dinoiser_ros.core import Segmenter, Vocabulary, dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --pretrained, --heads, --device, --precision, --short-side."""
+def image_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT, both above 0; return (H, W)."""
+    try:
+        width, height = (int(part) for part in text.split('x'))
+    except ValueError:
+        width = height = 0
+    if min(width, height) < 1:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no size; give width and height as in 640x480'
+        )
+    return height, width
+
+
+def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --model, --pretrained, --heads; return their group."""
     group = parser.add_argument_group('model')
     group.add_argument(
         '--model',
@@ -27,6 +40,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--heads', default='authors', help='file, or authors: those of the paper (%(default)s)'
     )
+    return group
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `add_weights_arguments` does, and --device, --precision, --short-side."""
+    group = add_weights_arguments(parser)
     group.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
     group.add_argument(
         '--precision', default='auto', choices=['auto', 'fp32', 'bf16', 'fp16'], help='%(default)s'
@@ -48,18 +67,11 @@ def load_segmenter(args: argparse.Namespace) -> Segmenter:
     )
 
 
-def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --prompts, --negative-prompts, --background, --templates, --min-confidence."""
+def add_word_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --prompts, --background, --templates; return their group."""
     group = parser.add_argument_group('words')
     group.add_argument(
         '--prompts', nargs='+', required=True, metavar='TEXT', help="a class each; 'a|b': synonyms"
-    )
-    group.add_argument(
-        '--negative-prompts',
-        nargs='+',
-        default=[],
-        metavar='TEXT',
-        help='classes that compete with the prompts and come out as unlabelled',
     )
     group.add_argument(
         '--background',
@@ -72,6 +84,19 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         default='imagenet',
         choices=TEMPLATES,
         help='%(default)s',
+    )
+    return group
+
+
+def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `add_word_arguments` does, and --negative-prompts, --min-confidence."""
+    group = add_word_arguments(parser)
+    group.add_argument(
+        '--negative-prompts',
+        nargs='+',
+        default=[],
+        metavar='TEXT',
+        help='classes that compete with the prompts and come out as unlabelled',
     )
     group.add_argument(
         '--min-confidence',
@@ -102,8 +127,8 @@ def encode_prompts(
     return vocabulary, ClassIds().with_names(names).table(names, len(args.negative_prompts))
 
 
-def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --gamma and --delta, as of `Segmenter.segment`; return their group."""
+def add_gamma_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --gamma, as of `Segmenter.segment`; return its group."""
     group = parser.add_argument_group('method')
     group.add_argument(
         '--gamma',
@@ -111,6 +136,12 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._Argume
         default=dinoiser.GAMMA,
         help='affinities below it do not take part in the pooling, 0 to 0.99 (%(default)s)',
     )
+    return group
+
+
+def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --gamma and --delta, as of `Segmenter.segment`; return their group."""
+    group = add_gamma_argument(parser)
     group.add_argument(
         '--delta',
         type=float,

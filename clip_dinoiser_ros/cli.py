@@ -25,6 +25,10 @@ VERBS = {
         'clip_dinoiser_ros.core.weights_command',
         "convert the heads' weights to safetensors",
     ),
+    'export': (
+        'clip_dinoiser_ros.export.command',
+        'write the image path as an ONNX file, for machines without torch',
+    ),
     'train': (
         'clip_dinoiser_ros.training.command',
         'train the two heads on pictures or recordings, without labels',

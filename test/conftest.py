@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,7 @@ def golden_segmenter(golden_clip, golden_heads):
     from clip_dinoiser_ros import Segmenter
 
     clip, tokenizer = golden_clip
+    clip = copy.deepcopy(clip)  # a segmenter takes it over
     return Segmenter(clip, golden_heads, tokenizer, device='cpu', precision='fp32')
 
 

@@ -32,6 +32,7 @@ PIP_NAMES = {
     'timm': 'timm',
     'numpy': 'numpy',
     'cv2': 'opencv-python-headless',
+    'onnxruntime': 'onnxruntime',
 }
 # the part that only ROS runs
 ROS_ONLY = PACKAGE / 'node'

@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--sizes',
         nargs='+',
-        type=_size,
+        type=arguments.image_size,
         default=[(448, 448), (480, 640), (1080, 1920)],
         metavar='WxH',
         help='of the camera images (448x448 640x480 1920x1080)',
     )
     parser.add_argument(
-        '--batches', nargs='+', type=int, default=[1, 4], help='images at once (1 4)'
+        '--batches', nargs='+', type=int, default=[1, 2, 4, 8], help='images at once (1 2 4 8)'
     )
     parser.add_argument(
         '--precisions',
@@ -229,17 +229,6 @@ def _arguments_of_start(args: argparse.Namespace, weights: Mapping[str, str]) ->
     }
     options = [text for name, value in values.items() for text in (f'--{name}', str(value))]
     return [*options, '--prompts', *PROMPTS]
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Read WIDTHxHEIGHT; return (H, W)."""
-    try:
-        width, height = (int(part) for part in text.split('x'))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is no size; give width and height as in 640x480'
-        ) from error
-    return height, width
 
 
 def _say(what: str) -> None:

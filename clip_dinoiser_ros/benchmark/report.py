@@ -30,6 +30,9 @@ def text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
         '',
         _limit_table(rows),
     ]
+    several = _batch_table(rows)
+    if several:
+        parts += ['', several]
     if any(row.ratio is not None for row in rows):
         parts += ['', _authors_table(rows)]
     parts += ['', _prompt_table(result['prompts'])]
@@ -74,6 +77,22 @@ def _limit_table(rows: Sequence[Row]) -> str:
             for r in rows
         ],
     )
+
+
+def _batch_table(rows: Sequence[Row]) -> str:
+    """Tell what several images at once gain, and cost in memory; '' where there is no such pair."""
+    alone = {(row.size, row.precision): row for row in rows if row.batch == 1}
+    lines = []
+    for row in rows:
+        one = alone.get((row.size, row.precision))
+        if one is not None and row.batch > 1:
+            extra_mib = (row.peak_memory_mib - one.peak_memory_mib) / (row.batch - 1)
+            gain = row.images_per_s / one.images_per_s
+            lines.append(
+                [*_name(row), f'{row.images_per_s:.2f}', f'{gain:.2f}', f'{extra_mib:.0f}']
+            )
+    head = ['image', 'batch', 'precision', 'images/s', 'times batch 1', 'MiB for each further one']
+    return _table(head, lines) if lines else ''
 
 
 def _authors_table(rows: Sequence[Row]) -> str:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip_dinoiser_ros.core.packing import linear, pack
+
 INNER_BLOCK = -3  # the block whose ln_2 output the heads read: layer 10 of 12 (paper, section 4.1)
 MAX_CACHED_GRIDS = 16
 
@@ -71,12 +73,27 @@ class Backbone(nn.Module):
             y = block.ln_2(x)
             if index == inner_index:
                 inner = y
-            x = x + block.ls_2(block.mlp(y))
+            x = x + block.ls_2(_mlp(block.mlp, y))
 
         v = last.ls_1(_value_path(last.attn, last.ln_1(x))) + x
-        v = v + last.ls_2(last.mlp(last.ln_2(v)))
+        v = v + last.ls_2(_mlp(last.mlp, last.ln_2(v)))
         features = visual.ln_post(v[:, 1:]) @ visual.proj  # (B, N, C), [CLS] dropped
         return DenseFeatures(maskclip=_to_map(features, h, w), inner=_to_map(inner[:, 1:], h, w))
+
+    def pack(self) -> None:
+        """Pack the weights of the blocks' linear layers; on a CPU products are faster then.
+
+        For the dtype that the tower has now. Afterwards it works through this class only, and can
+        neither be moved nor saved.
+        """
+        *blocks, last = self.visual.transformer.resblocks
+        weight, bias = _value_part(last.attn)
+        last.attn.in_proj_weight, last.attn.in_proj_bias = _frozen(weight), _frozen(bias)
+        for block in (*blocks, last):
+            block.attn.in_proj_weight = _frozen(pack(block.attn.in_proj_weight))
+            for layer in (block.attn.out_proj, *block.mlp):
+                if isinstance(layer, nn.Linear):
+                    layer.weight = _frozen(pack(layer.weight))
 
     def positions(self, h: int, w: int) -> Tensor:
         """Return the positional embedding for a grid of h x w patches: (1 + h * w, D).
@@ -95,6 +112,10 @@ class Backbone(nn.Module):
         return cached
 
 
+def _frozen(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor, requires_grad=False)
+
+
 def resize_positions(positions: Tensor, grid: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """Resize positional embeddings (1 + h * w, D) from one grid (h, w) to another, bicubically."""
     cls, patches = positions[:1], positions[1:]
@@ -106,11 +127,11 @@ def resize_positions(positions: Tensor, grid: tuple[int, int], target: tuple[int
 def _attention(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
     """Multi-head self-attention, (B, N, D) -> (B, N, D)."""
     b, n, d = x.shape
-    qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
+    qkv = linear(x, attn.in_proj_weight, attn.in_proj_bias)
     q, k, v = qkv.view(b, n, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, N, d)
     attend = _attend_head_by_head if _is_slow_fused(x) else F.scaled_dot_product_attention
     out = attend(q, k, v).transpose(1, 2).reshape(b, n, d)
-    return F.linear(out, attn.out_proj.weight, attn.out_proj.bias)
+    return linear(out, attn.out_proj.weight, attn.out_proj.bias)
 
 
 def _is_slow_fused(x: Tensor) -> bool:
@@ -124,20 +145,33 @@ def _is_slow_fused(x: Tensor) -> bool:
 def _attend_head_by_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention of (B, heads, N, d), one head at a time: its scores stay in the caches."""
     b, heads, n, d = q.shape
-    out = q.new_empty(b, n, heads, d).transpose(1, 2)
-    q = q * d**-0.5
+    q, k, v = q * d**-0.5, k.contiguous(), v.contiguous()
+    out, scores = torch.empty_like(k), q.new_empty(n, n)
     for image in range(b):
         for head in range(heads):
-            scores = q[image, head] @ k[image, head].T  # (N, N)
-            out[image, head] = scores.softmax(dim=-1) @ v[image, head]
+            torch.mm(q[image, head], k[image, head].T, out=scores)
+            torch.softmax(scores, dim=-1, out=scores)  # a row is read before it is written
+            torch.mm(scores, v[image, head], out=out[image, head])
     return out
 
 
 def _value_path(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
     """What attention gives when every token attends to itself alone, (B, N, D) -> (B, N, D)."""
-    d = x.shape[-1]
-    v = F.linear(x, attn.in_proj_weight[2 * d :], attn.in_proj_bias[2 * d :])
-    return F.linear(v, attn.out_proj.weight, attn.out_proj.bias)
+    v = linear(x, *_value_part(attn))
+    return linear(v, attn.out_proj.weight, attn.out_proj.bias)
+
+
+def _value_part(attn: nn.MultiheadAttention) -> tuple[Tensor, Tensor]:
+    """Return weight (D, D) and bias (D,) of v; `Backbone.pack` leaves nothing else of them."""
+    weight, bias, d = attn.in_proj_weight, attn.in_proj_bias, attn.embed_dim
+    return (weight, bias) if len(weight) == d else (weight[2 * d :], bias[2 * d :])
+
+
+def _mlp(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Do what the layers do, also where `Backbone.pack` has packed their weights."""
+    for layer in layers:
+        x = linear(x, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(x)
+    return x
 
 
 def _to_map(tokens: Tensor, h: int, w: int) -> Tensor:

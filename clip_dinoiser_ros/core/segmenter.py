@@ -43,6 +43,7 @@ class Segmenter:
         short_side: Images are resized to this short side in pixels, both sides rounded to
             multiples of the patch; None: keep the size and pad with black to such multiples.
         cache: Folder in which text embeddings are kept; None: in memory only.
+        pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
 
     Raises:
         ValueError: Unknown device or precision, short side below one patch, unusable model.
@@ -58,6 +59,7 @@ class Segmenter:
         precision: Precision = 'fp32',
         short_side: int | None = None,
         cache: Path | None = None,
+        pack: bool = True,
     ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
@@ -81,6 +83,8 @@ class Segmenter:
         self.pipeline = Pipeline(
             preprocess, backbone.to(dtype), convolutions.to(self.device, dtype)
         )
+        if pack and self.device.type == 'cpu':
+            backbone.pack()
         cuda = self.device.type == 'cuda'
         self._run = GraphRunner(self.pipeline) if cuda else self.pipeline
 
@@ -93,6 +97,7 @@ class Segmenter:
         device: str = 'auto',
         precision: Precision = 'auto',
         short_side: int | None = 448,
+        pack: bool = True,
     ) -> Segmenter:
         """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class.
 
@@ -107,7 +112,8 @@ class Segmenter:
             files = weights.demo_files()
         clip, tokenizer = weights.load_clip(files['model'], files['pretrained'])
         tensors = weights.load_heads(files['heads'])
-        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, default_folder())
+        cache = default_folder()
+        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, cache, pack)
         if model == weights.DEMO:
             segmenter.known_words = weights.demo_words()
         return segmenter
@@ -216,7 +222,7 @@ class Segmenter:
         """
         if not images:
             return []
-        _check_thresholds(gamma, delta)
+        check_thresholds(gamma, delta)
         for image in images:
             self._check_image(image)
         if len({image.shape for image in images}) > 1:
@@ -258,7 +264,8 @@ class Segmenter:
             )
 
 
-def _check_thresholds(gamma: float, delta: float) -> None:
+def check_thresholds(gamma: float, delta: float) -> None:
+    """Raise ValueError unless both thresholds of the method are in their ranges."""
     if not 0.0 <= gamma <= 0.99:
         raise ValueError(f'gamma is {gamma}; allowed is 0 to 0.99')
     if not 0.0 <= delta <= 1.0:

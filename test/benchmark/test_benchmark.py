@@ -1,11 +1,15 @@
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from clip_dinoiser_ros import cli
+from clip_dinoiser_ros import Segmenter, cli
+from clip_dinoiser_ros.benchmark import report
 from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
+from clip_dinoiser_ros.benchmark.measuring import Row
 from clip_dinoiser_ros.benchmark.outlet import Outlet
 from clip_dinoiser_ros.benchmark.prompts import fresh_words
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
@@ -20,19 +24,22 @@ def test_operations_of_a_frame(patches, needed, authors):
     assert authors_gflop(patches, classes=8) == pytest.approx(authors, abs=0.1)
 
 
-def test_operations_are_those_that_torch_counts(golden_segmenter, golden_prompts):
+def test_operations_are_those_that_torch_counts(golden_clip, golden_heads, golden_prompts):
     """Against torch's own counter of the products that really run."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     from clip_dinoiser_ros.benchmark.measuring import _shape
 
-    vocabulary = golden_segmenter.encode(golden_prompts)
+    clip, tokenizer = golden_clip
+    # packed weights are multiplied by a function that it does not count
+    segmenter = Segmenter(copy.deepcopy(clip), golden_heads, tokenizer, pack=False)
+    vocabulary = segmenter.encode(golden_prompts)
     image = np.zeros((224, 224, 3), np.uint8)
     # the fused attention of the CPU is not counted
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        golden_segmenter.segment_patches([image], vocabulary)
-    expected = needed_gflop(14 * 14, len(vocabulary), _shape(golden_segmenter))
+        segmenter.segment_patches([image], vocabulary)
+    expected = needed_gflop(14 * 14, len(vocabulary), _shape(segmenter))
     assert counter.get_total_flops() / 1e9 == pytest.approx(expected, rel=0.01)
 
 
@@ -104,3 +111,12 @@ def test_wrong_size(capsys):
     with pytest.raises(SystemExit):
         cli.main(['benchmark', '--sizes', '640'])
     assert '640x480' in capsys.readouterr().err
+
+
+def test_what_further_images_gain_and_cost():
+    one = Row((48, 64), (3, 4), 1, 'fp32', 3, {}, (5.0, 6.0), (4.0, 5.0), 2.0, 100.0, 1.0, 1.0, 1.0)
+    four = replace(one, batch=4, images_per_s=6.0, peak_memory_mib=130.0)
+    other = replace(four, precision='bf16')  # has no batch of 1 to compare with
+    lines = report._batch_table([one, four, other]).splitlines()
+    assert lines[2:] == ['| 64x48 | 4 | fp32 | 6.00 | 3.00 | 10 |']
+    assert report._batch_table([one, other]) == ''
