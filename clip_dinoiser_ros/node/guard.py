@@ -19,6 +19,7 @@ import torch
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
 
 BIGGER_AGAIN_S = 10.0  # how long images go one by one before they are tried together again
+NEEDS_LESS = 'fewer classes, a smaller short_side or precision fp16 need less'
 _CUDA = ('CUDA error', 'CUDA driver error', 'cuDNN error', 'CUBLAS_STATUS', 'CUDNN_STATUS')
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -108,7 +109,7 @@ class Guard(Generic[Item, Result]):
         if not self.degraded:
             self._logger.warning(
                 f'too little memory on the device: images go one by one now ({_one_line(error)}); '
-                'fewer classes, a smaller short_side or precision fp16 need less'
+                f'{NEEDS_LESS}'
             )
         self.degraded = True
 

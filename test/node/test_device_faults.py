@@ -6,15 +6,19 @@ import harness
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from faulty_node import CUDA_ERROR, HANGS, OUT_OF_MEMORY
+from faulty_node import CUDA_ERROR, HANGS, OUT_OF_MEMORY, TOO_LARGE
 from harness import NodeProcess, Peer
 
 
 @pytest.fixture
-def faulty(parameters, tmp_path, monkeypatch):
-    """An active node with the faulty model, and a peer that listens."""
+def faulty_program(monkeypatch):
     program = Path(__file__).parent / 'faulty_node.py'
     monkeypatch.setattr(harness, 'executable', lambda: program)
+
+
+@pytest.fixture
+def faulty(parameters, tmp_path, faulty_program):
+    """An active node with the faulty model, and a peer that listens."""
     quick = {**parameters, 'inference_timeout_s': 20.0}
     with NodeProcess(quick, tmp_path) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
@@ -54,3 +58,15 @@ def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
     node.wait_for_log(f'{reason}')
     assert 'exit code 1, to be started again' in node.log
     peer.until(lambda: any(reason in s.message for m in told for s in m.status))
+
+
+def test_too_little_memory_at_configure_is_said_and_the_node_waits(
+    parameters, tmp_path, faulty_program
+):
+    with NodeProcess({**parameters, 'gamma': TOO_LARGE}, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('cannot configure: OutOfMemoryError: CUDA out of memory')
+        node.wait_for_log('a smaller short_side or precision fp16 need less')
+        assert peer.state() == 'unconfigured'
+        assert peer.set(gamma=0.2)[0].successful
+        assert peer.change_state('configure')
+        assert node.end() == 0, node.log
