@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from clip_dinoiser_ros.core.manifest import MANIFEST, changed_files
-from clip_dinoiser_ros.core.plain_clip import load_plain
+from clip_dinoiser_ros.core.plain_clip import WithoutDrawing, load_plain
 
 AUTHORS = 'authors'  # stands for the heads published with the paper
 AUTHORS_URL = (
@@ -46,9 +45,6 @@ DEMO_FILES = {
     'heads': 'heads.safetensors',
 }
 DEMO_VOCABULARY = 'vocabulary.json'
-
-# functions of torch.nn.init, and the methods that do their work
-_DRAWING = ('normal_', 'uniform_', 'trunc_normal_', 'kaiming_uniform_', 'xavier_uniform_')
 
 _HEAD_DIMENSIONS = {
     'obj_proj.weight': '(A, D, 3, 3)',
@@ -135,26 +131,12 @@ def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Ten
         )
     checkpoint = _find_checkpoint(name, pretrained)
     try:
-        with _WithoutDrawing():
+        with WithoutDrawing():
             clip = open_clip.create_model(name, pretrained=checkpoint, weights_only=True)
     except Exception as error:  # OpenCLIP raises whatever the reader of the file raises
         reason = ' '.join(str(error).split())
         raise WeightsError(f'{pretrained!r} cannot be loaded into {model!r}: {reason}') from error
     return clip.eval().requires_grad_(False), open_clip.get_tokenizer(name)
-
-
-class _WithoutDrawing(TorchFunctionMode):
-    """Leaves out the random numbers of a new model, which its weights overwrite anyway.
-
-    They take more than half of the time to load ViT-B-16. Loading is strict: nothing stays unset.
-    """
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(function, '__name__', '') in _DRAWING:
-            return args[0] if args else kwargs['tensor']
-        return function(*args, **(kwargs or {}))
 
 
 def _register_config(path: Path) -> str:
