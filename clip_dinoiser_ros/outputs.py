@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.class_ids import published_classes, to_class_ids, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
+
+Number = TypeVar('Number', np.uint8, np.float32)
 
 NODE = 'clip_dinoiser'
 CONFIDENCE_ENCODINGS = ('mono8', '32FC1')
@@ -81,7 +84,7 @@ class FrameImages:
         confidence: (H, W); uint8 for mono8 (255 is certain), float32 for 32FC1 (1.0 is certain).
         confidence_encoding: mono8 or 32FC1.
         labelled: bool (H, W), false where the pixel is unlabelled; None: all are labelled.
-        certainty: float32 (H, W) in [0, 1], the confidence before it was encoded.
+        result: What they were made of.
         inside: bool (H, W), false outside of the region that is looked at; None: all are inside.
     """
 
@@ -90,8 +93,13 @@ class FrameImages:
     confidence: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     confidence_encoding: str
     labelled: npt.NDArray[np.bool_] | None
-    certainty: npt.NDArray[np.float32]
+    result: Segmentation
     inside: npt.NDArray[np.bool_] | None
+
+    @cached_property
+    def certainty(self) -> npt.NDArray[np.float32]:
+        """The confidence before it was encoded: float32 (H, W) in [0, 1]."""
+        return within(self.result.confidence, self.inside)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -124,7 +132,6 @@ def frame_images(
         inside: bool (H, W); other pixels are unlabelled, with the confidence 0. None: all are.
     """
     labelled = result.confidence >= min_confidence if min_confidence > 0 else None
-    certainty = within(result.confidence, inside)
     if inside is not None:
         labelled = inside if labelled is None else labelled & inside
     labels = to_class_ids(result.labels, table, labelled)
@@ -133,17 +140,32 @@ def frame_images(
     return FrameImages(
         labels=labels,
         labels_encoding='mono8' if labels.dtype == np.uint8 else 'mono16',
-        confidence=encode_confidence(certainty, confidence_encoding),
+        confidence=_confidence(result, confidence_encoding, inside),
         confidence_encoding=confidence_encoding,
         labelled=labelled,
-        certainty=certainty,
+        result=result,
         inside=inside,
     )
 
 
-def within(
-    maps: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_] | None
-) -> npt.NDArray[np.float32]:
+def leaves_as_mono8(device: str, encoding: str, min_confidence: float) -> bool:
+    """Whether confidence is best rounded on the device (cpu, cuda): nothing needs its floats.
+
+    On a CPU nothing has to be brought, and OpenCV rounds at once.
+    """
+    return device != 'cpu' and encoding == 'mono8' and min_confidence == 0.0
+
+
+def _confidence(
+    result: Segmentation, encoding: str, inside: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """Return the confidence (H, W) as it is published."""
+    if encoding == 'mono8' and result.mono8 is not None:
+        return within(result.mono8, inside)
+    return encode_confidence(within(result.confidence, inside), encoding)
+
+
+def within(maps: npt.NDArray[Number], inside: npt.NDArray[np.bool_] | None) -> npt.NDArray[Number]:
     """Return maps (..., H, W) with 0 outside of the region that is looked at."""
     return maps if inside is None else maps * inside
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from clip_dinoiser_ros import Segmentation
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.core.vocabulary import Vocabulary, parse_prompts
-from clip_dinoiser_ros.outputs import frame_images, scaled_size, shrink
+from clip_dinoiser_ros.outputs import frame_images, leaves_as_mono8, scaled_size, shrink
 
 VOCABULARY = Vocabulary(parse_prompts(['floor', 'wall', 'door']), torch.zeros(3, 4), None, 'none')
 
@@ -50,6 +50,35 @@ def test_outside_of_the_region_nothing_is_claimed(encoding, min_confidence):
     np.testing.assert_allclose(shown.confidence, expected * scale, atol=0.5 * (scale > 1))
     np.testing.assert_array_equal(shown.labelled, shown.labels != 255)
     np.testing.assert_array_equal(confidence, np.float32([[0.2, 0.9], [0.7, 0.8]]))  # as it was
+
+
+@pytest.mark.parametrize('inside', [None, np.array([[True, False], [True, True]])])
+def test_what_was_rounded_on_the_device_is_published_as_it_is(inside):
+    """The floats are on a device without memory: reading them would raise."""
+    mono8 = np.uint8([[0, 128], [7, 255]])
+    labels, floats = np.uint8([[0, 1], [2, 1]]), torch.empty((2, 2), device='meta')
+    shown = frame_images(
+        Segmentation(labels, floats, VOCABULARY, mono8), np.uint8([4, 5, 6]), inside=inside
+    )
+    expected = mono8 if inside is None else mono8 * inside
+    np.testing.assert_array_equal(shown.confidence, expected)
+    assert shown.confidence.dtype == np.uint8
+    assert (shown.labels == 255).tolist() == (
+        [[False] * 2] * 2 if inside is None else [[False, True], [False] * 2]
+    )
+
+
+@pytest.mark.parametrize(
+    ('device', 'encoding', 'min_confidence', 'rounded'),
+    [
+        ('cuda', 'mono8', 0.0, True),
+        ('cuda', '32FC1', 0.0, False),
+        ('cuda', 'mono8', 0.4, False),  # compared as float32
+        ('cpu', 'mono8', 0.0, False),
+    ],
+)
+def test_when_confidence_is_rounded_on_the_device(device, encoding, min_confidence, rounded):
+    assert leaves_as_mono8(device, encoding, min_confidence) == rounded
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8))

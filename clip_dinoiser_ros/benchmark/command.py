@@ -25,6 +25,7 @@ from clip_dinoiser_ros.benchmark.authors import Authors
 from clip_dinoiser_ros.benchmark.limits import Limits, measure_limits
 from clip_dinoiser_ros.benchmark.machine import describe_machine
 from clip_dinoiser_ros.benchmark.measuring import Row, measure_row
+from clip_dinoiser_ros.benchmark.node_start import measure_node_start
 from clip_dinoiser_ros.benchmark.outlet import Outlet
 from clip_dinoiser_ros.benchmark.prompts import fresh_words, time_change
 from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
@@ -90,6 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--no-start', action='store_true', help='leave out the start of a process')
     parser.add_argument(
+        '--only-start',
+        action='store_true',
+        help='measure the start alone, and print it: of a process, and of the node where ROS is',
+    )
+    parser.add_argument(
         '--output',
         type=Path,
         default=Path('benchmark_out'),
@@ -111,6 +117,9 @@ def run(args: argparse.Namespace) -> int:
         if args.random_weights:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             weights = write_random_weights(args.model, folder)
+        if args.only_start:
+            print(report.starts(_starts(args, weights, outlet.ros)))  # noqa: T201
+            return 0
         result, rows = _measure(args, weights, outlet)
     text = report.text(result, rows)
     print(text)  # noqa: T201
@@ -159,11 +168,7 @@ def _measure(
     _say('prompt changes')
     changes = _prompt_changes(segmenter, authors, clock)
     del segmenter, authors  # their memory is not to be in the way of the process to be timed
-    start: dict[str, float] = {}
-    if not args.no_start:
-        _say('start of a process')
-        for _ in range(2):  # the first one fills the caches
-            start = measure_start(_arguments_of_start(args, weights))
+    start = {} if args.no_start else _starts(args, weights, outlet.ros)
     agreements = []
     for precision in (args.precisions or [args.precision]) if args.scenes else []:
         _say(f'{args.scenes} scenes in precision {precision}')
@@ -220,15 +225,31 @@ def _prompt_changes(
     return changes
 
 
-def _arguments_of_start(args: argparse.Namespace, weights: Mapping[str, str]) -> list[str]:
+def _starts(
+    args: argparse.Namespace, weights: Mapping[str, str], ros: bool
+) -> dict[str, dict[str, float]]:
+    """Return the seconds until each step of a process, and of the node where ROS is."""
     values = {
         **weights,
         'device': args.device,
         'precision': (args.precisions or [args.precision])[0],
-        'short-side': args.short_side,
+        'short_side': args.short_side,
     }
-    options = [text for name, value in values.items() for text in (f'--{name}', str(value))]
-    return [*options, '--prompts', *PROMPTS]
+    options = [
+        text
+        for name, value in values.items()
+        for text in (f'--{name.replace("_", "-")}', str(value))
+    ]
+    found = {}
+    for _ in range(2):  # the first one fills the caches
+        _say('start of a process')
+        found['a process'] = measure_start([*options, '--prompts', *PROMPTS], args.cpu_time)
+        if ros:
+            _say('start of the node')
+            found['the node'] = measure_node_start(
+                {**values, 'prompts': list(PROMPTS)}, args.cpu_time
+            )
+    return found
 
 
 def _say(what: str) -> None:

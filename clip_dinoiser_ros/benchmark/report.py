@@ -39,9 +39,17 @@ def text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
     if result['agreement']:
         parts += ['', _agreement_table(result['agreement'])]
     if result['start']:
-        steps = ', '.join(f'{step} {s:.2f} s' for step, s in result['start'].items())
-        parts += ['', f'from the start of a process: {steps}']
+        parts += ['', starts(result['start'])]
     return '\n'.join(parts)
+
+
+def starts(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Tell after how many seconds each step of a start is reached."""
+    lines = []
+    for what, steps in found.items():
+        told = ', '.join(f'{step} {seconds:.2f} s' for step, seconds in steps.items())
+        lines.append(f'from the start of {what}: {told}')
+    return '\n'.join(lines)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

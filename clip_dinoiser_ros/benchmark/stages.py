@@ -18,6 +18,7 @@ from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.dinoiser import DELTA, GAMMA
 from clip_dinoiser_ros.core.pipeline import Query
 from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.outputs import leaves_as_mono8
 
 STAGES = (
     'decode',
@@ -81,6 +82,7 @@ class Frames:
         self._size = size
         self._outlet = outlet
         self._messages = [camera_message(*size, seed) for seed in range(batch)]
+        self._mono8 = leaves_as_mono8(segmenter.device.type, 'mono8', 0.0)
         self.times = Times(clock)
 
     def rgb(self) -> list[npt.NDArray[np.uint8]]:
@@ -93,7 +95,8 @@ class Frames:
         with self.times.measure('frame', device):
             rgb = self.rgb()
             with self.times.measure('segment', device):
-                results = self._segmenter.segment(rgb, self._vocabulary)
+                patches = self._segmenter.segment_patches(rgb, self._vocabulary)
+                results = [one.enlarge(self._size, self._mono8) for one in patches]
             for result in results:
                 self._outlet.publish(result)
 
@@ -120,7 +123,9 @@ class Frames:
         with measure('enlarge', device):
             large = [one.enlarge_on_device(self._size) for one in patches]
         with measure('download', device):
-            results = [one.download(*both) for one, both in zip(patches, large, strict=True)]
+            results = [
+                one.download(*both, self._mono8) for one, both in zip(patches, large, strict=True)
+            ]
         with measure('publish', device):
             for result in results:
                 self._outlet.publish(result)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
 from clip_dinoiser_ros.core.pipeline import Answer, Pipeline, Query
 
 MAX_GRAPHS = 8  # kept; the one that was not needed for the longest time goes
@@ -21,33 +22,54 @@ class GraphRunner:
     """Runs the pipeline on a GPU; captures it on first use for each kind of batch.
 
     A kind is a size, a number of images and of classes, the background's index and the thresholds.
-    Where the pipeline cannot be captured it runs as it is, after one warning.
+    Where memory does not suffice for the graph of a kind, that kind runs as it is until others have
+    taken its place; where the pipeline cannot be captured at all, every kind does. Each is said in
+    one warning.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._graphs: OrderedDict[Hashable, _Graph] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()  # None: as it is
         self._failed = False
+        self._told_of_memory = False
 
     def __call__(self, pixels: Tensor, query: Query) -> Answer:
         """Do what `Pipeline.__call__` does."""
+        graph = self._graph(pixels, query)
+        return self._pipeline(pixels, query) if graph is None else graph(pixels, query)
+
+    def _graph(self, pixels: Tensor, query: Query) -> _Graph | None:
+        """Return the graph for a batch, captured when it is the first of its kind; None: none."""
         if self._failed:
-            return self._pipeline(pixels, query)
+            return None
         classes = len(query.embeddings)
         kind = (pixels.shape, classes, query.background, query.gamma, query.delta)
-        if kind in self._graphs:
-            self._graphs.move_to_end(kind)
-        else:
-            try:
-                self._graphs[kind] = _Graph(self._pipeline, pixels, query)
-            except RuntimeError as error:
-                _log.warning('the model runs without CUDA graphs, slower: %s', error)
-                self._failed = True
-                self._graphs.clear()
-                return self._pipeline(pixels, query)
+        if kind not in self._graphs:
+            self._graphs[kind] = self._capture(pixels, query)
             if len(self._graphs) > MAX_GRAPHS:
                 self._graphs.popitem(last=False)
-        return self._graphs[kind](pixels, query)
+        self._graphs.move_to_end(kind)
+        return self._graphs[kind]
+
+    def _capture(self, pixels: Tensor, query: Query) -> _Graph | None:
+        try:
+            return _Graph(self._pipeline, pixels, query)
+        except RuntimeError as error:
+            self._tell(error)
+        # not in the `except` block: the exception would keep the tensors of the attempt alive
+        free_memory()
+        return None
+
+    def _tell(self, error: RuntimeError) -> None:
+        reason = str(error)  # a log may keep what it is given, and an error keeps its frames
+        # the end of a capture that broke off can raise again, over what broke it off
+        if not (is_out_of_memory(error) or is_out_of_memory(error.__context__)):
+            _log.warning('the model runs without CUDA graphs, slower: %s', reason)
+            self._failed = True
+            self._graphs.clear()
+        elif not self._told_of_memory:
+            _log.warning('too little memory for a CUDA graph, the model runs slower: %s', reason)
+            self._told_of_memory = True
 
 
 class _Graph:

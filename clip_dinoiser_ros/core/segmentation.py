@@ -12,24 +12,46 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clip_dinoiser_ros.core.upsample import enlarge, enlarge_maps
+from clip_dinoiser_ros.core.upsample import enlarge, enlarge_maps, to_mono8
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True, eq=False)
 class Segmentation:
     """What one image shows.
 
+    Args:
+        labels, vocabulary, mono8: As the attributes.
+        confidence: As the attribute; or as a tensor on a device, brought when it is first read.
+
     Attributes:
         labels: (H, W), index into `vocabulary.names`; uint8, past 254 classes uint16.
-        confidence: float32 (H, W) in [0, 1]: the probability of the label; where the background
-            filter struck, 1 - objectness, at least 0.5.
         vocabulary: The classes that the labels speak of.
+        mono8: uint8 (H, W), 255 times the confidence, rounded as OpenCV does; None: it was not
+            asked for, see `Patches.enlarge`.
     """
 
-    labels: npt.NDArray[np.unsignedinteger[Any]]
-    confidence: npt.NDArray[np.float32]
-    vocabulary: Vocabulary
+    def __init__(
+        self,
+        labels: npt.NDArray[np.unsignedinteger[Any]],
+        confidence: npt.NDArray[np.float32] | Tensor,
+        vocabulary: Vocabulary,
+        mono8: npt.NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.labels = labels
+        self.vocabulary = vocabulary
+        self.mono8 = mono8
+        self._confidence = confidence
+
+    @cached_property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """float32 (H, W) in [0, 1].
+
+        It is the probability of the label; where the background filter struck, 1 - objectness, at
+        least 0.5.
+        """
+        if isinstance(self._confidence, Tensor):
+            return _to_host(self._confidence)[0].numpy()
+        return self._confidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +97,15 @@ class Patches:
         return replace(self, probabilities=probabilities, background_confidence=confidence)
 
     @torch.inference_mode()
-    def enlarge(self, size: tuple[int, int]) -> Segmentation:
-        """Find the class of every pixel of an image of `size` (H, W)."""
-        return self.download(*self.enlarge_on_device(size))
+    def enlarge(self, size: tuple[int, int], mono8: bool = False) -> Segmentation:
+        """Find the class of every pixel.
+
+        Args:
+            size: (H, W) of the image, in pixels.
+            mono8: Bring the confidence from the device as `Segmentation.mono8`, a quarter of the
+                bytes; as float32 it comes only if it is read.
+        """
+        return self.download(*self.enlarge_on_device(size), mono8)
 
     @torch.inference_mode()
     def enlarge_on_device(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -87,15 +115,15 @@ class Patches:
             background = (self.vocabulary.background, self.background_confidence)
         return enlarge(self.probabilities, size, self.extent, background)
 
-    def download(self, labels: Tensor, confidence: Tensor) -> Segmentation:
+    def download(self, labels: Tensor, confidence: Tensor, mono8: bool = False) -> Segmentation:
         """Do the second half of `enlarge`: bring what the first one returned to the host."""
         dtype = np.uint8 if len(self.vocabulary) <= 254 else np.uint16
-        host_labels, host_confidence = _to_host(labels, confidence)
-        return Segmentation(
-            labels=host_labels.numpy().astype(dtype, copy=False),
-            confidence=host_confidence.numpy(),
-            vocabulary=self.vocabulary,
-        )
+        shown = to_mono8(confidence) if mono8 else confidence
+        host_labels, host_shown = (tensor.numpy() for tensor in _to_host(labels, shown))
+        names = host_labels.astype(dtype, copy=False)
+        if mono8:
+            return Segmentation(names, confidence, self.vocabulary, host_shown)
+        return Segmentation(names, host_shown, self.vocabulary)
 
     @torch.inference_mode()
     def class_confidences(

@@ -25,6 +25,7 @@ Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 RgbImage = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
+WARM_UP_SIZE = (480, 640)  # (H, W): what most cameras start with
 MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -99,7 +100,7 @@ class Segmenter:
         short_side: int | None = 448,
         pack: bool = True,
     ) -> Segmenter:
-        """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class.
+        """Load the weights and make a segmenter; see `load_frozen`, `load_heads` and the class.
 
         Text embeddings are kept in `embedding_cache.default_folder()`.
 
@@ -110,7 +111,7 @@ class Segmenter:
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
         if model == weights.DEMO:
             files = weights.demo_files()
-        clip, tokenizer = weights.load_clip(files['model'], files['pretrained'])
+        clip, tokenizer = weights.load_frozen(files['model'], files['pretrained'])
         tensors = weights.load_heads(files['heads'])
         cache = default_folder()
         segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, cache, pack)
@@ -144,6 +145,30 @@ class Segmenter:
             return []
         texts = ' '.join(prompt.text.lower() for prompt in vocabulary.prompts)
         return sorted(set(re.findall(r"[\w'-]+", texts)) - self.known_words)
+
+    @torch.inference_mode()
+    def warm_up(
+        self, vocabulary: Vocabulary, gamma: float = dinoiser.GAMMA, delta: float = dinoiser.DELTA
+    ) -> None:
+        """Do on a GPU what the first image would have to wait for; on a CPU that is nothing.
+
+        A blank image of `WARM_UP_SIZE` goes through every stage: libraries are loaded, memory is
+        taken, the enlarging is compiled, and the graph for one such image, these words and these
+        thresholds is captured. An image of another size has its own graph to wait for, no more.
+
+        Args:
+            vocabulary: From `encode`.
+            gamma: As for `segment`.
+            delta: As for `segment`.
+
+        Raises:
+            RuntimeError: What the device says; torch.OutOfMemoryError where memory is too little.
+        """
+        if not isinstance(self._run, GraphRunner):
+            return
+        blank = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
+        for patches in self.segment_patches([blank], vocabulary, gamma, delta):
+            _ = patches.enlarge(WARM_UP_SIZE, mono8=True).confidence  # both forms of it
 
     @overload
     def segment(

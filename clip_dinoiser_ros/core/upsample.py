@@ -34,11 +34,11 @@ def enlarge(
             reported instead of the probability where that class wins.
 
     Returns:
-        labels: (H, W), uint8 up to 256 classes, else int32.
+        labels: (H, W), uint8 up to 256 classes, else int16.
         confidence: float32 (H, W) in [0, 1].
     """
     count = probabilities.shape[0]
-    dtype = torch.uint8 if count <= 256 else torch.int32
+    dtype = torch.uint8 if count <= 256 else torch.int16
     labels = torch.empty(size, dtype=dtype, device=probabilities.device)
     confidence = torch.empty(size, dtype=torch.float32, device=probabilities.device)
     if upsample_triton.usable(probabilities.device):
@@ -77,6 +77,11 @@ def enlarge_maps(maps: Tensor, size: tuple[int, int], extent: tuple[float, float
         for rows, tile in _tiles(maps, band, size[1], extent[1]):
             large[:, rows] = tile
     return large.clamp_(0.0, 1.0)
+
+
+def to_mono8(confidence: Tensor) -> Tensor:
+    """Turn confidence in [0, 1] into 0 to 255, uint8, rounded as OpenCV does: halves to even."""
+    return (confidence * 255.0).round_().to(torch.uint8)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,10 +22,11 @@ def usable(device: torch.device) -> bool:
     try:
         kernel()
         maps = torch.eye(2, device=device).reshape(2, 1, 2)
-        labels = torch.empty((1, 4), dtype=torch.uint8, device=device)
-        confidence = torch.empty((1, 4), device=device)
+        # as wide as what Triton compiles for the width of a camera too: a multiple of 16
+        labels = torch.empty((1, 16), dtype=torch.uint8, device=device)
+        confidence = torch.empty((1, 16), device=device)
         enlarge_into(labels, confidence, maps, (1.0, 2.0))
-        if labels.tolist() == [[0, 0, 1, 1]]:
+        if labels.tolist() == [[0] * 8 + [1] * 8]:
             return True
         reason = f'its answer is wrong: {labels.tolist()}'
     except Exception as error:  # not installed, no compiler, a GPU it does not know: many types
@@ -68,7 +69,8 @@ def kernel() -> Any:
     import triton
     import triton.language as tl
 
-    @triton.jit  # type: ignore[untyped-decorator]
+    # compiled once for all of these: a prompt change must not wait for a compiler
+    @triton.jit(do_not_specialize=('count', 'grid_h', 'grid_w', 'background'))  # type: ignore[untyped-decorator]
     def enlarge_row(  # type: ignore[no-untyped-def]
         maps, own, labels, confidence, count, grid_h, grid_w, width, scale_y, scale_x, background,
         BLOCK: tl.constexpr,  # noqa: N803

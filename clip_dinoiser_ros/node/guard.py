@@ -16,8 +16,10 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
+
 BIGGER_AGAIN_S = 10.0  # how long images go one by one before they are tried together again
-_OUT_OF_MEMORY = ('out of memory', 'CUBLAS_STATUS_ALLOC_FAILED')
+NEEDS_LESS = 'fewer classes, a smaller short_side or precision fp16 need less'
 _CUDA = ('CUDA error', 'CUDA driver error', 'cuDNN error', 'CUBLAS_STATUS', 'CUDNN_STATUS')
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -25,14 +27,6 @@ Result = TypeVar('Result')
 
 class FinalError(RuntimeError):
     """The device does not work any more in this process; says what it reported."""
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of torch says that memory did not suffice."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
-    )
 
 
 def is_final(error: Exception) -> bool:
@@ -49,12 +43,6 @@ def refuse_final(error: Exception) -> None:
     """Raise FinalError from an error that is final; return where it is not."""
     if is_final(error):
         raise FinalError(_one_line(error)) from error
-
-
-def free_memory() -> None:
-    """Give back what torch keeps for later."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 class Guard(Generic[Item, Result]):
@@ -121,7 +109,7 @@ class Guard(Generic[Item, Result]):
         if not self.degraded:
             self._logger.warning(
                 f'too little memory on the device: images go one by one now ({_one_line(error)}); '
-                'fewer classes, a smaller short_side or precision fp16 need less'
+                f'{NEEDS_LESS}'
             )
         self.degraded = True
 

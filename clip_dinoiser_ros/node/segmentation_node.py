@@ -18,13 +18,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.memory import is_out_of_memory
 from clip_dinoiser_ros.core.vocabulary import join_prompts
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.guard import end_process
+from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
@@ -78,7 +79,7 @@ class SegmentationNode(LifecycleNode):
     # life cycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, encode the prompts, create the publishers."""
+        """Load the model, encode the prompts, warm the device up, create the publishers."""
         publishers: dict[str, CameraPublishers] = {}
         try:
             configuration = parameters.read_configuration(self)
@@ -96,6 +97,7 @@ class SegmentationNode(LifecycleNode):
                 configuration.short_side,
             )
             active, ids = self._encode(settings, segmenter)
+            segmenter.warm_up(active.vocabulary, settings.gamma, settings.delta)
             for camera in configuration.cameras:
                 publishers[camera.name] = CameraPublishers(self, camera)
         except Exception as error:  # rclpy would drop whatever escapes without a word
@@ -356,7 +358,8 @@ class SegmentationNode(LifecycleNode):
 def _reason(error: Exception) -> str:
     """One line that says what was wrong; this project's own errors need no type in front."""
     kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
-    return kind + ' '.join(str(error).split())
+    help_ = f'; {NEEDS_LESS}' if is_out_of_memory(error) else ''
+    return kind + ' '.join(str(error).split()) + help_
 
 
 def _words(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:

@@ -23,7 +23,7 @@ from clip_dinoiser_ros.node.guard import FinalError, Guard, Watchdog, refuse_fin
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
 from clip_dinoiser_ros.node.throttle import Throttle
-from clip_dinoiser_ros.outputs import scaled_size
+from clip_dinoiser_ros.outputs import leaves_as_mono8, scaled_size
 from clip_dinoiser_ros.stamps import stamp_ns
 
 
@@ -174,11 +174,14 @@ class Worker:
         found = self._segmenter.segment_patches(
             [d.image for d, _ in tasks], active.vocabulary, settings.gamma, settings.delta
         )
+        mono8 = leaves_as_mono8(
+            self._segmenter.device.type, settings.confidence_encoding, settings.min_confidence
+        )
         results = []
         for (d, _), patches in zip(tasks, found, strict=True):
             smooth = self._smooth(d.frame, patches, settings.temporal_smoothing)
             size = scaled_size(d.image.shape[:2], settings.output_scale)
-            results.append((smooth, smooth.enlarge(size)))
+            results.append((smooth, smooth.enlarge(size, mono8)))
         return results
 
     def _smooth(self, frame: Frame, found: Patches, weight: float) -> Patches:

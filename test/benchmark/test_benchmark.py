@@ -10,6 +10,7 @@ from clip_dinoiser_ros.benchmark import report
 from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.measuring import Row
+from clip_dinoiser_ros.benchmark.node_start import STEPS, measure_node_start
 from clip_dinoiser_ros.benchmark.outlet import Outlet
 from clip_dinoiser_ros.benchmark.prompts import fresh_words
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
@@ -87,11 +88,37 @@ def test_the_command(golden_files, tmp_path, capsys):
         assert row['peak_memory_mib'] > 0
     assert result['limits']['fp32']['gflop_per_s'] > 0
     assert result['agreement'][0]['same'] == 1.0  # of fp32 with itself
-    steps = list(result['start'].values())
-    assert steps == sorted(steps)
-    assert steps[0] > 0
+    assert 'a process' in result['start']
+    for start in result['start'].values():
+        # an image may be taken a moment before the node says that it is active
+        steps = [seconds for step, seconds in start.items() if step != 'frame']
+        assert steps == sorted(steps)
+        assert steps[0] > 0
     assert (out / 'benchmark.svg').read_text().startswith('<svg')
     assert '| 64x48 | 2 | fp32 |' in capsys.readouterr().out
+
+
+def test_the_start_of_the_node(golden_files, capsys):
+    """The real node, over DDS; what it takes is not judged, but that every step is told."""
+    pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
+    weights = [text for name, value in golden_files.items() for text in (f'--{name}', value)]
+    options = ['--only-start', '--cpu-time', '--short-side', '48', '--device', 'cpu']
+    assert cli.main(['benchmark', *options, *weights]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(':')[0] for line in told] == [
+        'from the start of a process',
+        'from the start of the node',
+    ]
+    steps = [part.split() for part in told[1].split(': ')[1].split(', ')]
+    assert [step for step, *_ in steps] == [step for step in STEPS if step != 'frame']
+    seconds = [float(number) for _, number, _ in steps]
+    assert seconds == sorted(seconds)
+
+
+def test_a_node_that_cannot_start_says_why(golden_files):
+    pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
+    with pytest.raises(ValueError, match=r"(?s)ended with exit code 1.*'nowhere'"):
+        measure_node_start({**golden_files, 'device': 'nowhere'})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import copy
+import weakref
 
 import numpy as np
 import pytest
@@ -52,6 +53,49 @@ def test_what_cannot_be_captured_runs_as_it_is(golden_segmenter, monkeypatch, ca
         assert torch.equal(run(PIXELS, asked).probabilities, expected)
     assert len(caplog.records) == 1
     assert 'without CUDA graphs' in caplog.text
+
+
+def test_too_little_memory_for_a_graph_costs_its_kind_alone(golden_segmenter, monkeypatch, caplog):
+    """The memory and the captures are made up: no GPU is needed."""
+    attempts, alive_when_freed = [], []
+
+    class Held:
+        pass
+
+    class Capture:
+        def __init__(self, pipeline, pixels, asked):
+            self.pipeline, self.held = pipeline, Held()
+            attempts.append((len(asked.embeddings), weakref.ref(self.held)))
+            if len(asked.embeddings) > 4:
+                raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')
+            if len(asked.embeddings) == 4:  # as when the end of the capture fails over it
+                try:
+                    raise torch.OutOfMemoryError('CUDA out of memory.')
+                finally:
+                    raise RuntimeError('CUDA error: operation failed due to a previous error')
+
+        def __call__(self, pixels, asked):
+            return self.pipeline(pixels, asked)
+
+    def free():
+        alive_when_freed.append(attempts[-1][1]() is not None)
+
+    monkeypatch.setattr(graphs, '_Graph', Capture)
+    monkeypatch.setattr(graphs, 'free_memory', free)
+    monkeypatch.setattr(graphs, 'MAX_GRAPHS', 3)
+    run, pipeline = GraphRunner(golden_segmenter.pipeline), golden_segmenter.pipeline
+    with torch.inference_mode():
+        for classes in (5, 5, 4, 5, 3, 3):
+            asked = query(classes)
+            expected = pipeline(PIXELS, asked).probabilities
+            assert torch.equal(run(PIXELS, asked).probabilities, expected)
+        assert [classes for classes, _ in attempts] == [5, 4, 3]  # each kind is tried once
+        for classes in (2, 1, 5):  # 5 had to make room by then, and is tried again
+            run(PIXELS, query(classes))
+    assert [classes for classes, _ in attempts] == [5, 4, 3, 2, 1, 5]
+    assert alive_when_freed == [False] * 3
+    assert len(caplog.records) == 1
+    assert 'too little memory for a CUDA graph' in caplog.text
 
 
 @needs_gpu

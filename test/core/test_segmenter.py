@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from golden_data import golden
 
 from clip_dinoiser_ros import Segmenter
+from clip_dinoiser_ros.core import graphs, segmentation
 from clip_dinoiser_ros.core import segmenter as module
 from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
+from clip_dinoiser_ros.outputs import encode_confidence
 
 
 @pytest.fixture(scope='module')
@@ -242,3 +244,75 @@ def test_patches_enlarge_to_any_size(golden_segmenter, vocabulary, image):
     assert half.labels.shape == half.confidence.shape == (85, 107)
     full = patches.enlarge((170, 214)).labels[::2, ::2]
     assert (half.labels == full).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    'device',
+    [
+        'cpu',
+        pytest.param(
+            'cuda',
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here'),
+        ),
+    ],
+)
+def test_confidence_leaves_the_device_in_the_form_that_is_asked_for(
+    golden_clip, golden_heads, golden_prompts, image, device, monkeypatch
+):
+    segmenter = make(golden_clip, golden_heads, device=device)
+    many = [*golden_prompts, *(f'thing {i}' for i in range(250))]
+    moved, bring = [], segmentation._to_host
+    monkeypatch.setattr(
+        segmentation, '_to_host', lambda *t: moved.append([x.dtype for x in t]) or bring(*t)
+    )
+    for prompts, dtype in ((golden_prompts, torch.uint8), (many, torch.int16)):
+        vocabulary = segmenter.encode(prompts, templates='none')
+        [patches] = segmenter.segment_patches([image], vocabulary)
+        plain = patches.enlarge(image.shape[:2])
+        moved.clear()
+        rounded = patches.enlarge(image.shape[:2], mono8=True)
+        assert moved == [[dtype, torch.uint8]]
+        np.testing.assert_array_equal(rounded.labels, plain.labels)
+        np.testing.assert_array_equal(rounded.mono8, encode_confidence(plain.confidence, 'mono8'))
+        assert plain.mono8 is None
+        for _ in range(2):  # brought when it is read, once
+            np.testing.assert_array_equal(rounded.confidence, plain.confidence)
+        assert moved[1:] == [[torch.float32]]
+
+
+def test_warming_up_does_what_the_first_image_would_wait_for(
+    golden_clip, golden_heads, vocabulary, monkeypatch
+):
+    """On the CPU, the captures being made up: what is checked is which are made, and when."""
+    captured = []
+
+    class Recorder:
+        def __init__(self, pipeline, pixels, asked):
+            captured.append(tuple(pixels.shape))
+            self.pipeline = pipeline
+
+        def __call__(self, pixels, asked):
+            return self.pipeline(pixels, asked)
+
+    monkeypatch.setattr(graphs, '_Graph', Recorder)
+    segmenter = make(golden_clip, golden_heads, short_side=48)
+    segmenter.warm_up(vocabulary)  # on a CPU: nothing to be done
+    assert captured == []
+    segmenter._run = graphs.GraphRunner(segmenter.pipeline)
+    segmenter.warm_up(vocabulary, gamma=0.3)
+    assert captured == [(1, 480, 640, 3)]
+    segmenter.segment(np.zeros((480, 640, 3), np.uint8), vocabulary, gamma=0.3)
+    assert len(captured) == 1
+    segmenter.segment(np.zeros((64, 64, 3), np.uint8), vocabulary, gamma=0.3)
+    assert len(captured) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+def test_a_warm_gpu_has_nothing_left_to_capture(golden_clip, golden_heads, monkeypatch):
+    segmenter = make(golden_clip, golden_heads, device='cuda', short_side=96)
+    vocabulary = segmenter.encode(['grass', 'red ball'], templates='none')
+    segmenter.warm_up(vocabulary)
+    assert len(segmenter._run._graphs) == 1
+    monkeypatch.setattr(graphs, '_Graph', None)  # a capture would fail from now on
+    result = segmenter.segment(np.zeros((480, 640, 3), np.uint8), vocabulary)
+    assert result.labels.shape == (480, 640)

@@ -2,12 +2,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from clip_dinoiser_ros.core import upsample, upsample_triton
 from clip_dinoiser_ros.core.upsample import enlarge
+from clip_dinoiser_ros.outputs import encode_confidence
 
 
 def probabilities(classes, h, w, seed=0):
@@ -45,7 +47,7 @@ def test_equals_interpolation_followed_by_max(monkeypatch, padded, classes, h, w
     clear = best - second > 5e-6  # elsewhere rounding may decide
     assert clear.float().mean() > 0.99
     assert torch.equal(labels.long()[clear], expected[clear])
-    assert labels.dtype == (torch.uint8 if classes <= 256 else torch.int32)
+    assert labels.dtype == (torch.uint8 if classes <= 256 else torch.int16)
 
 
 def test_background_confidence_is_reported_only_where_background_wins():
@@ -58,6 +60,18 @@ def test_background_confidence_is_reported_only_where_background_wins():
     assert wins.any()
     assert torch.allclose(confidence[wins], torch.tensor(0.25))
     assert torch.equal(confidence[~wins], plain[~wins])
+
+
+def test_confidence_is_rounded_as_opencv_rounds_it():
+    """Bit for bit, most of all beside the halves."""
+    halves = (torch.arange(255) + 0.5) / 255
+    near = [halves, halves.nextafter(torch.tensor(0.0)), halves.nextafter(torch.tensor(1.0))]
+    exact = torch.arange(256) / 255
+    some = torch.rand(100_000, generator=torch.Generator().manual_seed(0))
+    confidence = torch.cat([*near, exact, some])[None]
+    expected = encode_confidence(confidence.numpy(), 'mono8')
+    np.testing.assert_array_equal(upsample.to_mono8(confidence).numpy(), expected)
+    assert set(expected[0, :-100_000].tolist()) == set(range(256))
 
 
 def sharp(classes, h, w, seed=0):

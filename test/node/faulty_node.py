@@ -1,4 +1,4 @@
-"""The node with a model whose failures a camera image asks for: the value of its first byte."""
+"""The node with a model whose failures are asked for: by the first byte of an image, by gamma."""
 
 import sys
 import threading
@@ -10,6 +10,7 @@ from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.node.main import main
 
 OUT_OF_MEMORY, CUDA_ERROR, HANGS = 201, 202, 203
+TOO_LARGE = 0.75  # gamma with which not even the warming up at configure fits into memory
 segment = Segmenter.segment_patches
 
 
@@ -24,6 +25,12 @@ def faulty(self, images, *arguments):
     return segment(self, images, *arguments)
 
 
+def warm_up(self, vocabulary, gamma, delta):
+    if gamma == TOO_LARGE:
+        raise torch.OutOfMemoryError('CUDA out of memory (injected)')
+
+
 if __name__ == '__main__':
     Segmenter.segment_patches = faulty
+    Segmenter.warm_up = warm_up
     sys.exit(main())

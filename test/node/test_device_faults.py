@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from faulty_node import CUDA_ERROR, HANGS, OUT_OF_MEMORY
+from faulty_node import CUDA_ERROR, HANGS, OUT_OF_MEMORY, TOO_LARGE
 from harness import WAIT_S, InstalledNode, Peer
+
+PROGRAM = Path(__file__).with_name('faulty_node.py')
 
 
 @pytest.fixture
 def faulty(parameters, tmp_path):
     """An active node with the faulty model, and a peer that listens."""
-    program = Path(__file__).with_name('faulty_node.py')
     quick = {**parameters, 'inference_timeout_s': 20.0}
-    with InstalledNode(quick, tmp_path, program=program) as node, Peer() as peer:
+    with InstalledNode(quick, tmp_path, program=PROGRAM) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()
         peer.connect()
@@ -52,3 +53,14 @@ def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
     node.wait_for_log(f'{reason}')
     assert 'exit code 1, to be started again' in node.log
     peer.until(lambda: any(reason in s.message for m in told for s in m.status))
+
+
+def test_too_little_memory_at_configure_is_said_and_the_node_waits(parameters, tmp_path):
+    small = {**parameters, 'gamma': TOO_LARGE}
+    with InstalledNode(small, tmp_path, program=PROGRAM) as node, Peer() as peer:
+        node.wait_for_log('cannot configure: OutOfMemoryError: CUDA out of memory')
+        node.wait_for_log('a smaller short_side or precision fp16 need less')
+        assert peer.state() == 'unconfigured'
+        assert peer.set(gamma=0.2)[0].successful
+        assert peer.change_state('configure')
+        assert node.end() == 0, node.log

@@ -8,14 +8,8 @@ import weakref
 import pytest
 import torch
 
-from clip_dinoiser_ros.node.guard import (
-    BIGGER_AGAIN_S,
-    FinalError,
-    Guard,
-    Watchdog,
-    is_final,
-    is_out_of_memory,
-)
+from clip_dinoiser_ros.core.memory import is_out_of_memory
+from clip_dinoiser_ros.node.guard import BIGGER_AGAIN_S, FinalError, Guard, Watchdog, is_final
 
 OUT_OF_MEMORY = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
 

@@ -14,7 +14,7 @@ from clip_dinoiser_ros import compressed
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.core.text_tower import TextTower
-from clip_dinoiser_ros.node import class_publishers, publishers
+from clip_dinoiser_ros.node import class_publishers, publishers, worker
 
 
 def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
@@ -71,6 +71,30 @@ def test_one_drawing_serves_raw_and_compressed(active_node, monkeypatch):
     assert len(small.data) < len(large.data) / 2
     difference = compressed.decode(small.data).astype(int) - array(large)
     assert np.abs(difference).mean() < 5
+
+
+def test_confidence_rounded_on_the_device_is_published_alike(active_node, monkeypatch):
+    """The device is the CPU here; overlay and threshold need the floats that it did not bring."""
+    image = golden('image_160x208_plain')['image']
+
+    def published(peer, index):
+        [drawn, *_] = peer.send_until(image, index, 'overlay', 'labels', 'confidence')
+        stamp = drawn.header.stamp.sec
+        return [array(peer.of_frame(o, stamp)) for o in ('labels', 'confidence', 'overlay')]
+
+    with Peer() as peer:
+        peer.listen(overlay=True)
+        plain = published(peer, 1)
+        asked = []
+        enlarge = Patches.enlarge
+        monkeypatch.setattr(worker, 'leaves_as_mono8', lambda *_: True)
+        monkeypatch.setattr(
+            Patches, 'enlarge', lambda self, *args: asked.append(args[1]) or enlarge(self, *args)
+        )
+        rounded = published(peer, 100)
+        assert all(asked)
+        for one, other in zip(plain, rounded, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, golden_prompts):
@@ -160,7 +184,7 @@ def test_topics_of_classes_leave_executor_and_parameters_alone(active_node):
 
 def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):
     loads, encoded = [], []
-    monkeypatch.setattr(weights, 'load_clip', lambda *args: loads.append(args))
+    monkeypatch.setattr(weights, 'load_frozen', lambda *args: loads.append(args))
     encode = TextTower._encode
 
     def count(tower, tokens, ends):

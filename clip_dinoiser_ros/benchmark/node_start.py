@@ -1,0 +1,178 @@
+"""From the start of the node's process to the first label image that comes back over DDS.
+
+Run as a module it is that process: the node, which says on its standard output what it has reached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MODULE = 'clip_dinoiser_ros.benchmark.node_start'
+SIZE = (480, 640)  # (H, W) of the images
+PERIOD_S = 0.01  # between them: short, so that little of what is measured is waiting for one
+TIMEOUT_S = 600.0
+END_TIMEOUT_S = 30.0
+
+# what is done when a step is reached; the last two are seen from outside
+STEPS = {
+    'imports': 'Python is up, all of this package, torch and rclpy are imported',
+    'rclpy': 'DDS runs',
+    'node': 'the node is there, its parameters are declared',
+    'model': 'the weights are loaded',
+    'configure': 'words are encoded, the device is warm, the publishers are there',
+    'activate': 'the subscriptions are there',
+    'frame': 'the first image that the node took is published',
+    'labels': 'its labels are here',
+}
+
+
+def measure_node_start(parameters: Mapping[str, Any], cpu_time: bool = False) -> dict[str, float]:
+    """Start the node beside a camera that runs already, and wait for its first label image.
+
+    Args:
+        parameters: Of the node.
+        cpu_time: Count the time of the CPU, of all threads of the node, instead of the clock's.
+
+    Returns:
+        Seconds from the start of the process until each of `STEPS`.
+
+    Raises:
+        ValueError: The node ended, or sent nothing in ten minutes; its log is told.
+        ImportError: No ROS here.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file, log = folder / 'parameters.yaml', folder / 'log'
+        file.write_text(json.dumps({'/**': {'ros__parameters': dict(parameters)}}))  # is YAML too
+        with _Camera(f'/start_{os.getpid()}') as camera, log.open('w') as output:
+            command = [sys.executable, '-m', MODULE, '--ros-args', '--params-file', str(file)]
+            command += ['-r', f'__ns:={camera.namespace}']
+            start = time.monotonic()
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            try:
+                frame_s = camera.wait_for_labels(process)
+                end_s, cpu_s = time.monotonic(), _cpu_seconds(process.pid)
+            except ValueError as error:
+                raise ValueError(f'{error}: {log.read_text().strip()[-500:]}') from error
+            finally:
+                process.terminate()
+                process.wait(END_TIMEOUT_S)
+        lines = [line.split() for line in log.read_text().splitlines()]
+    reached = {words[1]: words[2:] for words in lines if words[:1] == ['reached']}
+    if cpu_time:
+        return {**{step: float(cpu) for step, (_, cpu) in reached.items()}, 'labels': cpu_s}
+    clock = {step: float(clock) - start for step, (clock, _) in reached.items()}
+    return {**clock, 'frame': frame_s - start, 'labels': end_s - start}
+
+
+class _Camera:
+    """Publishes images and hears the labels; a ROS node in a context of its own."""
+
+    def __init__(self, namespace: str) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from sensor_msgs.msg import Image
+        from std_msgs.msg import Header
+
+        from clip_dinoiser_ros import images
+
+        self.namespace = namespace
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context)
+        self._node = rclpy.create_node('camera', namespace=namespace, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._publisher = self._node.create_publisher(Image, 'camera/image_raw', 1)
+        self._answers: list[Any] = []
+        self._node.create_subscription(
+            Image, 'clip_dinoiser/camera/labels', self._answers.append, 1
+        )
+        black = np.zeros((*SIZE, 3), np.uint8)
+        self._image = images.to_message(black, 'rgb8', Header(frame_id='camera'), Image)
+
+    def __enter__(self) -> _Camera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def wait_for_labels(self, process: subprocess.Popen[bytes]) -> float:
+        """Send images until labels come; return when the image was sent whose labels they are."""
+        sent_s: list[float] = []
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self._answers:
+            if process.poll() is not None:
+                raise ValueError(f'the node ended with exit code {process.returncode}')
+            if time.monotonic() > deadline:
+                raise ValueError(f'the node sent no labels within {TIMEOUT_S:.0f} s')
+            self._image.header.stamp.sec = len(sent_s)
+            sent_s.append(time.monotonic())
+            self._publisher.publish(self._image)
+            self._executor.spin_once(timeout_sec=PERIOD_S)
+        return sent_s[self._answers[0].header.stamp.sec]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the time that a running process has had of the CPU, all threads together."""
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def _reached(step: str) -> None:
+    print('reached', step, time.monotonic(), time.process_time(), flush=True)  # noqa: T201
+
+
+def main() -> int:
+    """Be the node, and say what is reached."""
+    from clip_dinoiser_ros.core import Segmenter
+    from clip_dinoiser_ros.node import main as program
+
+    init, load = program.rclpy.init, Segmenter.load
+
+    def timed_init(**arguments: Any) -> None:
+        init(**arguments)
+        _reached('rclpy')
+
+    def timed_load(*arguments: Any) -> Segmenter:
+        segmenter = load(*arguments)
+        _reached('model')
+        return segmenter
+
+    class Timed(program.SegmentationNode):
+        def __init__(self) -> None:
+            super().__init__()
+            _reached('node')
+
+        def trigger_configure(self) -> Any:
+            return self._succeeded('configure', super().trigger_configure())
+
+        def trigger_activate(self) -> Any:
+            return self._succeeded('activate', super().trigger_activate())
+
+        def _succeeded(self, step: str, result: Any) -> Any:
+            if result != program.TransitionCallbackReturn.SUCCESS:
+                raise RuntimeError(f'{step} failed')  # ends the node with exit code 1
+            _reached(step)
+            return result
+
+    _reached('imports')
+    program.rclpy.init, program.SegmentationNode, Segmenter.load = timed_init, Timed, timed_load
+    code = program.main()
+    sys.stdout.flush()
+    os._exit(code)  # as the installed program does
+
+
+if __name__ == '__main__':
+    main()
