@@ -279,8 +279,6 @@ class SegmentationNode(LifecycleNode):
             state = 'active'
         level = Level.OK if state == 'active' else Level.WARN
         told = self._failure
-        if self._worker is not None and not self._worker.is_alive():
-            told = 'the thread that segments has ended'
         if told:
             level = Level.ERROR
         values = {'state': state, **self._clock_watch.values()}

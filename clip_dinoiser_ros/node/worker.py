@@ -84,10 +84,6 @@ class Worker:
         """Start the thread."""
         self._thread.start()
 
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
     def reset(self) -> None:
         """Forget what was kept of earlier frames, after the clock was set."""
         self._smoothing.reset()
@@ -104,6 +100,8 @@ class Worker:
             self._serve()
         except FinalError as error:
             self._ends(f'the device fails: {error}')
+        except Exception as error:  # a node without this thread would live on and see nothing
+            self._ends(f'the thread that segments failed: {_reason(error)}')
 
     def _serve(self) -> None:
         while True:

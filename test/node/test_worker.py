@@ -25,3 +25,18 @@ def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch)
         for step in (0, 10, 20)
         for camera in ('front', 'rear')
     ]
+
+
+def test_a_worker_that_fails_ends_the_process_and_says_why():
+    """What it cannot survive must not leave a node that lives on and sees nothing."""
+
+    def active():
+        raise KeyError('settings')
+
+    told = []
+    logger = SimpleNamespace(error=told.append)
+    health = Health(['front'], lambda: 0.0)
+    worker = Worker(None, FrameSlots(['front']), {}, active, health, logger, told.append)
+    worker.start()
+    assert worker.stop(10.0)
+    assert told == ["the thread that segments failed: KeyError: 'settings'"]
