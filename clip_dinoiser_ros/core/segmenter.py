@@ -95,7 +95,7 @@ class Segmenter:
         precision: Precision = 'auto',
         short_side: int | None = 448,
     ) -> Segmenter:
-        """Load the weights and make a segmenter; see `load_clip`, `load_heads` and the class.
+        """Load the weights and make a segmenter; see `load_frozen`, `load_heads` and the class.
 
         Text embeddings are kept in `embedding_cache.default_folder()`.
 
@@ -106,7 +106,7 @@ class Segmenter:
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
         if model == weights.DEMO:
             files = weights.demo_files()
-        clip, tokenizer = weights.load_clip(files['model'], files['pretrained'])
+        clip, tokenizer = weights.load_frozen(files['model'], files['pretrained'])
         tensors = weights.load_heads(files['heads'])
         segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, default_folder())
         if model == weights.DEMO:

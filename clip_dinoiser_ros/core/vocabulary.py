@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.core.embedding_cache import EmbeddingCache
+from clip_dinoiser_ros.core.plain_clip import open_clip_module
 from clip_dinoiser_ros.core.text_tower import TextTower
 
 Templates = Literal['imagenet', 'simple', 'none']
@@ -245,12 +246,11 @@ class TextEncoder:
 
 def _sentences(text: str, templates: Templates) -> list[str]:
     """Put a text into every template."""
-    import open_clip  # slow to import, and the prompt rules do not need it
-
     if templates == 'none':
         return [text]
-    known = {
-        'imagenet': open_clip.OPENAI_IMAGENET_TEMPLATES,
-        'simple': open_clip.SIMPLE_IMAGENET_TEMPLATES,
+    known = open_clip_module('zero_shot_metadata')
+    chosen = {
+        'imagenet': known.OPENAI_IMAGENET_TEMPLATES,
+        'simple': known.SIMPLE_IMAGENET_TEMPLATES,
     }
-    return [template(text) for template in known[templates]]
+    return [template(text) for template in chosen[templates]]

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from clip_dinoiser_ros.core.manifest import MANIFEST, changed_files
+from clip_dinoiser_ros.core.plain_clip import WithoutDrawing, load_plain
 
 AUTHORS = 'authors'  # stands for the heads published with the paper
 AUTHORS_URL = (
@@ -28,9 +28,14 @@ AUTHORS_BLOB = '0b6c94d9c439ebac7bcb07fe805be3654ea03c7f'  # git's id of that fi
 DOWNLOAD_TIMEOUT_S = 30
 
 # OpenCLIP follows the newest revision of a model's repository; these are the ones we know
-PINNED_REVISIONS = {
-    ('ViT-B-16', 'laion2b_s34b_b88k'): '7288da5a0d6f0b51c4a2b27c624837a9236d0112',
+PINNED = {
+    ('ViT-B-16', 'laion2b_s34b_b88k'): (
+        'laion/CLIP-ViT-B-16-laion2B-s34B-b88K',
+        '7288da5a0d6f0b51c4a2b27c624837a9236d0112',
+    ),
 }
+# of a repository that OpenCLIP downloads from, in the order in which it looks for them
+_DOWNLOADS = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 
 DEMO = 'demo'  # stands for the small model that this package brings along
 DEMO_FOLDER = Path(__file__).parents[1] / 'demo' / 'model'
@@ -40,9 +45,6 @@ DEMO_FILES = {
     'heads': 'heads.safetensors',
 }
 DEMO_VOCABULARY = 'vocabulary.json'
-
-# functions of torch.nn.init, and the methods that do their work
-_DRAWING = ('normal_', 'uniform_', 'trunc_normal_', 'kaiming_uniform_', 'xavier_uniform_')
 
 _HEAD_DIMENSIONS = {
     'obj_proj.weight': '(A, D, 3, 3)',
@@ -81,6 +83,33 @@ def demo_words(folder: Path = DEMO_FOLDER) -> frozenset[str]:
     return frozenset(json.loads((folder / DEMO_VOCABULARY).read_text())['words'])
 
 
+def load_frozen(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """Do what `load_clip` does, for a model that `Segmenter` is to use and nothing else.
+
+    Plain models whose weights are on this machine are loaded without OpenCLIP's slow import.
+    """
+    checkpoint = _local_checkpoint(model, pretrained)
+    plain = None if checkpoint is None else load_plain(model, checkpoint)
+    return plain or load_clip(model, pretrained)
+
+
+def _local_checkpoint(model: str, pretrained: str) -> Path | None:
+    """Return the weights file, given or downloaded earlier; None: OpenCLIP has to find it."""
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    if (model, pretrained) not in PINNED:
+        return None
+    repository, revision = PINNED[model, pretrained]
+    home = os.environ.get('HF_HOME') or _cache() / 'huggingface'
+    downloads = Path(os.environ.get('HF_HUB_CACHE') or Path(home) / 'hub')
+    folder = downloads / f'models--{repository.replace("/", "--")}' / 'snapshots' / revision
+    return next((folder / name for name in _DOWNLOADS if (folder / name).is_file()), None)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+
+
 def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:
     """Load an OpenCLIP model and its tokenizer onto the CPU, in float32.
 
@@ -102,26 +131,12 @@ def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Ten
         )
     checkpoint = _find_checkpoint(name, pretrained)
     try:
-        with _WithoutDrawing():
+        with WithoutDrawing():
             clip = open_clip.create_model(name, pretrained=checkpoint, weights_only=True)
     except Exception as error:  # OpenCLIP raises whatever the reader of the file raises
         reason = ' '.join(str(error).split())
         raise WeightsError(f'{pretrained!r} cannot be loaded into {model!r}: {reason}') from error
     return clip.eval().requires_grad_(False), open_clip.get_tokenizer(name)
-
-
-class _WithoutDrawing(TorchFunctionMode):
-    """Leaves out the random numbers of a new model, which its weights overwrite anyway.
-
-    They take more than half of the time to load ViT-B-16. Loading is strict: nothing stays unset.
-    """
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(function, '__name__', '') in _DRAWING:
-            return args[0] if args else kwargs['tensor']
-        return function(*args, **(kwargs or {}))
 
 
 def _register_config(path: Path) -> str:
@@ -153,10 +168,9 @@ def _find_checkpoint(name: str, pretrained: str) -> str:
             f'pretrained {pretrained!r} is neither a file nor an OpenCLIP tag of {name!r}; '
             f'its tags: {", ".join(tags) or "none, give a file"}'
         )
-    revision = PINNED_REVISIONS.get((name, pretrained))
-    if revision is None:
+    if (name, pretrained) not in PINNED:
         return pretrained
-    repository = open_clip.get_pretrained_cfg(name, pretrained)['hf_hub'].rstrip('/')
+    repository, revision = PINNED[name, pretrained]
     try:
         path: str = open_clip.pretrained.download_pretrained_from_hf(repository, revision=revision)
     except Exception as error:
@@ -246,8 +260,7 @@ def convert_heads(source: str | Path, target: str | Path) -> None:
 
 def authors_heads() -> Path:
     """Return the path of the authors' heads, downloaded to the user's cache when missing."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    path = cache / 'clip_dinoiser_ros' / 'last.pt'
+    path = _cache() / 'clip_dinoiser_ros' / 'last.pt'
     if path.is_file() and git_blob_id(path.read_bytes()) == AUTHORS_BLOB:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from clip_dinoiser_ros import Segmenter, WeightsError
 from clip_dinoiser_ros.core import weights
+from clip_dinoiser_ros.core.plain_clip import WithoutDrawing
 
 
 def test_all_layouts_of_heads_give_the_same(tmp_path, golden_heads):
@@ -186,7 +187,7 @@ def test_segmenter_load(golden_files, golden_segmenter, golden_prompts):
 
 def test_no_random_numbers_are_drawn_for_weights_that_are_loaded(golden_files, golden_clip):
     before = torch.get_rng_state()
-    with weights._WithoutDrawing():
+    with WithoutDrawing():
         torch.nn.MultiheadAttention(8, 2)
         torch.nn.Conv2d(3, 4, 3)
         torch.nn.init.normal_(torch.nn.Embedding(4, 4).weight, std=0.1)

@@ -184,7 +184,7 @@ def test_topics_of_classes_leave_executor_and_parameters_alone(active_node):
 
 def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):
     loads, encoded = [], []
-    monkeypatch.setattr(weights, 'load_clip', lambda *args: loads.append(args))
+    monkeypatch.setattr(weights, 'load_frozen', lambda *args: loads.append(args))
     encode = TextTower._encode
 
     def count(tower, tokens, ends):
