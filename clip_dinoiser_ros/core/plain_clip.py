@@ -111,8 +111,9 @@ def _is_plain(config: Mapping[str, Any]) -> bool:
 
 
 def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """Read the tensors of a model, float32; copied, as a file that is only mapped may vanish."""
-    if checkpoint.suffix == '.safetensors':
+    """Read the tensors of a model, float32."""
+    mapped = checkpoint.suffix == '.safetensors'
+    if mapped:
         from safetensors.torch import load_file
 
         state: Mapping[str, Tensor] = load_file(checkpoint)
@@ -120,7 +121,8 @@ def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
         content = torch.load(checkpoint, map_location='cpu', weights_only=True)
         state = content.get('state_dict', content)
     return {
-        name.removeprefix('module.'): tensor.to(torch.float32, copy=True)
+        # of a file that is only mapped a copy: it may vanish
+        name.removeprefix('module.'): tensor.to(torch.float32, copy=mapped)
         for name, tensor in state.items()
     }
 
