@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,7 @@ from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process
+from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process, free_memory
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
@@ -266,6 +267,8 @@ class SegmentationNode(LifecycleNode):
             for publishers in self._pipeline.publishers.values():
                 publishers.destroy()
         self._pipeline = self._active = self._settings = None
+        gc.collect()  # the model is in cycles of references, which Python may leave for minutes
+        free_memory()
 
     # diagnostics
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 import rclpy
 from golden_data import golden
-from harness import RELIABLE, WAIT_S, NodeProcess, Peer, holdings
+from harness import RELIABLE, WAIT_S, InstalledNode, Peer, holdings
 from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -72,7 +72,7 @@ def frames_coming():
 def test_every_transition_twenty_times(parameters, tmp_path):
     waiting = {**parameters, 'autostart': False, 'short_side': 64}
     held = {state: [] for state in ('unconfigured', 'inactive', 'active')}
-    with NodeProcess(waiting, tmp_path) as node, Peer() as peer, frames_coming() as sent:
+    with InstalledNode(waiting, tmp_path) as node, Peer() as peer, frames_coming() as sent:
 
         def reaches(number, state):
             assert change(peer, number)

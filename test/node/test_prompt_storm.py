@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 from golden_data import golden
-from harness import NodeProcess, Peer, array, holdings
+from harness import InstalledNode, Peer, array, holdings
 
 CHANGES = 300  # three seconds of a hundred a second, where the machine is that fast
 FRAME_S = 0.03
@@ -59,7 +59,7 @@ def check_ids(labels, vocabulary):
 
 def test_changes_as_fast_as_they_are_answered(parameters, tmp_path, golden_prompts):
     """Over DDS, where announcements and frames come in any order, so all is judged at the end."""
-    with NodeProcess(parameters, tmp_path) as node, Peer() as peer, Peer() as operator:
+    with InstalledNode(parameters, tmp_path) as node, Peer() as peer, Peer() as operator:
         node.wait_for_log('active; waiting for images')
         peer.listen()
         with frames_flowing(peer):

@@ -64,11 +64,12 @@ def test_versions_go_up_and_mean_one_thing(witness):
 def test_what_is_judged_early_is_old(witness):
     """A long soak does not keep every frame to its end, and gives announcements their time."""
     for stamp in range(10 * MAX_WAITING):
-        witness.info('front', stamp, 1 + stamp // 100)
+        version = 1 + stamp // 100
+        witness.info('rear', stamp, version)
         if stamp % 100 == 50:  # fifty frames late
-            witness.announce('front', 1 + stamp // 100, [0])
-    assert witness.faults() == ['front: version 1 stands for two vocabularies']
-    assert len(witness._waiting) == 0
+            witness.announce('rear', version, [0])
+    assert len(witness._waiting) <= MAX_WAITING
+    assert witness.faults() == []
 
 
 def series(per_second):
