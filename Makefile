@@ -5,6 +5,7 @@ SHELL := /bin/bash
 ROS ?= $(or $(ROS_DISTRO),jazzy)
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 600
 export ROS
 
 # No packet leaves this machine.
@@ -14,7 +15,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test lint fuzz lock audit manifest demo benchmark clean distclean
+.PHONY: help setup test lint fuzz soak lock audit manifest demo benchmark clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +35,10 @@ fuzz: setup  ## damage what comes from outside, for FUZZ_SECONDS in all, and see
 		|| python -m pip install --quiet --target build/fuzz/site -r requirements/fuzz.txt; } \
 		&& PYTHONPATH=test/fuzz:build/fuzz/site:$$PYTHONPATH \
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
+
+soak: setup  ## a node under everything at once for SOAK_SECONDS: does it leak, is it right
+	@$(ENV) && PYTHONPATH=test/soak:test/node:$$PYTHONPATH \
+		python test/soak/drive.py --seconds $(SOAK_SECONDS)
 
 lock:  ## write requirements/*.lock.txt again, after a change of the others; needs the network
 	@[ -d build/lock ] || python3 -m pip install --quiet --target build/lock uv packaging

@@ -187,7 +187,7 @@ class Peer:
     def __init__(self) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        self.node = rclpy.create_node('peer', context=self.context)
+        self.node = rclpy.create_node('peer', context=self.context, enable_rosout=False)
         self.received: list[tuple[str, object]] = []  # (topic, message), by arrival
         self._new = threading.Condition()
         self._publishers: dict[str, object] = {}
@@ -409,6 +409,19 @@ class Peer:
         request.transition.id = number
         self.call(ChangeState, 'change_state', request)
         return self.state() == target
+
+
+def holdings(pid: int) -> dict[str, float]:
+    """What a process holds now; raises OSError when there is no such process."""
+    folder = Path('/proc') / str(pid)
+    status = dict(
+        line.split(':', 1) for line in (folder / 'status').read_text().splitlines() if ':' in line
+    )
+    return {
+        'rss_mib': int(status['VmRSS'].split()[0]) / 1024,
+        'fds': len(list((folder / 'fd').iterdir())),
+        'threads': int(status['Threads']),
+    }
 
 
 def class_topics(name: str) -> list[str]:

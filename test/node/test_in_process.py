@@ -1,8 +1,10 @@
 """What only counting calls can show, so the node runs in this process; DDS is real."""
 
+import gc
 import socket
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -280,6 +282,23 @@ def test_an_output_that_fails_does_not_end_the_worker(active_node, monkeypatch):
         peer.until(lambda: overlay.get_subscription_count() == 0)
         peer.send(image, 2)
         assert peer.of_frame('frame_info', 2).frames_rejected == 1
+
+
+def test_cleanup_gives_the_model_back(active_node):
+    """At once, not when Python happens to look for cycles of references."""
+    model = weakref.ref(active_node._pipeline.segmenter)
+    gc.disable()
+    try:
+        with Peer() as peer:
+            peer.listen()
+            peer.send(golden('image_160x208_plain')['image'], 1)
+            peer.of_frame('frame_info', 1)
+            assert peer.change_state('deactivate')
+            assert model() is not None
+            assert peer.change_state('cleanup')
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def test_a_message_reaches_the_model_without_a_copy(active_node, monkeypatch):

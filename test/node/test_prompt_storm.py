@@ -1,0 +1,123 @@
+"""Prompts that change as fast as the service answers, while frames are segmented."""
+
+import contextlib
+import itertools
+import random
+import threading
+
+import numpy as np
+from golden_data import golden
+from harness import InstalledNode, Peer, array, holdings
+
+CHANGES = 300  # three seconds of a hundred a second, where the machine is that fast
+FRAME_S = 0.03
+
+
+@contextlib.contextmanager
+def frames_flowing(peer):
+    """Frames from this peer in a thread, one stamp after the other."""
+    image = golden('image_160x208_plain')['image']
+    peer.connect()
+    stop = threading.Event()
+
+    def send():
+        for index in itertools.count(1):
+            if stop.wait(FRAME_S):
+                return
+            peer.send(image, index)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def storm(peer, prompts):
+    """Set some of the prompts in some order, over and over; return the last ones."""
+    chance = random.Random(0)
+    for _ in range(CHANGES):
+        words = chance.sample(prompts, chance.randrange(1, len(prompts) + 1))
+        (result,) = peer.set(prompts=words)
+        assert result.successful, result.reason
+    return words
+
+
+def of_last(peer, words):
+    """Wait for a frame that was segmented with these prompts."""
+    announced = peer.wait('vocabulary', lambda m: list(m.names) == words)
+    version = announced.version
+    return peer.wait('frame_info', lambda m: m.vocabulary_version >= version)
+
+
+def check_ids(labels, vocabulary):
+    values = set(np.unique(array(labels)).tolist())
+    assert values <= {*vocabulary.ids, vocabulary.unlabelled_id}
+
+
+def test_changes_as_fast_as_they_are_answered(parameters, tmp_path, golden_prompts):
+    """Over DDS, where announcements and frames come in any order, so all is judged at the end."""
+    with InstalledNode(parameters, tmp_path) as node, Peer() as peer, Peer() as operator:
+        node.wait_for_log('active; waiting for images')
+        peer.listen()
+        with frames_flowing(peer):
+            operator.set(prompts=golden_prompts)
+            peer.until(lambda: peer.messages('frame_info'))
+            before = holdings(node.process.pid)
+            last = storm(operator, golden_prompts)
+            assert operator.get('prompts') == [last]
+            newest = of_last(peer, last)
+            operator.set(prompts=golden_prompts)  # as many topics of classes as before
+            of_last(peer, golden_prompts)
+            after = holdings(node.process.pid)
+        vocabularies = {m.version: m for m in peer.messages('vocabulary')}
+        infos = {m.header.stamp.sec: m for m in peer.messages('frame_info')}
+        versions = [info.vocabulary_version for info in infos.values()]
+        assert versions == sorted(versions)
+        assert newest.vocabulary_version == max(
+            v for v, m in vocabularies.items() if list(m.names) == last
+        )
+        assert len(set(versions)) > 5, 'the storm was over before frames came'
+        assert set(versions) <= vocabularies.keys()
+        for labels in peer.messages('labels'):
+            info = infos.get(labels.header.stamp.sec)
+            if info is not None:  # of the last one it may be on its way
+                check_ids(labels, vocabularies[info.vocabulary_version])
+        assert (after['threads'], after['fds']) == (before['threads'], before['fds'])
+        assert node.end() == 0
+        assert 'Traceback' not in node.log
+
+
+def test_announced_before_it_is_used(active_node, monkeypatch, golden_prompts):
+    """In the order in which the node publishes."""
+    published = []
+    outputs = active_node._pipeline.publishers['camera']._publishers
+    for name in ('vocabulary', 'label_info', 'labels', 'frame_info'):
+        publish = outputs[name].publish
+
+        def record(message, name=name, publish=publish):
+            published.append((name, message))
+            publish(message)
+
+        monkeypatch.setattr(outputs[name], 'publish', record)
+    with Peer() as peer, Peer() as operator:
+        peer.listen()
+        with frames_flowing(peer):
+            last = storm(operator, golden_prompts)
+            of_last(peer, last)
+    newest, segmented = {}, 0
+    first = next(i for i, (name, _) in enumerate(published) if name == 'vocabulary')
+    for name, message in published[first - 1 :]:  # from the first announcement that is recorded on
+        if name == 'frame_info':
+            assert message.header == newest['labels'].header
+            assert message.vocabulary_version == newest['vocabulary'].version
+            segmented += 1
+        elif name == 'labels':
+            check_ids(message, newest['vocabulary'])
+            classes = [c.class_id for c in newest['label_info'].class_map]
+            assert classes == list(newest['vocabulary'].ids)
+        newest[name] = message
+    assert segmented > 5
+    assert list(newest['vocabulary'].names) == last

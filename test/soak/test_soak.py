@@ -1,0 +1,136 @@
+"""The soak itself: what it calls wrong, and a short one as `make soak` does it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
+
+from witness import MAX_WAITING, Witness
+
+SOAK = Path(__file__).parent
+SECONDS = 20
+
+
+@pytest.fixture
+def witness():
+    witness = Witness()
+    witness.announce('front', 1, [0, 1, 255])
+    return witness
+
+
+def test_all_is_well(witness):
+    witness.info('front', 10, 1)
+    witness.labels('front', 10, [0, 255])
+    witness.labels('front', 20, [0, 7])  # announced a moment later
+    witness.info('front', 20, 2)
+    witness.announce('front', 2, [0, 7, 255])
+    assert witness.faults() == []
+    assert (witness.checked, witness.segmented['front'], witness.newest('front')) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ('camera', 'version', 'values', 'fault'),
+    [
+        ('front', 2, [0], 'front: version 2 was used and never announced'),
+        ('rear', 1, [0], 'rear: version 1 was used and never announced'),
+        ('front', 1, [0, 7, 9], 'front: ids [7, 9] are not of version 1'),
+    ],
+)
+def test_what_should_not_be_published(witness, camera, version, values, fault):
+    witness.labels(camera, 10, values)
+    witness.info(camera, 10, version)
+    assert witness.faults() == [fault]
+
+
+def test_versions_go_up_and_mean_one_thing(witness):
+    witness.announce('front', 2, [0])
+    witness.announce('front', 1, [0, 1, 255])  # again, as to a late subscriber
+    witness.info('front', 10, 2)
+    witness.info('front', 20, 1)
+    witness.announce('front', 1, [0, 1, 2])
+    assert witness.faults() == [
+        'front: version 1 was used after 2',
+        'front: version 1 stands for two vocabularies',
+    ]
+
+
+def test_what_is_judged_early_is_old(witness):
+    """A long soak does not keep every frame to its end, and gives announcements their time."""
+    for stamp in range(10 * MAX_WAITING):
+        version = 1 + stamp // 100
+        witness.info('rear', stamp, version)
+        if stamp % 100 == 50:  # fifty frames late
+            witness.announce('rear', version, [0])
+    assert len(witness._waiting) <= MAX_WAITING
+    assert witness.faults() == []
+
+
+def series(per_second):
+    return [
+        {'time_s': float(t), 'rss_mib': 500 + per_second * t, 'fds': 18, 'threads': 20}
+        for t in range(600)
+    ]
+
+
+@pytest.mark.parametrize(('per_second', 'wrong'), [(0.0, []), (0.1, ['resident memory'])])
+def test_growth_is_wrong_in_a_long_run(monkeypatch, per_second, wrong):
+    monkeypatch.syspath_prepend(SOAK.parent / 'node')
+    import drive
+
+    soak = {'seconds': 600.0, 'samples': series(per_second), 'faults': []}
+    found = drive.judge({'soak': soak, 'overload': []})
+    assert [fault.split(':')[0] for fault in found] == wrong
+    assert drive.judge({'soak': {**soak, 'seconds': 20.0}, 'overload': []}) == []
+    told = drive.judge({'soak': {**soak, 'faults': ['the node died']}, 'overload': []})
+    assert told == ['the node died', *found]
+
+
+def test_what_is_wrong_under_overload(monkeypatch):
+    monkeypatch.syspath_prepend(SOAK.parent / 'node')
+    import overload
+
+    camera = {'age_p99': 1.2, 'age_here_p99': 1.3}
+    well = {'exit_code': 0, 'rss_mib': [500, 504], 'cameras': {'flood': camera}}
+    assert overload.faults(well) == []
+    (old,) = overload.faults({**well, 'cameras': {'flood': {**camera, 'age_here_p99': 2.5}}})
+    assert old.startswith('flood: ')
+    (grown,) = overload.faults({**well, 'rss_mib': [500, 540]})
+    assert 'from 500 to 540 MiB' in grown
+    (died,) = overload.faults({**well, 'exit_code': 1})
+    assert 'exit code 1' in died
+
+
+def test_a_short_soak(tmp_path):
+    """As `make soak` runs it; so short a run is not asked for slopes and ages."""
+    paths = [str(SOAK), str(SOAK.parent / 'node'), os.environ['PYTHONPATH']]
+    done = subprocess.run(
+        [sys.executable, SOAK / 'drive.py', '--seconds', str(SECONDS), '--output', tmp_path],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'soak: passed' in done.stdout
+    result = json.loads((tmp_path / 'soak.json').read_text())
+    samples = result['soak']['samples']
+    assert len(samples) >= 3
+    assert all(s['rss_mib'] > 100 and s['fds'] > 3 and s['threads'] > 3 for s in samples)
+    assert {'rss_mib', 'fds', 'threads'} <= result['trends'].keys()
+    assert result['soak']['segmented'].keys() == {'front', 'rear'}
+    counts = result['soak']['counts']
+    for kind in ('good frames', 'damaged frames', 'prompts changed', 'label images checked'):
+        assert counts[kind] > 0, kind
+    for of_overload in result['overload']:
+        for camera in of_overload['cameras'].values():
+            assert camera['received'] >= camera['segmented'] > 0
+    drawing = cv2.imread(str(tmp_path / 'soak.png'))
+    assert drawing.shape[1] == 1200
+    assert len(np.unique(drawing.reshape(-1, 3), axis=0)) > 10
