@@ -19,14 +19,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
-from clip_dinoiser_ros.core.memory import is_out_of_memory
+from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
 from clip_dinoiser_ros.core.vocabulary import join_prompts
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process, free_memory
+from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers

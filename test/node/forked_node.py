@@ -50,6 +50,10 @@ class ForkedNode:
         self.stdout = os.fdopen(os.dup(reader.fileno()), errors='replace')
         reader.close()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def poll(self) -> int | None:
         return self._process.exitcode
 
@@ -62,7 +66,7 @@ class ForkedNode:
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self._process.kill()
