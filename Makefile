@@ -15,7 +15,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test lint fuzz soak lock audit manifest demo benchmark clean distclean
+.PHONY: help setup test coverage lint fuzz soak lock audit manifest demo benchmark clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,6 +25,10 @@ setup:  ## install and build what is missing: ROS, torch, this package (ROS=jazz
 
 test: setup  ## run the tests; PYTEST_ARGS='test/node -x' chooses
 	@$(ENV) && python -m pytest --timeout 300 $(PYTEST_ARGS)
+
+# --cov takes what follows for a source unless that is an option
+coverage: setup  ## run the tests and tell which lines they reach, in all processes; a floor has to be kept
+	@$(ENV) && python -m pytest --timeout 300 --cov --cov-report=term $(PYTEST_ARGS)
 
 lint: setup  ## ruff, its format, mypy (strict on core)
 	@$(ENV) && python -m ruff check . && python -m ruff format --check . \

@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'clip_dinoiser_ros'
@@ -48,6 +49,15 @@ def setup_arguments():
         if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup':
             return {keyword.arg: keyword.value for keyword in node.keywords}
     raise AssertionError('setup.py calls no setup()')
+
+
+def pip_requirements():
+    """What setup.py asks of pip, the extras included."""
+    arguments = setup_arguments()
+    stated = ast.literal_eval(arguments['install_requires'])
+    for extra in ast.literal_eval(arguments['extras_require']).values():
+        stated += extra
+    return [Requirement(text) for text in stated]
 
 
 def imported_modules(path):
@@ -86,11 +96,7 @@ def test_every_import_is_a_declared_dependency():
 
 
 def test_what_pip_installs_covers_every_import():
-    arguments = setup_arguments()
-    stated = ast.literal_eval(arguments['install_requires'])
-    for extra in ast.literal_eval(arguments['extras_require']).values():
-        stated += extra
-    names = {re.split('[<>=!~]', requirement)[0] for requirement in stated}
+    names = {requirement.name for requirement in pip_requirements()}
     used = foreign_modules(p for p in PACKAGE.rglob('*.py') if ROS_ONLY not in p.parents)
     needed = {PIP_NAMES[module] for module in used if module in PIP_NAMES}
     assert needed <= names, f'not in setup.py: {sorted(needed - names)}'
@@ -158,6 +164,16 @@ def test_the_lock_is_that_of_the_lists(distribution):
         wanted = {(requirement, version) for requirement, version, _ in pins(name)}
         assert wanted <= versions, 'run `make lock` and commit the result'
     assert '://' not in (ROOT / f'requirements/{distribution}.lock.txt').read_text()
+
+
+@pytest.mark.parametrize('distribution', ['jazzy', 'kilted'])
+def test_the_lock_holds_what_the_package_asks_for(distribution):
+    locked = [(name, version) for name, version, _ in pins(f'{distribution}.lock.txt')]
+    for requirement in pip_requirements():
+        wanted = re.sub('[-_.]+', '-', requirement.name).lower()
+        versions = [version for name, version in locked if name == wanted]
+        assert versions, f'{requirement} is not in {distribution}.lock.txt'
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
 
 
 def path_without(tmp_path, *absent):

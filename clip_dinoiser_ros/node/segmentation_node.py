@@ -353,6 +353,8 @@ class SegmentationNode(LifecycleNode):
         """Accept or refuse a change; whatever takes time or can fail happens here."""
         self._pending = None
         try:
+            if not all(change.name for change in changes):  # rclpy would take it for a declared one
+                raise ValueError('a parameter without a name was given; give its name')
             settings = parameters.changed_settings(
                 self._settings or parameters.default_settings(), changes
             )

@@ -64,6 +64,17 @@ def test_folder_of_a_killed_recorder_has_no_metadata(tmp_path):
     assert len(damage) == 1
 
 
+def test_metadata_leads_to_no_file_outside_of_the_folder(tmp_path):
+    path, secret = write(tmp_path / 'bag', texts(3)), write(tmp_path / 'secret', texts(5))
+    metadata = path / 'metadata.yaml'
+    whole = metadata.read_text()
+    for outside in ('../secret/secret.mcap', str(secret / 'secret.mcap')):
+        assert (path / outside).exists()
+        metadata.write_text(whole.replace('bag.mcap', outside))
+        with pytest.raises(FileNotFoundError, match=r'/bag/secret\.mcap'), Recording(path):
+            pass
+
+
 def test_damaged_chunk_costs_its_messages_only(tmp_path):
     file = write(tmp_path / 'bag', texts(60)) / 'bag.mcap'
     content = bytearray(file.read_bytes())

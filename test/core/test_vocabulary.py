@@ -53,6 +53,8 @@ def test_accepted_prompts():
     assert parsed[0].text == 'person|human'
     assert parsed[0].synonyms == ('person', 'human')
     assert len(parse_prompts([f'class {i}' for i in range(1000)])) == 1000
+    right_to_left = ['\u0642\u0637\u0629', '\u05db\u05dc\u05d1 dog']
+    assert [p.text for p in parse_prompts(right_to_left)] == right_to_left
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,30 @@ def test_an_empty_list_of_prompts_is_refused(peer, parameters):
     assert peer.get('prompts') == [parameters['prompts']]
 
 
+def test_a_parameter_without_a_name_is_refused(peer):
+    nameless = Parameter(name='', value=ParameterValue(type=3, double_value=0.5))
+    request = SetParameters.Request(parameters=[nameless])
+    (result,) = peer.call(SetParameters, 'set_parameters', request).results
+    assert not result.successful
+    assert 'without a name' in result.reason
+
+
+def test_any_script_is_announced_as_it_was_given(peer, image):
+    """Right to left, mixed directions, letters of several code points, emoji."""
+    words = [
+        '\u0642\u0637\u0629',
+        '\u05db\u05dc\u05d1 dog',
+        '\u0915\u094d\u0937\u092e\u093e',
+        '\U0001f469\u200d\U0001f680',
+    ]
+    assert peer.set(prompts=words)[0].successful
+    assert peer.get('prompts') == [words]
+    peer.wait('vocabulary', lambda m: list(m.names) == list(m.prompts) == words)
+    peer.wait('label_info', lambda m: [c.class_name for c in m.class_map] == words)
+    heard = peer.hear_classes(*words)
+    peer.send_until(image, 60, 'labels', *heard)
+
+
 def test_a_malformed_request_does_not_end_the_node(node, peer, image):
     """An unknown parameter type raises inside rclpy's own service."""
     request = SetParameters.Request(
