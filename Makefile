@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 # Daily commands; `make` alone lists them. ROS=kilted works with every one of them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 from setuptools import find_packages, setup
 
 # `pip install .` gives what works without ROS: everything but the node. The ROS package, node and

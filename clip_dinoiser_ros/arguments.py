@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Command-line arguments that several verbs share: the model and the words."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Class ids that never change meaning, however often the prompts change."""
 
 from __future__ import annotations

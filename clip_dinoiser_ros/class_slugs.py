@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a class is called in topics: a name token of ROS 2 for any text."""
 
 from __future__ import annotations

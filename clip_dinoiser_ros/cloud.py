@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Labelled points from a depth image: what each pixel shows, where it is, and how sure that is."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """JPEG and PNG to RGB, from messages and from files; and RGB to JPEG.
 
 OpenCV allows images of 2^30 pixels, fills what is missing of a cut one with grey, and takes as much

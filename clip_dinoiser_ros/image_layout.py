@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How an encoding lies in the memory of an image message, and whether a message fits it.
 
 The fields of a message come from the network, so every size is checked before a pixel is touched.

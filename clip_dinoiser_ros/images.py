@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Image messages to numpy arrays and back: one codec for live messages and for recorded ones.
 
 A message here is anything with the fields of `sensor_msgs/msg/Image`, so this module imports

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pinhole camera behind an image: from a CameraInfo, at the size in which something is shown.
 
 Pixel centres lie at whole numbers, as in ROS and OpenCV: the left edge of an image is at -0.5.

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is published about a frame and about the classes: one description, for node and recordings.
 
 A message type here is anything that takes its fields by name: a class of rclpy's, or a dataclass of

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the segmenter sees, for people: the camera image tinted by class, with a legend."""
 
 from __future__ import annotations

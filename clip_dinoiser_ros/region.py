@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The part of an image that is looked at: a rectangle or a polygon."""
 
 from __future__ import annotations

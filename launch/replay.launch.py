@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Play a recording to the node and record what it makes of it.
 
     ros2 launch clip_dinoiser_ros replay.launch.py bag:=drive prompts:='background, person'

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Start the segmentation node: ros2 launch clip_dinoiser_ros segment.launch.py."""
 
 from pathlib import Path

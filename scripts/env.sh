@@ -1,4 +1,7 @@
 # shellcheck shell=bash
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 # Puts this workspace into the current shell, a bash in any folder: . scripts/env.sh
 # Again does no harm, and ROS=kilted . scripts/env.sh changes over. `make setup` comes first.
 #

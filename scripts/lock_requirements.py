@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`make lock`: from requirements/*.txt, every package that comes along, with version and hashes.
 
 uv resolves for all Pythons at once, and says what its index holds of each version. Of that is

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Make the CMake files inside the ROS wheels look for headers on this machine.
 
 The wheels' exports name the include folders of Python and numpy on the machine that built them, and

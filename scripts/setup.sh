@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 # `make setup`: whatever this checkout still lacks, and nothing twice.
 #
 # ROS                  jazzy (default) or kilted

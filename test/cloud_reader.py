@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A plain reader of PointCloud2 messages, written from their definition."""
 
 import numpy as np

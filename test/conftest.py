@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Fixtures: the small CLIP whose weights anyone can make again, with the authors' numbers."""
 
 from __future__ import annotations

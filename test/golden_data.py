@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The authors' numbers in golden/, and the recipe of the weights they were computed with."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A slow, obvious decoder, written apart from the real one and without OpenCV.
 
 Everything is read one byte at a time from `data`, at the place the encoding's definition gives.

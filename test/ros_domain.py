@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A ROS domain for every test run of a machine, also for each of several that run side by side."""
 
 import fcntl

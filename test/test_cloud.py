@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Clouds of the generated world: every point where the truth has it, with what the pixel shows."""
 
 from functools import cache

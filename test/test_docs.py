@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pages agree with the tree: every link leads somewhere, and every guide is in the README."""
 
 import re

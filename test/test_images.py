@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Decoding: properties against the slow reference, the Bayer patterns, every refusal, garbage."""
 
 import array

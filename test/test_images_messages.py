@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Messages: live and recorded ones, there and back; what is imported; what cv_bridge is for."""
 
 import subprocess

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A CameraInfo scaled: where a point is seen, with region of interest and binning."""
 
 from types import SimpleNamespace

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is published of a frame: its size, and what is left out of it."""
 
 import numpy as np

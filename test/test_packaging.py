@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the package says about itself agrees with itself, and its set-up says what it lacks."""
 
 import ast

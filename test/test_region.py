@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Regions: what lies inside, by a slow reference; what is refused, and why."""
 
 import math

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """launch/replay.launch.py unfolded, without starting anything; test_ros2_command.py runs it."""
 
 import re

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the sources must not do; ruff's S rules look for the rest."""
 
 import ast

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whichever vision_msgs is on the path, ours or a robot's: it is the type that consumers know."""
 
 import json

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which topics of a recording are cameras, what they are called, and their messages as images."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Two charts in SVG, drawn without a library: shares as a stack, and one value as a line."""
 
 from __future__ import annotations

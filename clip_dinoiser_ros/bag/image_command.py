@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`clip-dinoiser image`: image files in; label PNG, confidence PNG and overlay of each out."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """An mcap file that was cut off or damaged, read as far as it is whole.
 
 A recorder that loses power leaves a file without its index, which readers refuse. What stands

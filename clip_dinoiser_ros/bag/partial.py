@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The bag that is being written: OUT.partial, which becomes OUT only when it is complete.
 
 OUT.partial is a folder with the bag, always mcap since that survives a kill, and a journal: what

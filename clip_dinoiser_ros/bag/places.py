@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where results go: never through a link, never half written under their name."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A progress bar over the time of a recording: how far, frames per second, time left."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording, read message by message, as far as it can be read."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A report of a segmented recording: one HTML file that needs no network and no script."""
 
 from __future__ import annotations

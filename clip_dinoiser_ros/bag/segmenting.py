@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Segments a recording: windows of frames in, the node's messages out."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A segmented recording beside its source, frame by frame: what video and report are made from.
 
 No model is needed for it: images come from the source, labels, confidence and names from the bag.

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The message types in bags: the standard ones, our own and vision_msgs, as rosbags knows them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A video of the overlays, one per camera: H.264 in mp4, as browsers play it."""
 
 from __future__ import annotations

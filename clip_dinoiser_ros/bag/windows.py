@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The input of a recording in windows: so many frames at once, with what stands between them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a lower precision changes, on generated scenes that the small model has never seen."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How many operations a frame costs: what the method needs, and what the published code does."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The authors' code, from a checkout of theirs, with our weights, for comparison.
 
 Needs a checkout of wysoczanska/clip_dinoiser. Of mmcv, mmseg and omegaconf, where they are not

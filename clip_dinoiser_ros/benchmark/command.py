@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`clip-dinoiser benchmark`: how fast this machine is, stage by stage, and what it could reach."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From the start of the node's process to the first label image that comes back over DDS.
 
 Run as a module it is that process: the node, which says on its standard output what it has reached.

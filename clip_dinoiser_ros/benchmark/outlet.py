@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Camera messages in and label messages out, as in the node, with or without ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The time of a prompt change: words never seen, and words known already."""
 
 from __future__ import annotations

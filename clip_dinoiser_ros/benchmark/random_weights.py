@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Weights drawn by chance, for machines that have none: speed does not depend on their values."""
 
 from __future__ import annotations

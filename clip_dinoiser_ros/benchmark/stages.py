@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The time of every stage of a frame, and of frames as the node does them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From the start of a process to its first label image.
 
 Run as a module it is that process: it says on its standard output what it has reached.

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The frozen CLIP image tower, read densely: one feature per patch instead of one per image."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """CLIP-DINOiser's two convolutions and what is computed from them (ECCV 2024, section 3)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Text embeddings on disk: a word once encoded is known after a restart."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pipeline as CUDA graphs: one launch for each batch instead of hundreds."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The SHA-256 of what is shipped: a file that was damaged or exchanged is not loaded.
 
 `make manifest` writes it again after a change of the files.

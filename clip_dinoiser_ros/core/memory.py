@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Too little memory on the device: how torch says so, and what can be given back."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Linear layers on a CPU, their weights in the order in which oneDNN multiplies them.
 
 `F.linear` puts the weights into that order anew for every product in bfloat16; in float32 it takes

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From pixels to class probabilities of every patch: the stages of one batch, on the device."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A plain OpenCLIP model without `import open_clip`, which costs more than all else of a start.
 
 It brings torchvision and timm along, and through them torch's compiler, of which segmenting needs

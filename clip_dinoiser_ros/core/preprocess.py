@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """RGB images as a camera gives them -> the batch that the image tower takes."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What an image shows: at patch resolution, and from there in every pixel."""
 
 from __future__ import annotations

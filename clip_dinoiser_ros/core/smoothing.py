@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Averages what a camera shows over time, so that its labels flicker less."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Patch probabilities -> label and confidence of every pixel, without the big tensor."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The enlarging of `upsample` as one kernel on a GPU: reads the patches, writes the pixels."""
 
 from __future__ import annotations

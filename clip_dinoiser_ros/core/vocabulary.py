@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Prompts -> Vocabulary: the classes' names and their unit text embeddings."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Find, verify, load and convert weights: the frozen CLIP model and the two heads."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`clip-dinoiser heads`: the heads' weights from one layout to another."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which pictures each step of the training sees: a recipe, a pool of pictures, batches."""
 
 from collections.abc import Iterator, Sequence

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A pinhole camera that looks over flat ground.
 
 World: x forward at yaw 0, y left, z up, metres. Camera: the optical frame of ROS (REP 103): x

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the captions tower is trained for: a picture against sentences, nothing per patch."""
 
 from collections.abc import Sequence

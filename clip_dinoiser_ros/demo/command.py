@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`clip-dinoiser demo`: see it work on a generated world; record a drive; make the model again."""
 
 from __future__ import annotations

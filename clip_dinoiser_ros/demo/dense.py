@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The dense path of CLIP-DINOiser, differentiable and for training only, on an OpenCLIP ViT.
 
 The same quantities as `core` computes for inference: patch features without attention in the last

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Measure the demo model on generated scenes it has never seen: the rows of the paper's Table 2."""
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`clip-dinoiser evaluate`: the model on the generated world, by the truth of every pixel."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The files of the small demo model, and which words it was trained with."""
 
 from __future__ import annotations

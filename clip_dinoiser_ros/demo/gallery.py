@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """One picture of what the node publishes: camera, labels, confidence, and the points from aside."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures and parts of them with what a captioner would name in them: no masks come along."""
 
 from dataclasses import dataclass

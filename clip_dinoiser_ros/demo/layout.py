@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What stands where: a yard or a warehouse drawn from a random generator."""
 
 import colorsys

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A real node in its own process, a recorded drive played to it, what it publishes collected."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the small model is trained for: patches against words, and the two heads."""
 
 import numpy as np

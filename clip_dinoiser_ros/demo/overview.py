@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The demo's picture: camera, truth, labels, confidence, before and after the words changed."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where things stand: apart from each other, within view, doors on the walls."""
 
 from collections.abc import Sequence

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Picture a layout: things over surroundings by depth, shadows, and a camera's blur and noise."""
 
 from dataclasses import dataclass

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the node published of a drive, frame by frame, held against the truth."""
 
 from __future__ import annotations

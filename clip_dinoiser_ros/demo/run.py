@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The whole of `make demo`: a recorded drive, a real node, words that change on the way."""
 
 from __future__ import annotations

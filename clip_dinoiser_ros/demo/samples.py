@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Training samples: pictures with the share of each class in each patch."""
 
 import multiprocessing

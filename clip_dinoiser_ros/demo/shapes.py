@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Where a ray meets a box, an upright cylinder, an upright cone or a ball, in closed form.
 
 Every function takes rays in the frame of the thing (its footprint centred on the origin, standing

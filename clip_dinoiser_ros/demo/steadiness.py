@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Measure what `temporal_smoothing` does to flicker and to mIoU, on drives with known labels."""
 
 from __future__ import annotations

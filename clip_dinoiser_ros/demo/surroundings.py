@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The ground, the walls and the sky behind the things: exact planes with textures on them."""
 
 from dataclasses import dataclass

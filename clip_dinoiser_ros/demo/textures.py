@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Tileable grey textures in [0, 1], made once per process: noise, planks, tiles, bricks, panels."""
 
 from functools import cache, lru_cache

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The things that stand in the world, and the light on them."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The drive that `make demo` shows, and what it asks for before and after the prompts change."""
 
 from collections.abc import Iterator

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The second image tower, trained by captions alone: its files, and the CLIP it becomes part of."""
 
 import json

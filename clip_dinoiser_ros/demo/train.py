@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Make the small demo model from nothing: a CLIP of 4.5 million parameters, and its two heads.
 
 `train(out_dir, seed)` writes the files of `demo/model/`. It needs no data: the pictures are drawn

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Train a second image tower by captions alone, the paper's setting, and then its two heads.
 
 A CLIP learns from pictures and what is said about them; what it says of a single patch nobody has

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Train the two heads on the frozen tower of captions, as the paper does on a frozen CLIP.
 
 The teacher is the generated world: which patches show the same class, and where things are. The

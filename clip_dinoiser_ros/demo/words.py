@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The words of the generated world: colours, objects, ground, and the pairs kept from training."""
 
 COLOURS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'white', 'black')

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A generated yard or warehouse as a robot's camera sees it, with the truth of every pixel.
 
 `scene(seed)` is one picture; `drive(seed)` is a camera moving through one place, so that the same

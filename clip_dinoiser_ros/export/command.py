@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`clip-dinoiser export`: an ONNX file of the image path, and the words to run it with."""
 
 from __future__ import annotations

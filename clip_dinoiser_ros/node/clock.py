@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Tells time that passes from a clock that is set: simulated time pauses, loops and leaps."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The newest depth images of one camera, and which of them is nearest to a frame."""
 
 from __future__ import annotations

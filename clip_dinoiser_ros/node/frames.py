@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The newest frame of every camera, handed from the callbacks to the worker. No queue."""
 
 from __future__ import annotations

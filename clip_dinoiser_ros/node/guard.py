@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which failures of the model cost a frame, which end the process, and who notices a hanging call.
 
 Too little memory is lived with: the memory is given back and the images go through one by one. Any

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """How every camera and every stage is doing, by clocks that are handed in; nothing of ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node's parameters: declared with description and range, read into frozen dataclasses."""
 
 from __future__ import annotations

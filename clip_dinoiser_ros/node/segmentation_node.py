@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The managed node: life cycle, parameters, subscriptions."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Says of what happens with every frame that it is not said with every frame."""
 
 from __future__ import annotations

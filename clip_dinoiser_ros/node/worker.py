@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The thread that segments: newest frames in, label images out, in order."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The paper's training: the two heads learn from teachers, on pictures without labels."""
 
 from clip_dinoiser_ros.training.recipe import Recipe

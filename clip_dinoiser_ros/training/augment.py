@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Random scale, crop, flip and colour jitter (paper, section 4.1)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures out of a robot's own recording, drawn evenly over its time."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which pictures each iteration sees, how varied: all of it follows from the seed."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A training that was killed goes on from here, to the result it would have had."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`clip-dinoiser train`: the two heads, from pictures or a recording, without labels."""
 
 from __future__ import annotations

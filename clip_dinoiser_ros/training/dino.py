@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The paper's teachers: DINO's correlations of values, and FOUND's objects (sections 3.4, 3.5)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the heads are trained for (paper, sections 3.4 and 3.5)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The pictures to train on: a folder of them here; a recording and generated scenes beside."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """In which precision frozen networks run, and a name for their weights."""
 
 from __future__ import annotations

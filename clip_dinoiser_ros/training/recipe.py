@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The numbers of the training: those of the paper (section 4.1) unless said otherwise."""
 
 from __future__ import annotations

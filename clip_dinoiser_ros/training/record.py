@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a training leaves in its folder: the heads, and how they were made."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures set aside on disk, so that a thousand of them do not fill the memory."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Teachers say which patches belong together and where objects are; the heads learn it from them.
 
 `dino` (dino.py) sees it in any picture; `world`, here, reads it off generated scenes.

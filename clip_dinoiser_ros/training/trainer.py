@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Train the two heads on a frozen CLIP (paper, section 3): no labels, only a teacher."""
 
 from __future__ import annotations

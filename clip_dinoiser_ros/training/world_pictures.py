@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Generated scenes to train on, which know what every pixel shows."""
 
 from __future__ import annotations

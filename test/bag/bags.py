@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Small bags, written as a recorder would, and read back."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A stand-in for the model where only what is around it is tested: colours decide.
 
 Run as a program it is `clip-dinoiser` with that model.

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whatever happened to a recording: what is readable of it is segmented and the rest named, or it
 is refused; a result under its final name can be read."""
 

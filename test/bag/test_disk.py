@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A disk that fills up, and places that results must not reach."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A segmented bag, played over DDS: what arrives is what the node publishes for the same image."""
 
 from __future__ import annotations

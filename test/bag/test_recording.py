@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Bags are read whole, and damaged ones as far as they are whole."""
 
 import numpy as np

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The types in bags are the ones that are built: same definitions, same hashes."""
 
 import json

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What is shipped is what is listed, and nothing else is loaded as it."""
 
 import shutil

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Averages over time: what they are, and when they start anew."""
 
 from dataclasses import replace

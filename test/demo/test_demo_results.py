@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What the demo makes of the node's messages: it must not pass what does not fit together."""
 
 import numpy as np

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The generated world is true: the same from one seed, and its depth and masks fit its geometry."""
 
 from itertools import pairwise

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """An ONNX file that ONNX Runtime, without torch, gets the authors' numbers from."""
 
 import re

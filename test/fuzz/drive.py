@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`make fuzz`: Atheris drives the targets, one after the other, each in a process of its own.
 
 Atheris sees which branches of our code and of rosbags' an input reaches and keeps those that reach

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What comes from outside and is taken apart here: bytes in, and the promise that has to hold.
 
 A target takes any bytes. It returns when the promise holds and raises when it does not; the errors

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Nothing that comes from outside raises anything but the error that says what is wrong with it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node with a model whose failures are asked for: by the first byte of an image, by gamma."""
 
 import sys

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node in a fork of a process that has imported everything: its imports take most of a start.
 
 Such a process ends as the program does: multiprocessing leaves by `os._exit`, too.

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node in a process of its own, and a peer that talks to it over DDS on loopback."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A peer that watches /diagnostics, as an operator does."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Topics of classes come and go; nodes of their own, as each answers to the same name."""
 
 import threading

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The outputs of single classes, live: what they show, and that they follow the prompts."""
 
 import numpy as np

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Simulated time that stands, loops and lies: the node goes on, and says what happened once."""
 
 import time

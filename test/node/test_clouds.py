@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """From labels, depth and CameraInfo to a PointCloud2, and why there is none."""
 
 from dataclasses import replace

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The files in config/ that wire consumers to the node: every topic in them is one of the node's.
 
 For a costmap or an elevation map the node is started with the file itself; what it then publishes,

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node as the costmap layer reads it: kiwicampus/semantic_segmentation_layer, a plugin of Nav2.
 
 The layer in this file does what that one does with the messages: it subscribes with the same QoS,

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Which depth image belongs to a frame, in whatever order they come, and how many are held."""
 
 import itertools

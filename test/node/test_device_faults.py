@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The device fails under a real node: what can be lived with is, the rest ends it with code 1."""
 
 from pathlib import Path

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """/diagnostics as an operator sees it: four states, and what keeps frames from coming."""
 
 import numpy as np

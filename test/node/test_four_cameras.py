@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Four cameras on one model: what one of them does, or does not do, is no matter of the others."""
 
 import threading

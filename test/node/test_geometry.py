@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Looking at a part of the image, and publishing everything smaller than it, live."""
 
 import numpy as np

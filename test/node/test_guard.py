@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The model fails in every way that CUDA knows; all failures are injected, no device is needed."""
 
 import subprocess

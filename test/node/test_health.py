@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """States and figures of cameras and stages, by a clock of the test's own."""
 
 import pytest

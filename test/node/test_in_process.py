@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What only counting calls can show, so the node runs in this process; DDS is real."""
 
 import gc

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Images past the limits cost a count and a line; the limits are parameters."""
 
 import numpy as np

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Negative prompts in parameter files; a node for each, as each answers to the same name."""
 
 import pytest

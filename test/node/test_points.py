@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Labelled clouds, live: paired by stamp, never holding up the labels."""
 
 import re

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What only counting calls can show of clouds and sizes: no needless work, nothing that grows."""
 
 import time

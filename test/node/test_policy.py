@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The security policy allows what the node really does, and little more.
 
 There is no sros2 among the wheels and no security in their Fast DDS, so the policy cannot be

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Prompts that change as fast as the service answers, while frames are segmented."""
 
 import contextlib

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The table of topics in the README against the running node: names, types, QoS, nothing left out.
 
 The table says of every topic what the test needs: the first word in backquotes is the topic, the

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node as users start and steer it: `ros2 launch`, `ros2 param`, `ros2 run`.
 
 The wheels have no `ros2` command, a ROS installation has: without one these tests are skipped.

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A node and a consumer on two hosts, and the cable between them is pulled out and put back.
 
 Run in network and user namespaces of its own, `unshare --user --map-root-user --net`: the host of

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """`make soak`: a real node under everything at once, for as long as one likes.
 
 Says at the end whether what it holds grows, and whether all it published was right; the samples are

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a node has to live with: good and damaged frames, changes, consumers that come and go.
 
 Each function is one kind of it, for a thread of its own; it ends when `diary.stop` is set and

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Cameras far faster than the model: how old is what is published, and does memory grow."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The node with a model that takes a fifth of a second a turn, by waiting, not by computing."""
 
 import sys

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """The soak itself: what it calls wrong, and a short one as `make soak` does it."""
 
 import json

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether a figure that is sampled over time grows: its slope, and how sure that is.
 
 A leak is told from noise by the Theil-Sen slope and Sen's confidence interval for it (P. K. Sen,

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """What a consumer may rely on, checked against everything that comes back from the node."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A teacher that needs no weights, and pictures to learn from it; also run by a side process."""
 
 import sys

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """A CLIP so small that a whole training takes a second."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Order and variation of the pictures: the same for the same seed, truth moved with the image."""
 
 import numpy as np

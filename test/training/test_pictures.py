@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures from a folder and from a recording; what is refused, and by which name."""
 
 import cv2

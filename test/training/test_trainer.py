@@ -1,3 +1,6 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 """Training from the first picture to the file of heads, also when it is killed on the way."""
 
 import json
