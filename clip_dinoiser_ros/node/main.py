@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import threading
@@ -17,19 +16,18 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+from clip_dinoiser_ros.core.memory import share_heaps
 from clip_dinoiser_ros.node.segmentation_node import STOP_TIMEOUT_S, SegmentationNode
 
 SPIN_PERIOD_S = 0.2  # how late a signal may be noticed
 END_TIMEOUT_S = 1.3  # how long a load, a frame or an encoding in work may hold up the end
-HEAPS = 2
-M_ARENA_MAX = -8  # of glibc's mallopt
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
     stop = threading.Event()
     _stop_on_signals(stop)
-    _share_heaps()
+    share_heaps()
     node = None
     try:
         # not rclpy's handlers: they know nothing of a load or a frame that takes seconds
@@ -49,18 +47,6 @@ def main(args: list[str] | None = None) -> int:
         rclpy.try_shutdown()
         signal.setitimer(signal.ITIMER_REAL, 0)  # Python takes its own handlers away at exit
     return 0
-
-
-def _share_heaps() -> None:
-    """Let all threads use the same few heaps of the C library.
-
-    glibc has up to eight for each core. Every activation starts a thread that segments, each may
-    get another heap, and each heap grows to what that takes and stays so: a node that was activated
-    often would hold its working memory many times.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, HEAPS)
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
