@@ -6,6 +6,7 @@
 import contextlib
 import gc
 import os
+import statistics
 import threading
 
 import pytest
@@ -24,7 +25,7 @@ from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
 
 ROUNDS = 20
 FRAME_S = 0.02
-MORE_MIB = 32.0  # in the second half of the rounds; the model alone takes more in three of them
+MORE_MIB = 20.0  # in the second half of the rounds; the model takes more than that in one of them
 # what leads where, by number: 1 to 4 as in harness, 5 to 7 shut down from each state
 ALLOWED = {
     'unconfigured': {1: 'inactive', 5: 'finalized'},
@@ -167,8 +168,12 @@ def spinning_node(parameters):
 
 
 def stays_the_same(held, allowed):
-    """No more is held at the end than half way, but for what is allowed."""
+    """No more is held in the later half than in the earlier one, but for what is allowed.
+
+    Memory by its median: a sample may fall into the work on a frame.
+    """
     half = len(held) // 2
     for key, more in allowed.items():
         figures = [h[key] for h in held]
-        assert max(figures[half:]) <= max(figures[:half]) + more, (key, figures)
+        middle = statistics.median if key == 'rss_mib' else max
+        assert middle(figures[half:]) <= middle(figures[:half]) + more, (key, figures)
