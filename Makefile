@@ -44,7 +44,7 @@ fuzz: setup  ## damage what comes from outside, for FUZZ_SECONDS in all, and see
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
 
 soak: setup  ## a node under everything at once for SOAK_SECONDS: does it leak, is it right
-	@$(ENV) && PYTHONPATH=test/soak:test/node:$$PYTHONPATH \
+	@$(ENV) && PYTHONPATH=test/soak:test/node:test:$$PYTHONPATH \
 		python test/soak/drive.py --seconds $(SOAK_SECONDS)
 
 lock:  ## write requirements/*.lock.txt again, after a change of the others; needs the network

@@ -112,7 +112,7 @@ def test_what_is_wrong_under_overload(monkeypatch):
 
 def test_a_short_soak(tmp_path):
     """As `make soak` runs it; so short a run is not asked for slopes and ages."""
-    paths = [str(SOAK), str(SOAK.parent / 'node'), os.environ['PYTHONPATH']]
+    paths = [str(SOAK), str(SOAK.parent / 'node'), str(SOAK.parent), os.environ['PYTHONPATH']]
     done = subprocess.run(
         [sys.executable, SOAK / 'drive.py', '--seconds', str(SECONDS), '--output', tmp_path],
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},

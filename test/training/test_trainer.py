@@ -3,6 +3,7 @@
 
 """Training from the first picture to the file of heads, also when it is killed on the way."""
 
+import copy
 import json
 import signal
 import subprocess
@@ -127,6 +128,7 @@ def test_the_heads_load_into_a_segmenter(small_clip, finished):
     start = fresh_heads(64, 16, seed=3)
     assert len(differences(loaded, start)) == 4  # every tensor was trained
     clip, tokenizer = small_clip
+    clip = copy.deepcopy(clip)  # a segmenter takes it over
     segmenter = Segmenter(clip, loaded, tokenizer, short_side=64)
     image = np.zeros((64, 80, 3), np.uint8)
     result = segmenter.segment(image, segmenter.encode(['red', 'blue'], templates='none'))
