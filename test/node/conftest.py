@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import threading
 from multiprocessing import forkserver
 
 import pytest
@@ -13,8 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
 
 import rclpy
-from harness import NodeProcess, Peer
-from rclpy.executors import SingleThreadedExecutor
+from harness import NodeProcess, Peer, spinning
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -71,20 +69,8 @@ def active_node(parameters, inputs):
     assert all(result.successful for result in results)
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    stop = threading.Event()
-
-    def spin():
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    yield node
-    stop.set()
-    thread.join()
+    with spinning(node):
+        yield node
     assert node.stop(10)
-    executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()

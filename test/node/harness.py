@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue
 import signal
@@ -29,6 +30,7 @@ from clip_dinoiser_ros.msg import FrameInfo, Vocabulary
 from forked_node import ForkedNode
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -184,6 +186,43 @@ class InstalledNode(Program):
         super().__init__(sys.executable, program or executable(), *words)
 
 
+@contextlib.contextmanager
+def ticking(act, period_s: float):
+    """Call `act` with 1, 2, ... in a thread of its own, so many seconds apart, for a while."""
+    stop = threading.Event()
+
+    def tick():
+        for index in itertools.count(1):
+            if stop.wait(period_s):
+                return
+            act(index)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def spinning(node):
+    """Serve a node of this process in a thread for a while; yields its executor."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        with ticking(lambda _: executor.spin_once(timeout_sec=0.05), 0.0):
+            yield executor
+    finally:
+        executor.shutdown()
+
+
+def numbered_frame(image, index: int) -> Image:
+    """Make an rgb8 message whose stamp is `index` seconds."""
+    return images.to_message(image, 'rgb8', Header(stamp=Time(sec=index), frame_id='lens'), Image)
+
+
 class Peer:
     """A ROS node in this process: publishes images, keeps what comes back, in order."""
 
@@ -213,6 +252,8 @@ class Peer:
                 self._executor.spin_once(timeout_sec=0.1)
             except ExternalShutdownException:
                 return
+            except InvalidHandle:  # destroyed by a test when the executor was about to wait for it
+                pass
 
     def close(self) -> None:
         if self._again is not None:

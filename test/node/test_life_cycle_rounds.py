@@ -12,15 +12,21 @@ import threading
 import pytest
 import rclpy
 from golden_data import golden
-from harness import RELIABLE, WAIT_S, InstalledNode, Peer, holdings
+from harness import (
+    RELIABLE,
+    WAIT_S,
+    InstalledNode,
+    Peer,
+    holdings,
+    numbered_frame,
+    spinning,
+    ticking,
+)
 from lifecycle_msgs.srv import ChangeState
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
 
 ROUNDS = 20
@@ -54,24 +60,16 @@ def refuses_all_others(peer, state):
 def frames_coming():
     """A camera that sends all the time, stamped 1, 2, ... seconds; yields the newest stamp."""
     image = golden('image_160x208_plain')['image']
-    stop, sent = threading.Event(), [0]
+    sent = [0]
     with Peer() as camera:
         publisher = camera.node.create_publisher(Image, '/camera/image_raw', RELIABLE)
 
-        def send():
-            while not stop.wait(FRAME_S):
-                sent[0] += 1
-                header = Header(frame_id='lens')
-                header.stamp.sec = sent[0]
-                publisher.publish(images.to_message(image, 'rgb8', header, Image))
+        def send(index):
+            sent[0] = index
+            publisher.publish(numbered_frame(image, index))
 
-        thread = threading.Thread(target=send)
-        thread.start()
-        try:
+        with ticking(send, FRAME_S):
             yield sent
-        finally:
-            stop.set()
-            thread.join()
 
 
 def test_every_transition_twenty_times(parameters, tmp_path):
@@ -124,7 +122,7 @@ def test_shut_down_twenty_times(parameters, state):
     steps = {'inactive': ['configure'], 'active': ['configure', 'activate']}.get(state, [])
     with frames_coming():
         for _ in range(ROUNDS):
-            with spinning_node({**parameters, 'short_side': 64}) as trigger:
+            with served_node({**parameters, 'short_side': 64}) as trigger:
                 for step in [*steps, 'shutdown']:
                     assert trigger(step) == TransitionCallbackReturn.SUCCESS
             held.append(holdings(os.getpid()))
@@ -133,35 +131,24 @@ def test_shut_down_twenty_times(parameters, state):
 
 
 @contextlib.contextmanager
-def spinning_node(parameters):
+def served_node(parameters):
     """A node in this process whose executor spins in a thread; yields how to change its state."""
     rclpy.init()
     node = SegmentationNode()
     results = node.set_parameters([Parameter(k, value=v) for k, v in parameters.items()])
     assert all(result.successful for result in results)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    stop = threading.Event()
-
-    def spin():
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    def trigger(step):
-        done = threading.Event()
-        task = executor.create_task(getattr(node, f'trigger_{step}'))
-        task.add_done_callback(lambda _: done.set())
-        assert done.wait(WAIT_S)
-        return task.result()
-
-    thread = threading.Thread(target=spin)
-    thread.start()
     try:
-        yield trigger
+        with spinning(node) as executor:
+
+            def trigger(step):
+                done = threading.Event()
+                task = executor.create_task(getattr(node, f'trigger_{step}'))
+                task.add_done_callback(lambda _: done.set())
+                assert done.wait(WAIT_S)
+                return task.result()
+
+            yield trigger
     finally:
-        stop.set()
-        thread.join()
-        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
         gc.collect()  # rclpy's node and its services refer to each other

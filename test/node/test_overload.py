@@ -10,11 +10,8 @@ import threading
 
 import pytest
 from golden_data import golden
-from harness import RELIABLE, Peer
+from harness import RELIABLE, Peer, numbered_frame, ticking
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
-
-from clip_dinoiser_ros import images
 
 TURNS = 12
 MEANWHILE = 12  # frames of the first camera that arrive while the model works
@@ -36,29 +33,18 @@ def parameters(parameters, cameras):
 def flood(cameras):
     """The first camera sends as fast as it can, each other one a quarter of it; one size."""
     image = golden('image_160x208_plain')['image']
-    stop = threading.Event()
     with Peer() as peer:
         publishers = [
             peer.node.create_publisher(Image, f'/{camera}/image_raw', RELIABLE)
             for camera in cameras
         ]
 
-        def send():
-            for index in itertools.count(1):
-                if stop.wait(FRAME_S):
-                    return
-                header = Header(frame_id='lens')
-                header.stamp.sec = index
-                for publisher in publishers if index % 4 == 0 else publishers[:1]:
-                    publisher.publish(images.to_message(image, 'rgb8', header, Image))
+        def send(index):
+            for publisher in publishers if index % 4 == 0 else publishers[:1]:
+                publisher.publish(numbered_frame(image, index))
 
-        thread = threading.Thread(target=send)
-        thread.start()
-        try:
+        with ticking(send, FRAME_S):
             yield peer
-        finally:
-            stop.set()
-            thread.join()
 
 
 def frames_in_memory():

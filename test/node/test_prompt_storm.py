@@ -4,13 +4,11 @@
 """Prompts that change as fast as the service answers, while frames are segmented."""
 
 import contextlib
-import itertools
 import random
-import threading
 
 import numpy as np
 from golden_data import golden
-from harness import InstalledNode, Peer, array, holdings
+from harness import InstalledNode, Peer, array, holdings, ticking
 
 CHANGES = 300  # three seconds of a hundred a second, where the machine is that fast
 FRAME_S = 0.03
@@ -21,21 +19,8 @@ def frames_flowing(peer):
     """Frames from this peer in a thread, one stamp after the other."""
     image = golden('image_160x208_plain')['image']
     peer.connect()
-    stop = threading.Event()
-
-    def send():
-        for index in itertools.count(1):
-            if stop.wait(FRAME_S):
-                return
-            peer.send(image, index)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
+    with ticking(lambda index: peer.send(image, index), FRAME_S):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def storm(peer, prompts):

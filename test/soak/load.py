@@ -99,7 +99,7 @@ class Listener(Peer):
         _, _, camera, output = topic.split('/')
         if output == 'vocabulary':
             allowed = [*message.ids, message.unlabelled_id]
-            self._witness.announce(camera, message.version, allowed)
+            self._witness.announce(camera, message.version, allowed, _nanoseconds(message))
             super()._keep(topic, message)
         elif output == 'frame_info':
             self._witness.info(camera, _nanoseconds(message), message.vocabulary_version)
@@ -260,15 +260,16 @@ def _change_parameter(peer: Peer, diary: Diary, chance: random.Random) -> None:
 
 def _restart(peer: Peer, diary: Diary, witness: Witness, cleanup: bool) -> None:
     """Go down and up again, while frames come."""
-    before = {camera: witness.newest(camera) for camera in CAMERAS}
     steps = ['deactivate', 'cleanup', 'configure', 'activate']
     for step in steps if cleanup else (steps[0], steps[-1]):
         if not peer.change_state(step):
             raise RuntimeError(f'{step} did not succeed')
+        if step == 'deactivate':
+            stopped_ns = time.time_ns()  # what was announced until then came by the old topics
     diary.note('cleanup and configure' if cleanup else 'deactivate and activate', seldom=True)
     if cleanup:
         # the topics are new ones: who has not found them yet would miss what is announced meanwhile
-        peer.until(lambda: all(witness.newest(c) > before[c] for c in CAMERAS))
+        peer.until(lambda: all(witness.newest_ns(c) > stopped_ns for c in CAMERAS))
 
 
 def come_and_go(diary: Diary, seed: int) -> None:

@@ -33,9 +33,10 @@ def test_all_is_well(witness):
     witness.labels('front', 10, [0, 255])
     witness.labels('front', 20, [0, 7])  # announced a moment later
     witness.info('front', 20, 2)
-    witness.announce('front', 2, [0, 7, 255])
+    witness.announce('front', 2, [0, 7, 255], 30)
     assert witness.faults() == []
-    assert (witness.checked, witness.segmented['front'], witness.newest('front')) == (2, 2, 2)
+    assert (witness.checked, witness.segmented['front']) == (2, 2)
+    assert (witness.newest_ns('front'), witness.newest_ns('rear')) == (30, 0)
 
 
 @pytest.mark.parametrize(

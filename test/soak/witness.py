@@ -22,23 +22,25 @@ class Witness:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._announced: dict[tuple[str, int], set[int]] = {}  # ids by camera and version
+        self._newest_ns: dict[str, int] = {}  # stamp by camera, of its newest announcement
         self._used: dict[str, int] = {}  # version by camera, of its newest frame
         self._waiting: dict[tuple[str, int], dict[str, object]] = {}  # by camera and stamp
         self._faults: list[str] = []
         self.segmented: Counter[str] = Counter()  # frames by camera
         self.checked = 0  # label images whose every value was looked up
 
-    def announce(self, camera: str, version: int, ids: Iterable[int]) -> None:
+    def announce(self, camera: str, version: int, ids: Iterable[int], stamp_ns: int = 0) -> None:
         """Take note of a vocabulary; `ids`: all that a label image may hold."""
         with self._lock:
+            self._newest_ns[camera] = max(stamp_ns, self._newest_ns.get(camera, 0))
             known = self._announced.setdefault((camera, version), set(ids))
             if known != set(ids):
                 self._faults.append(f'{camera}: version {version} stands for two vocabularies')
 
-    def newest(self, camera: str) -> int:
-        """Return the newest version that was announced; 0: none yet."""
+    def newest_ns(self, camera: str) -> int:
+        """Return the stamp of the newest announcement; 0: none yet."""
         with self._lock:
-            return max((v for c, v in self._announced if c == camera), default=0)
+            return self._newest_ns.get(camera, 0)
 
     def info(self, camera: str, stamp_ns: int, version: int) -> None:
         """Take note of a FrameInfo."""
