@@ -22,6 +22,7 @@ from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
 from clip_dinoiser_ros.bag.types import IMAGE, message_types, typestore
 from clip_dinoiser_ros.bag.windows import Frame, Window
 from clip_dinoiser_ros.core import Segmentation, Segmenter, Vocabulary
+from clip_dinoiser_ros.core.segmentation import enlarge_all
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.outputs import OUTPUTS, announcement, frame_images, scaled_size, shrink
 from clip_dinoiser_ros.overlay import draw_overlay
@@ -163,13 +164,13 @@ class BagSegmenter:
         patches = self._segmenter.segment_patches(
             pictures, words.vocabulary, words.gamma, words.delta
         )
-        size = scaled_size(pictures[0].shape[:2], words.output_scale)
-        results = []
-        for frame, found in zip(batch, patches, strict=True):
-            stamp = stamp_ns(frame.header)
-            steady = self._smoothing.smooth(frame.camera.name, stamp, found, words.smoothing)
-            results.append(steady.enlarge(size))
-        return results
+        steady = [
+            self._smoothing.smooth(
+                frame.camera.name, stamp_ns(frame.header), found, words.smoothing
+            )
+            for frame, found in zip(batch, patches, strict=True)
+        ]
+        return enlarge_all(steady, scaled_size(pictures[0].shape[:2], words.output_scale))
 
     def _reject(self, frame: Frame, reason: str) -> None:
         name, message = frame.camera.name, frame.message

@@ -20,7 +20,7 @@ from clip_dinoiser_ros.benchmark.outlet import Outlet, camera_message
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.dinoiser import DELTA, GAMMA
 from clip_dinoiser_ros.core.pipeline import Query
-from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
 from clip_dinoiser_ros.outputs import leaves_as_mono8
 
 STAGES = (
@@ -99,7 +99,7 @@ class Frames:
             rgb = self.rgb()
             with self.times.measure('segment', device):
                 patches = self._segmenter.segment_patches(rgb, self._vocabulary)
-                results = [one.enlarge(self._size, self._mono8) for one in patches]
+                results = enlarge_all(patches, self._size, self._mono8)
             for result in results:
                 self._outlet.publish(result)
 
@@ -126,9 +126,11 @@ class Frames:
         with measure('enlarge', device):
             large = [one.enlarge_on_device(self._size) for one in patches]
         with measure('download', device):
-            results = [
-                one.download(*both, self._mono8) for one, both in zip(patches, large, strict=True)
+            arriving = [
+                one.begin_download(*both, self._mono8)
+                for one, both in zip(patches, large, strict=True)
             ]
+            results = [arrive() for arrive in arriving]
         with measure('publish', device):
             for result in results:
                 self._outlet.publish(result)

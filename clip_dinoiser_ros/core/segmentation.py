@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clip_dinoiser_ros.core.download import Download
 from clip_dinoiser_ros.core.upsample import enlarge, enlarge_maps, to_mono8
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 
@@ -53,7 +54,7 @@ class Segmentation:
         least 0.5.
         """
         if isinstance(self._confidence, Tensor):
-            return _to_host(self._confidence)[0].numpy()
+            return Download(self._confidence).wait()[0]
         return self._confidence
 
 
@@ -99,7 +100,6 @@ class Patches:
         probabilities = self.probabilities.lerp(previous.probabilities, share)
         return replace(self, probabilities=probabilities, background_confidence=confidence)
 
-    @torch.inference_mode()
     def enlarge(self, size: tuple[int, int], mono8: bool = False) -> Segmentation:
         """Find the class of every pixel.
 
@@ -108,7 +108,7 @@ class Patches:
             mono8: Bring the confidence from the device as `Segmentation.mono8`, a quarter of the
                 bytes; as float32 it comes only if it is read.
         """
-        return self.download(*self.enlarge_on_device(size), mono8)
+        return enlarge_all([self], size, mono8)[0]
 
     @torch.inference_mode()
     def enlarge_on_device(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -118,15 +118,30 @@ class Patches:
             background = (self.vocabulary.background, self.background_confidence)
         return enlarge(self.probabilities, size, self.extent, background)
 
-    def download(self, labels: Tensor, confidence: Tensor, mono8: bool = False) -> Segmentation:
-        """Do the second half of `enlarge`: bring what the first one returned to the host."""
+    def begin_download(
+        self, labels: Tensor, confidence: Tensor, mono8: bool = False
+    ) -> Callable[[], Segmentation]:
+        """Do the second half of `enlarge` as far as it needs no wait.
+
+        Args:
+            labels: From `enlarge_on_device`.
+            confidence: From there too.
+            mono8: As for `enlarge`.
+
+        Returns:
+            What waits until they have come to the host, and returns the result.
+        """
+        download = Download(labels, to_mono8(confidence) if mono8 else confidence)
         dtype = np.uint8 if len(self.vocabulary) <= 254 else np.uint16
-        shown = to_mono8(confidence) if mono8 else confidence
-        host_labels, host_shown = (tensor.numpy() for tensor in _to_host(labels, shown))
-        names = host_labels.astype(dtype, copy=False)
-        if mono8:
-            return Segmentation(names, confidence, self.vocabulary, host_shown)
-        return Segmentation(names, host_shown, self.vocabulary)
+
+        def arrive() -> Segmentation:
+            names, shown = download.wait()
+            names = names.astype(dtype, copy=False)
+            if mono8:
+                return Segmentation(names, confidence, self.vocabulary, shown)
+            return Segmentation(names, shown, self.vocabulary)
+
+        return arrive
 
     @torch.inference_mode()
     def class_confidences(
@@ -162,12 +177,16 @@ class Patches:
         return maps
 
 
-def _to_host(*tensors: Tensor) -> list[Tensor]:
-    """Bring tensors to the host, all of them with one wait, through memory that a GPU can reach."""
-    if tensors[0].device.type != 'cuda':
-        return list(tensors)
-    host = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in tensors]
-    for target, tensor in zip(host, tensors, strict=True):
-        target.copy_(tensor, non_blocking=True)
-    torch.cuda.current_stream(tensors[0].device).synchronize()
-    return host
+@torch.inference_mode()
+def enlarge_all(
+    found: Sequence[Patches], size: tuple[int, int], mono8: bool = False
+) -> list[Segmentation]:
+    """Do `Patches.enlarge` for images of one size; on a GPU one is copied while the next is made.
+
+    Args:
+        found: One for each image.
+        size: As for `Patches.enlarge`.
+        mono8: As for `Patches.enlarge`.
+    """
+    arriving = [one.begin_download(*one.enlarge_on_device(size), mono8) for one in found]
+    return [arrive() for arrive in arriving]

@@ -21,7 +21,7 @@ from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
-from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
+from clip_dinoiser_ros.core.segmentation import Patches, Segmentation, enlarge_all
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder, Vocabulary
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
@@ -212,9 +212,7 @@ class Segmenter:
         """
         images = [image] if isinstance(image, np.ndarray) else list(image)
         patches = self.segment_patches(images, vocabulary, gamma, delta)
-        results = [
-            found.enlarge(image.shape[:2]) for found, image in zip(patches, images, strict=True)
-        ]
+        results = enlarge_all(patches, images[0].shape[:2]) if images else []
         return results[0] if isinstance(image, np.ndarray) else results
 
     @torch.inference_mode()

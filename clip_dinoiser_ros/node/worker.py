@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage
 
 from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.core import Segmentation, Segmenter
-from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
@@ -178,12 +178,12 @@ class Worker:
         mono8 = leaves_as_mono8(
             self._segmenter.device.type, settings.confidence_encoding, settings.min_confidence
         )
-        results = []
-        for (d, _), patches in zip(tasks, found, strict=True):
-            smooth = self._smooth(d.frame, patches, settings.temporal_smoothing)
-            size = scaled_size(d.image.shape[:2], settings.output_scale)
-            results.append((smooth, smooth.enlarge(size, mono8)))
-        return results
+        steady = [
+            self._smooth(d.frame, patches, settings.temporal_smoothing)
+            for (d, _), patches in zip(tasks, found, strict=True)
+        ]
+        size = scaled_size(tasks[0][0].image.shape[:2], settings.output_scale)
+        return list(zip(steady, enlarge_all(steady, size, mono8), strict=True))
 
     def _smooth(self, frame: Frame, found: Patches, weight: float) -> Patches:
         stamp = stamp_ns(frame.message.header)

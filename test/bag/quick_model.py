@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from clip_dinoiser_ros import Segmentation, Vocabulary, arguments, cli
+from clip_dinoiser_ros.core.segmentation import enlarge_all
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 
 NAMES = ['background', 'red ball', 'grass']
@@ -28,13 +29,13 @@ class QuickPatches:
     def __init__(self, image, vocabulary):
         self.image, self.vocabulary = image, vocabulary
 
-    def enlarge(self, size):
+    def enlarge_on_device(self, size):
         image = cv2.resize(self.image, size[::-1], interpolation=cv2.INTER_NEAREST)
-        return Segmentation(
-            labels=(image[..., 0] // 32 % len(self.vocabulary)).astype(np.uint8),
-            confidence=image[..., 1].astype(np.float32) / 255,
-            vocabulary=self.vocabulary,
-        )
+        labels = (image[..., 0] // 32 % len(self.vocabulary)).astype(np.uint8)
+        return labels, image[..., 1].astype(np.float32) / 255
+
+    def begin_download(self, labels, confidence, mono8):
+        return lambda: Segmentation(labels, confidence, self.vocabulary)
 
 
 class QuickSegmenter:
@@ -50,7 +51,7 @@ class QuickSegmenter:
         return []
 
     def segment(self, image, vocabulary, gamma=0.2, delta=0.99):
-        return QuickPatches(image, vocabulary).enlarge(image.shape[:2])
+        return enlarge_all([QuickPatches(image, vocabulary)], image.shape[:2])[0]
 
     def segment_patches(self, images, vocabulary, gamma=0.2, delta=0.99):
         time.sleep(self.seconds_per_batch)

@@ -17,6 +17,14 @@ from clip_dinoiser_ros.core import segmenter as module
 from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
 from clip_dinoiser_ros.outputs import encode_confidence
 
+DEVICES = [
+    'cpu',
+    pytest.param(
+        'cuda',
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here'),
+    ),
+]
+
 
 @pytest.fixture(scope='module')
 def image():
@@ -249,24 +257,31 @@ def test_patches_enlarge_to_any_size(golden_segmenter, vocabulary, image):
     assert (half.labels == full).mean() > 0.95
 
 
-@pytest.mark.parametrize(
-    'device',
-    [
-        'cpu',
-        pytest.param(
-            'cuda',
-            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here'),
-        ),
-    ],
-)
+@pytest.mark.parametrize('device', DEVICES)
+def test_images_enlarged_together_are_as_alone(
+    golden_clip, golden_heads, vocabulary, image, device
+):
+    segmenter = make(golden_clip, golden_heads, device=device)
+    found = segmenter.segment_patches([image, image[::-1], image[:, ::-1]] * 2, vocabulary)
+    size = (1080, 1440)  # many copies at once would come too early if nobody waited for them
+    together = segmentation.enlarge_all(found, size, mono8=True)
+    assert not np.array_equal(together[0].labels, together[1].labels)
+    for one, result in zip(found, together, strict=True):
+        alone = one.enlarge(size, mono8=True)
+        np.testing.assert_array_equal(result.labels, alone.labels)
+        np.testing.assert_array_equal(result.mono8, alone.mono8)
+        np.testing.assert_array_equal(result.confidence, alone.confidence)
+
+
+@pytest.mark.parametrize('device', DEVICES)
 def test_confidence_leaves_the_device_in_the_form_that_is_asked_for(
     golden_clip, golden_heads, golden_prompts, image, device, monkeypatch
 ):
     segmenter = make(golden_clip, golden_heads, device=device)
     many = [*golden_prompts, *(f'thing {i}' for i in range(250))]
-    moved, bring = [], segmentation._to_host
+    moved, bring = [], segmentation.Download
     monkeypatch.setattr(
-        segmentation, '_to_host', lambda *t: moved.append([x.dtype for x in t]) or bring(*t)
+        segmentation, 'Download', lambda *t: moved.append([x.dtype for x in t]) or bring(*t)
     )
     for prompts, dtype in ((golden_prompts, torch.uint8), (many, torch.int16)):
         vocabulary = segmenter.encode(prompts, templates='none')
