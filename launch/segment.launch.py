@@ -47,6 +47,12 @@ def generate_launch_description():
             description="images of the camera named 'camera', the only one unless params_file "
             'names others',
         ),
+        DeclareLaunchArgument(
+            'transport',
+            default_value='',
+            choices=['', 'raw', 'compressed'],
+            description='how that camera sends them; compressed: JPEG or PNG',
+        ),
         *(
             DeclareLaunchArgument(name, default_value='', description=text)
             for name, text in TEXTS.items()
@@ -83,8 +89,9 @@ def _node(context):
     if 'prompts' in overrides:
         overrides['prompts'] = [prompt.strip() for prompt in overrides['prompts'].split(',')]
     overrides.update({name: value(name) == 'true' for name in SWITCHES if value(name)})
-    if value('image_topic'):
-        overrides['camera.image_topic'] = value('image_topic')
+    for name in ('image_topic', 'transport'):
+        if value(name):
+            overrides[f'camera.{name}'] = value(name)
     return [
         LifecycleNode(
             package='clip_dinoiser_ros',

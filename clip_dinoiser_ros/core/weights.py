@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from clip_dinoiser_ros.core.manifest import MANIFEST, changed_files
 from clip_dinoiser_ros.core.plain_clip import WithoutDrawing, load_plain
+from clip_dinoiser_ros.core.reasons import one_line
 
 AUTHORS = 'authors'  # stands for the heads published with the paper
 AUTHORS_URL = (
@@ -137,7 +138,7 @@ def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Ten
         with WithoutDrawing():
             clip = open_clip.create_model(name, pretrained=checkpoint, weights_only=True)
     except Exception as error:  # OpenCLIP raises whatever the reader of the file raises
-        reason = ' '.join(str(error).split())
+        reason = one_line(error)
         raise WeightsError(f'{pretrained!r} cannot be loaded into {model!r}: {reason}') from error
     return clip.eval().requires_grad_(False), open_clip.get_tokenizer(name)
 

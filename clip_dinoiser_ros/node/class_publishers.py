@@ -16,6 +16,7 @@ from sensor_msgs.msg import Image
 
 from clip_dinoiser_ros import images
 from clip_dinoiser_ros.class_slugs import class_slug
+from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.outputs import (
     CLASS_OUTPUTS,
@@ -59,7 +60,7 @@ class ClassPublishers:
             name, error = next(iter(failed.items()))
             self._node.get_logger().error(
                 f'{self._camera}: no topics for {len(failed)} classes, {name!r} being the first: '
-                + ' '.join(str(error).split())
+                + one_line(error)
             )
 
     def _create(self, name: str) -> dict[str, Publisher]:

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
+from clip_dinoiser_ros.core.reasons import one_line
 
 BIGGER_AGAIN_S = 10.0  # how long images go one by one before they are tried together again
 NEEDS_LESS = 'fewer classes, a smaller short_side or precision fp16 need less'
@@ -45,7 +46,7 @@ def is_final(error: Exception) -> bool:
 def refuse_final(error: Exception) -> None:
     """Raise FinalError from an error that is final; return where it is not."""
     if is_final(error):
-        raise FinalError(_one_line(error)) from error
+        raise FinalError(one_line(error, 300)) from error
 
 
 class Guard(Generic[Item, Result]):
@@ -111,8 +112,8 @@ class Guard(Generic[Item, Result]):
         self._bigger_from_s = self._clock() + BIGGER_AGAIN_S
         if not self.degraded:
             self._logger.warning(
-                f'too little memory on the device: images go one by one now ({_one_line(error)}); '
-                f'{NEEDS_LESS}'
+                'too little memory on the device: images go one by one now '
+                f'({one_line(error, 300)}); {NEEDS_LESS}'
             )
         self.degraded = True
 
@@ -190,7 +191,3 @@ def end_process(logger: Any, reason: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())[:300]

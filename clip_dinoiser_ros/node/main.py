@@ -17,6 +17,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from clip_dinoiser_ros.core.memory import share_heaps
+from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.node.segmentation_node import STOP_TIMEOUT_S, SegmentationNode
 
 SPIN_PERIOD_S = 0.2  # how late a signal may be noticed
@@ -37,7 +38,7 @@ def main(args: list[str] | None = None) -> int:
     except ExternalShutdownException:
         pass
     except (ParameterException, RuntimeError) as error:  # rcl's own errors are RuntimeErrors
-        reason = ' '.join(str(error).split())
+        reason = one_line(error)
         rclpy.logging.get_logger('clip_dinoiser').fatal(f'cannot start: {reason}')
         return 1
     finally:

@@ -23,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
+from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.core.vocabulary import join_prompts
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
@@ -389,7 +390,7 @@ def _reason(error: Exception) -> str:
     """One line that says what was wrong; this project's own errors need no type in front."""
     kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
     help_ = f'; {NEEDS_LESS}' if is_out_of_memory(error) else ''
-    return kind + ' '.join(str(error).split()) + help_
+    return kind + one_line(error) + help_
 
 
 def _words(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:

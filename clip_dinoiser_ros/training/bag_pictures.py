@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from clip_dinoiser_ros import images
+from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.training.pictures import (
     PICTURES,
     Picture,
@@ -107,7 +108,7 @@ def _open(bag: Path) -> Iterator[Recording]:
     except BagError as error:
         raise SourceError(str(error)) from error
     except Exception as error:  # rosbags raises many types on damaged files
-        reason = ' '.join(str(error).split())
+        reason = one_line(error)
         raise SourceError(f'bag {str(bag)!r} cannot be read: {reason}') from error
 
 

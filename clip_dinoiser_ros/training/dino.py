@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.core.dinoiser import GAMMA
+from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.training.batches import Batch
 from clip_dinoiser_ros.training.precision import autocast, fingerprint
 from clip_dinoiser_ros.training.teachers import Targets, TeacherError
@@ -171,16 +172,15 @@ def load_dino(name: str, path: str | Path | None = None) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=True, num_classes=0)
         except Exception as error:  # whatever the hub's client raises
-            reason = ' '.join(str(error).split())
             raise TeacherError(
-                f'{name} cannot be downloaded: {reason}; on a machine without a network, download '
-                'its weights elsewhere and give the file'
+                f'{name} cannot be downloaded: {one_line(error)}; on a machine without a network, '
+                'download its weights elsewhere and give the file'
             ) from error
     model = timm.create_model(name, pretrained=False, num_classes=0)
     try:
         model.load_state_dict(_read_tensors(Path(path)), strict=True)
     except Exception as error:  # the readers raise many types
-        reason = ' '.join(str(error).split())[:500]
+        reason = one_line(error, 500)
         raise TeacherError(f'{str(path)!r} cannot be read as {name}: {reason}') from error
     return model
 
@@ -203,7 +203,7 @@ def load_found(path: str | Path) -> nn.Conv2d:
         tensors = {name.removeprefix('decoder.'): value for name, value in content.items()}
         decoder.load_state_dict(tensors, strict=True)
     except Exception as error:  # the readers raise many types
-        reason = ' '.join(str(error).split())[:500]
+        reason = one_line(error, 500)
         raise TeacherError(
             f"{str(path)!r} cannot be read as FOUND's decoder (weight (1, 384, 1, 1) and bias "
             f'(1,), alone or under decoder): {reason}'

@@ -35,10 +35,10 @@ class Ros2Process(Program):
     def __init__(self, *arguments: str) -> None:
         super().__init__('ros2', *arguments, start_new_session=True)
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *error) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        super().__exit__()
+        super().__exit__(*error)
 
     def ctrl_c(self) -> int:
         """Interrupt the whole group, as a terminal does; return the exit code."""
@@ -166,6 +166,13 @@ def test_launch_leaves_alone_what_the_file_says(parameters, tmp_path):
         check_clean_end(process, process.end(signal.SIGINT, TIMEOUT_S))
 
 
+def test_launch_with_a_camera_that_sends_jpeg(parameters, tmp_path):
+    file = file_of(tmp_path, parameters)
+    with launch(params_file=file, transport='compressed', image_topic='/lens') as process:
+        process.wait_for_log('active; waiting for images on /lens/compressed')
+        check_clean_end(process, process.end(signal.SIGINT, TIMEOUT_S))
+
+
 def test_launch_in_a_namespace(parameters, tmp_path):
     file = file_of(tmp_path, {**parameters, 'autostart': False})
     arguments = {'namespace': '/robot1/arm', 'autostart': 'true', 'log_level': 'error'}
@@ -181,6 +188,7 @@ def test_launch_in_a_namespace(parameters, tmp_path):
     [
         ({'params_file': '/no/such.yaml'}, "params_file: there is no file '/no/such.yaml'"),
         ({'autostart': 'maybe'}, 'provided value "maybe" is not valid'),
+        ({'transport': 'jpeg'}, 'provided value "jpeg" is not valid'),
         ({'log_level': 'loud'}, 'provided value "loud" is not valid'),
     ],
 )
