@@ -8,6 +8,7 @@ import gc
 import os
 import statistics
 import threading
+from weakref import ReferenceType
 
 import pytest
 import rclpy
@@ -128,6 +129,19 @@ def test_shut_down_twenty_times(parameters, state):
             held.append(holdings(os.getpid()))
     # not memory: without `main` every thread has a heap of its own
     stays_the_same(held, {'threads': 0, 'fds': 0})
+
+
+def test_an_activation_leaves_nothing_in_rclpy(parameters):
+    """Of a subscription that is gone a callback group keeps a reference, as long as it lives."""
+    held = []
+    with served_node({**parameters, 'short_side': 64}) as trigger:
+        trigger('configure')
+        for _ in range(ROUNDS):
+            trigger('activate')
+            trigger('deactivate')
+            gc.collect()
+            held.append({'references': sum(isinstance(o, ReferenceType) for o in gc.get_objects())})
+    stays_the_same(held, {'references': 0})
 
 
 @contextlib.contextmanager
