@@ -218,6 +218,14 @@ def spinning(node):
         executor.shutdown()
 
 
+def every_vocabulary(camera: str) -> dict[str, int]:
+    """Parameters with which a vocabulary that is soon replaced arrives nevertheless.
+
+    Only the newest is kept otherwise: one that was lost on its way is not sent again then.
+    """
+    return {f'qos_overrides.{NAME}/{camera}/vocabulary.publisher.depth': 10}
+
+
 def numbered_frame(image, index: int) -> Image:
     """Make an rgb8 message whose stamp is `index` seconds."""
     return images.to_message(image, 'rgb8', Header(stamp=Time(sec=index), frame_id='lens'), Image)

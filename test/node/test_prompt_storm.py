@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 from golden_data import golden
-from harness import InstalledNode, Peer, array, holdings, ticking
+from harness import InstalledNode, Peer, array, every_vocabulary, holdings, ticking
 
 CHANGES = 300  # three seconds of a hundred a second, where the machine is that fast
 FRAME_S = 0.03
@@ -47,6 +47,7 @@ def check_ids(labels, vocabulary):
 
 def test_changes_as_fast_as_they_are_answered(parameters, tmp_path, golden_prompts):
     """Over DDS, where announcements and frames come in any order, so all is judged at the end."""
+    parameters = {**parameters, **every_vocabulary('camera')}
     with InstalledNode(parameters, tmp_path) as node, Peer() as peer, Peer() as operator:
         node.wait_for_log('active; waiting for images')
         peer.listen()

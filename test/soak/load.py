@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from harness import BEST_EFFORT, NAME, Peer
+from harness import BEST_EFFORT, NAME, Peer, every_vocabulary
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from witness import Witness
@@ -41,6 +41,9 @@ PARAMETERS = {
     'front.depth_topic': DEPTH,
     'front.camera_info_topic': INFO,
     'rear.transport': 'compressed',
+    'max_pixels': 640
+    * 480,  # of SIZES; a bit turned in the height of a JPEG can make it 33248 rows
+    **{key: value for camera in CAMERAS for key, value in every_vocabulary(camera).items()},
 }
 SIZES = ((240, 320), (240, 426), (256, 256), (320, 240), (480, 640))  # height, width
 RATE_HZ = 15.0  # of each camera
