@@ -60,7 +60,7 @@ class ClassPublishers:
             name, error = next(iter(failed.items()))
             self._node.get_logger().error(
                 f'{self._camera}: no topics for {len(failed)} classes, {name!r} being the first: '
-                + one_line(error)
+                f'{one_line(error)}'
             )
 
     def _create(self, name: str) -> dict[str, Publisher]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -73,7 +73,6 @@ class SegmentationNode(LifecycleNode):
         self._slots: FrameSlots | None = None
         self._worker: Worker | None = None
         self._subscriptions_of_cameras: list[Subscription] = []
-        self._group_of_cameras: CallbackGroup | None = None
         self._health = Health((), lambda: 0.0)
         self._sources: dict[str, Callable[[], Source]] = {}
         self._failure = ''  # why the last transition did not succeed
@@ -187,8 +186,6 @@ class SegmentationNode(LifecycleNode):
             *(depth.clear for depth in depths),
         ]
         self._worker.start()
-        # a new one each time: a group keeps something of every subscription that ever was in it
-        self._group_of_cameras = MutuallyExclusiveCallbackGroup()
         for camera in cameras:
             message_type = CompressedImage if camera.transport == 'compressed' else Image
             put = partial(self._receive, camera.name)
@@ -218,7 +215,8 @@ class SegmentationNode(LifecycleNode):
             topic,
             callback,
             QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
-            callback_group=self._group_of_cameras,
+            # of its own: a group keeps something of every subscription that ever was in it
+            callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=partial(self._name_mismatch, topic)
             ),

@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from devices import needs_gpu
 from golden_data import golden
 
 from clip_dinoiser_ros import Segmenter
@@ -14,7 +15,6 @@ from clip_dinoiser_ros.core import graphs
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.pipeline import Query
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
 PIXELS = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import DEVICES, needs_gpu
 from golden_data import golden
 
 from clip_dinoiser_ros import Segmenter
@@ -16,14 +17,6 @@ from clip_dinoiser_ros.core import graphs, segmentation
 from clip_dinoiser_ros.core import segmenter as module
 from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
 from clip_dinoiser_ros.outputs import encode_confidence
-
-DEVICES = [
-    'cpu',
-    pytest.param(
-        'cuda',
-        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here'),
-    ),
-]
 
 
 @pytest.fixture(scope='module')
@@ -211,7 +204,7 @@ def test_importing_the_package_loads_nothing_of_ros():
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+@needs_gpu
 @pytest.mark.parametrize('size', ['160x208', '320x448'])
 def test_gpu_equals_the_golden_files(golden_clip, golden_heads, golden_prompts, size):
     expected = golden(f'image_{size}_plain')
@@ -325,7 +318,7 @@ def test_warming_up_does_what_the_first_image_would_wait_for(
     assert len(captured) == 2
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+@needs_gpu
 def test_a_warm_gpu_has_nothing_left_to_capture(golden_clip, golden_heads, monkeypatch):
     segmenter = make(golden_clip, golden_heads, device='cuda', short_side=96)
     vocabulary = segmenter.encode(['grass', 'red ball'], templates='none')

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import needs_gpu
 
 from clip_dinoiser_ros.core import upsample, upsample_triton
 from clip_dinoiser_ros.core.upsample import enlarge
@@ -162,7 +163,7 @@ def test_the_kernel_equals_the_rest_in_tritons_interpreter():
     run_triton('cpu', TRITON_INTERPRET='1')
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')
+@needs_gpu
 def test_the_kernel_equals_the_rest_on_a_gpu():
     assert upsample_triton.usable(torch.device('cuda'))
     run_triton('cuda')

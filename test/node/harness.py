@@ -226,9 +226,10 @@ def every_vocabulary(camera: str) -> dict[str, int]:
     return {f'qos_overrides.{NAME}/{camera}/vocabulary.publisher.depth': 10}
 
 
-def numbered_frame(image, index: int) -> Image:
-    """Make an rgb8 message whose stamp is `index` seconds."""
-    return images.to_message(image, 'rgb8', Header(stamp=Time(sec=index), frame_id='lens'), Image)
+def numbered_frame(image, index: int, encoding: str = 'rgb8') -> Image:
+    """Make a message whose stamp is `index` seconds."""
+    header = Header(stamp=Time(sec=index, nanosec=123456789), frame_id=f'lens_{index}')
+    return images.to_message(image, encoding, header, Image)
 
 
 class Peer:
@@ -363,8 +364,7 @@ class Peer:
 
     def send(self, image, index: int, topic: str = '/camera/image_raw', encoding: str = 'rgb8'):
         """Publish an image whose stamp is `index` seconds; return the message."""
-        header = Header(stamp=Time(sec=index, nanosec=123456789), frame_id=f'lens_{index}')
-        message = images.to_message(image, encoding, header, Image)
+        message = numbered_frame(image, index, encoding)
         self.send_message(message, topic)
         return message
 

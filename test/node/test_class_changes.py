@@ -3,12 +3,11 @@
 
 """Topics of classes come and go; nodes of their own, as each answers to the same name."""
 
-import threading
 import time
 
 import numpy as np
 from golden_data import golden
-from harness import NAME, NodeProcess, Peer, class_topics
+from harness import NAME, NodeProcess, Peer, class_topics, ticking
 from sensor_msgs.msg import Image
 
 
@@ -21,25 +20,13 @@ def test_fifty_vocabularies_while_frames_flow(parameters, tmp_path):
         peer.listen()
         peer.hear_classes(*names)  # of each some are there at any time
         peer.connect()
-        done = threading.Event()
-
-        def flow():
-            while not done.is_set():
-                peer.send(image, 1)
-                time.sleep(0.01)
-
-        thread = threading.Thread(target=flow)
-        thread.start()
-        try:
+        with ticking(lambda _: peer.send(image, 1), 0.01):
             for turn in range(50):
                 words = [names[(turn + k) % 12] for k in range(1 + turn % 5)]
                 (result,) = peer.set(prompts=words)
                 assert result.successful, result.reason
                 # so that none is skipped: the worker uses the newest
                 peer.wait('frame_info', lambda m, v=turn + 2: m.vocabulary_version == v)
-        finally:
-            done.set()
-            thread.join()
         last = [topic for name in words for topic in class_topics(name)]
         for message in peer.send_until(image, 1000, *last):
             assert message.encoding == 'mono8'

@@ -3,13 +3,12 @@
 
 """Four cameras on one model: what one of them does, or does not do, is no matter of the others."""
 
-import threading
 import time
 
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import NAME, RELIABLE, NodeProcess, Peer, array
+from harness import NAME, RELIABLE, NodeProcess, Peer, array, ticking
 from operating import Operator, values
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -101,23 +100,10 @@ def test_a_camera_that_floods_starves_none(parameters, tmp_path, image):
         flooder.listen('flood')
         peer.connect('/calm/image_raw')
         flooder.connect('/flood/image_raw')
-        stop = threading.Event()
-
-        def flood():
-            index = 0
-            while not stop.wait(0.002):
-                index += 1
-                flooder.send(image, index, '/flood/image_raw')
-
-        thread = threading.Thread(target=flood)
-        thread.start()
-        try:
+        with ticking(lambda index: flooder.send(image, index, '/flood/image_raw'), 0.002):
             for index in range(1, 11):
                 peer.send(image, index, '/calm/image_raw')
                 peer.of_frame('frame_info', index, 'calm')
-        finally:
-            stop.set()
-            thread.join()
         first, last = (peer.of_frame('frame_info', index, 'calm') for index in (1, 10))
         assert last.frames_segmented - first.frames_segmented == 9
         assert last.frames_replaced == first.frames_replaced  # whatever became of the probes

@@ -32,6 +32,7 @@ from clip_dinoiser_ros.demo.words import CLASSES, SYNONYMS
 CAMERAS = ('front', 'rear')
 FRONT, REAR = '/front/image_raw', '/rear/image_raw/compressed'
 DEPTH, INFO = '/front/depth', '/front/camera_info'
+MAX_PIXELS = 640 * 480  # of SIZES; a JPEG with a bit turned in its height can have 33248 rows
 PARAMETERS = {
     'model': 'demo',
     'prompts': ['background', 'person', 'blue barrel', 'yellow box', 'road'],
@@ -41,8 +42,7 @@ PARAMETERS = {
     'front.depth_topic': DEPTH,
     'front.camera_info_topic': INFO,
     'rear.transport': 'compressed',
-    'max_pixels': 640
-    * 480,  # of SIZES; a bit turned in the height of a JPEG can make it 33248 rows
+    'max_pixels': MAX_PIXELS,
     **{key: value for camera in CAMERAS for key, value in every_vocabulary(camera).items()},
 }
 SIZES = ((240, 320), (240, 426), (256, 256), (320, 240), (480, 640))  # height, width
