@@ -53,7 +53,7 @@ def soak(seconds: float, folder: Path) -> dict[str, Any]:
         with ThreadPoolExecutor() as pool:
             jobs = [
                 pool.submit(send_frames, diary, SEED),
-                pool.submit(change, diary, witness, SEED),
+                pool.submit(change, diary, witness, node.process.pid, SEED),
                 pool.submit(come_and_go, diary, SEED),
             ]
             while diary.now_s() < seconds and not any(job.done() for job in jobs):
@@ -71,7 +71,7 @@ def soak(seconds: float, folder: Path) -> dict[str, Any]:
         'counts': {**diary.counts, 'label images checked': witness.checked},
         'segmented': dict(witness.segmented),
         'moments': diary.moments,
-        'samples': taken,
+        'samples': sorted(taken + diary.at_rest, key=lambda sample: sample['time_s']),
         'faults': found,
     }
 

@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from harness import BEST_EFFORT, NAME, Peer, every_vocabulary
+from harness import BEST_EFFORT, NAME, Peer, every_vocabulary, holdings
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from witness import Witness
@@ -70,12 +70,14 @@ class Diary:
         stop: Set when it is enough.
         counts: How often, by kind.
         moments: Seconds since the start and kind, of what is seldom.
+        at_rest: What the node held after each cleanup, when no load hides what is left behind.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.counts: Counter[str] = Counter()
         self.moments: list[tuple[float, str]] = []
+        self.at_rest: list[dict[str, float]] = []
         self._start_s = time.monotonic()
         self._lock = threading.Lock()
 
@@ -232,16 +234,16 @@ CHANGES: dict[str, Callable[[random.Random], Any]] = {
 }
 
 
-def change(diary: Diary, witness: Witness, seed: int) -> None:
-    """Change prompts and other parameters, and now and then the state."""
+def change(diary: Diary, witness: Witness, pid: int, seed: int) -> None:
+    """Change prompts and other parameters, and now and then the state; `pid` is the node's."""
     chance = random.Random(seed)
     with Passer() as peer:
         state_s, restarts = time.monotonic(), 0
         while not diary.stop.wait(CHANGE_S):
             _change_parameter(peer, diary, chance)
             if time.monotonic() > state_s + ACTIVE_S:
+                _restart(peer, diary, witness, pid, cleanup=restarts % 3 == 0)
                 restarts += 1
-                _restart(peer, diary, witness, cleanup=restarts % 3 == 0)
                 state_s = time.monotonic()
 
 
@@ -261,7 +263,7 @@ def _change_parameter(peer: Peer, diary: Diary, chance: random.Random) -> None:
     diary.note('prompts changed' if name == 'prompts' else 'other parameters changed')
 
 
-def _restart(peer: Peer, diary: Diary, witness: Witness, cleanup: bool) -> None:
+def _restart(peer: Peer, diary: Diary, witness: Witness, pid: int, cleanup: bool) -> None:
     """Go down and up again, while frames come."""
     steps = ['deactivate', 'cleanup', 'configure', 'activate']
     for step in steps if cleanup else (steps[0], steps[-1]):
@@ -269,6 +271,9 @@ def _restart(peer: Peer, diary: Diary, witness: Witness, cleanup: bool) -> None:
             raise RuntimeError(f'{step} did not succeed')
         if step == 'deactivate':
             stopped_ns = time.time_ns()  # what was announced until then came by the old topics
+        elif step == 'cleanup':
+            rest_mib = holdings(pid)['rss_mib']
+            diary.at_rest.append({'time_s': diary.now_s(), 'rest_mib': rest_mib})
     diary.note('cleanup and configure' if cleanup else 'deactivate and activate', seldom=True)
     if cleanup:
         # the topics are new ones: who has not found them yet would miss what is announced meanwhile

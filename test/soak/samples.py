@@ -30,6 +30,7 @@ class Figure:
 
 FIGURES: Mapping[str, Figure] = {
     'rss_mib': Figure('resident memory', 'MiB', 60.0),
+    'rest_mib': Figure('resident memory after cleanup', 'MiB', 60.0),
     'fds': Figure('file descriptors', '', 6.0),
     'threads': Figure('threads', '', 6.0),
     'gpu_mib': Figure('GPU memory in use', 'MiB', 60.0),
