@@ -60,7 +60,7 @@ def _panel(
         _write(panel, f'{part * end_s / 6:.0f} s', (at - 14, PANEL - 8))
     for time_s, kind in moments:
         if kind in TICKS:
-            cv2.line(panel, (x(time_s), y(low) - 7), (x(time_s), y(low)), TICKS[kind], 2)
+            cv2.line(panel, (x(time_s), y(low) - 7), (x(time_s), y(low)), TICKS[kind], 1)
     points = np.array([(x(t), y(v)) for t, v in zip(times_s, values, strict=True)])
     cv2.polylines(panel, [points], False, LINE, 2, cv2.LINE_AA)
     unit = FIGURES[key].unit

@@ -101,10 +101,11 @@ def test_what_is_wrong_under_overload(monkeypatch):
     import overload
 
     camera = {'age_p99': 1.2, 'age_here_p99': 1.3}
-    well = {'exit_code': 0, 'rss_mib': [500, 504], 'cameras': {'flood': camera}}
+    well = {'exit_code': 0, 'rss_mib': [500, 504], 'stolen': 0.04, 'cameras': {'flood': camera}}
     assert overload.faults(well) == []
     (old,) = overload.faults({**well, 'cameras': {'flood': {**camera, 'age_here_p99': 2.5}}})
     assert old.startswith('flood: ')
+    assert '4.0% of the processor' in old
     (grown,) = overload.faults({**well, 'rss_mib': [500, 540]})
     assert 'from 500 to 540 MiB' in grown
     (died,) = overload.faults({**well, 'exit_code': 1})
@@ -135,6 +136,7 @@ def test_a_short_soak(tmp_path):
     for kind in ('good frames', 'damaged frames', 'prompts changed', 'label images checked'):
         assert counts[kind] > 0, kind
     for of_overload in result['overload']:
+        assert 0 <= of_overload['stolen'] <= 1
         for camera in of_overload['cameras'].values():
             assert camera['received'] >= camera['segmented'] > 0
     drawing = cv2.imread(str(tmp_path / 'soak.png'))
