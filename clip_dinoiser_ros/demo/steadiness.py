@@ -17,7 +17,7 @@ from clip_dinoiser_ros.demo.evaluate import IGNORED, Confusion, true_indices
 from clip_dinoiser_ros.demo.files import GAMMA
 from clip_dinoiser_ros.demo.render import Scene
 
-WEIGHTS = (0.0, 0.3, 0.5, 0.7)
+WEIGHTS = (0.0, 0.1, 0.3, 0.5, 0.7)
 
 
 @dataclass
