@@ -76,19 +76,29 @@ def test_what_is_judged_early_is_old(witness):
     assert witness.faults() == []
 
 
-def series(per_second):
-    return [
+def series(per_second, at_rest):
+    samples = [
         {'time_s': float(t), 'rss_mib': 500 + per_second * t, 'fds': 18, 'threads': 20}
         for t in range(600)
     ]
+    for sample in samples[::24]:
+        sample['rest_mib'] = 400 + at_rest * sample['time_s']
+    return samples
 
 
-@pytest.mark.parametrize(('per_second', 'wrong'), [(0.0, []), (0.1, ['resident memory'])])
-def test_growth_is_wrong_in_a_long_run(monkeypatch, per_second, wrong):
+@pytest.mark.parametrize(
+    ('per_second', 'at_rest', 'wrong'),
+    [
+        (0.0, 0.0, []),
+        (0.1, 0.0, ['resident memory']),
+        (0.0, 0.1, ['resident memory after cleanup']),
+    ],
+)
+def test_growth_is_wrong_in_a_long_run(monkeypatch, per_second, at_rest, wrong):
     monkeypatch.syspath_prepend(SOAK.parent / 'node')
     import drive
 
-    soak = {'seconds': 600.0, 'samples': series(per_second), 'faults': []}
+    soak = {'seconds': 600.0, 'samples': series(per_second, at_rest), 'faults': []}
     found = drive.judge({'soak': soak, 'overload': []})
     assert [fault.split(':')[0] for fault in found] == wrong
     assert drive.judge({'soak': {**soak, 'seconds': 20.0}, 'overload': []}) == []

@@ -30,7 +30,7 @@ class Witness:
         self.checked = 0  # label images whose every value was looked up
 
     def announce(self, camera: str, version: int, ids: Iterable[int], stamp_ns: int = 0) -> None:
-        """Take note of a vocabulary; `ids`: all that a label image may hold; its stamp."""
+        """Take note of a vocabulary with its stamp; `ids`: all that a label image may hold."""
         with self._lock:
             self._newest_ns[camera] = max(stamp_ns, self._newest_ns.get(camera, 0))
             known = self._announced.setdefault((camera, version), set(ids))
