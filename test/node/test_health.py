@@ -208,3 +208,4 @@ def test_all_cameras_are_reset():
     source = Source(TOPIC, 1)
     states = [c.status(0.0, Counts(), source, STALE_AFTER_S) for c in health.cameras.values()]
     assert [status.values['state'] for status in states] == ['active', 'waiting']
+    assert states[0].values['age_of_newest_frame_s'] == 'unknown'  # of the time before
