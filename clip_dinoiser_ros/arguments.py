@@ -11,9 +11,9 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter, Vocabulary, dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts
+from clip_dinoiser_ros.frames.class_ids import ClassIds
 
 
 def image_size(text: str) -> tuple[int, int]:

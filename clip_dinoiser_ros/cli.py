@@ -17,7 +17,7 @@ VERBS = {
     'image': ('clip_dinoiser_ros.bag.image_command', 'segment image files'),
     'demo': ('clip_dinoiser_ros.demo.command', 'see it work on a generated world'),
     'evaluate': (
-        'clip_dinoiser_ros.demo.evaluate_command',
+        'clip_dinoiser_ros.evaluation.command',
         'measure the small model on scenes it has never seen',
     ),
     'benchmark': (

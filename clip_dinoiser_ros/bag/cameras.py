@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.bag.recording import BagError, Recording, Topic
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
-from clip_dinoiser_ros.images import ImageError
-from clip_dinoiser_ros.outputs import NODE
+from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames.images import ImageError
+from clip_dinoiser_ros.frames.outputs import NODE
 
 # last parts of image topics that say nothing about which camera it is
 _IMAGE_WORDS = re.compile(r'(image|img)(_(raw|rect|color|colour|mono|rgb))*')

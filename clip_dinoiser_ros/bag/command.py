@@ -21,7 +21,7 @@ from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import SECOND, BagSegmenter, Progress, Words
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
-from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS, OUTPUTS
+from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, OUTPUTS
 
 DAMAGED = 3  # exit code: all is written, but messages had to be passed over
 

@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 from clip_dinoiser_ros.bag.partial import check_target
+from clip_dinoiser_ros.bag.playback import shown_frames
 from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.bag.report import Report
 from clip_dinoiser_ros.bag.segmenting import SECOND, Progress
-from clip_dinoiser_ros.bag.showing import shown_frames
 from clip_dinoiser_ros.bag.video import Videos
 from clip_dinoiser_ros.bag.windows import Selection
 

@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros import arguments, compressed
+from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.bag.places import part_of, refuse_link
-from clip_dinoiser_ros.class_ids import published_classes, unlabelled_id
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
-from clip_dinoiser_ros.images import ImageError
-from clip_dinoiser_ros.outputs import frame_images
-from clip_dinoiser_ros.overlay import draw_overlay
+from clip_dinoiser_ros.frames import compressed
+from clip_dinoiser_ros.frames.class_ids import published_classes, unlabelled_id
+from clip_dinoiser_ros.frames.images import ImageError
+from clip_dinoiser_ros.frames.outputs import frame_images
+from clip_dinoiser_ros.frames.overlay import draw_overlay
 
 DAMAGED = 3  # exit code: all others are written, but files had to be passed over
 _SUFFIXES = ('.png', '.jpg', '.jpeg')

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from clip_dinoiser_ros.bag import charts
 from clip_dinoiser_ros.bag.partial import put
 from clip_dinoiser_ros.bag.places import part_of
-from clip_dinoiser_ros.bag.showing import Classes, Shown
-from clip_dinoiser_ros.overlay import colour
+from clip_dinoiser_ros.bag.playback import Classes, Shown
+from clip_dinoiser_ros.frames.overlay import colour
 
 BINS = 300  # points of a curve, however long the recording
 SAMPLES = 6  # overlays of each camera

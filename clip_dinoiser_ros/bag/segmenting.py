@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
@@ -24,9 +23,16 @@ from clip_dinoiser_ros.bag.windows import Frame, Window
 from clip_dinoiser_ros.core import Segmentation, Segmenter, Vocabulary
 from clip_dinoiser_ros.core.segmentation import enlarge_all
 from clip_dinoiser_ros.core.smoothing import Smoothing
-from clip_dinoiser_ros.outputs import OUTPUTS, announcement, frame_images, scaled_size, shrink
-from clip_dinoiser_ros.overlay import draw_overlay
-from clip_dinoiser_ros.stamps import stamp_ns
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.outputs import (
+    OUTPUTS,
+    announcement,
+    frame_images,
+    scaled_size,
+    shrink,
+)
+from clip_dinoiser_ros.frames.overlay import draw_overlay
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 VERSION = 1  # of the vocabulary: a recording is segmented with one
 SECOND = 10**9

@@ -13,7 +13,7 @@ from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from clip_dinoiser_ros.outputs import MessageTypes
+from clip_dinoiser_ros.frames.outputs import MessageTypes
 
 # Copies of msg/ and of vision_msgs' definitions: they are there wherever this package is, while
 # msg/ is not part of a pip package, and vision_msgs need not be installed.

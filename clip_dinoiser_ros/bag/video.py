@@ -16,8 +16,8 @@ import numpy.typing as npt
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.partial import check_target, put
 from clip_dinoiser_ros.bag.places import part_of
+from clip_dinoiser_ros.bag.playback import Shown
 from clip_dinoiser_ros.bag.recording import BagError
-from clip_dinoiser_ros.bag.showing import Shown
 
 TIME_BASE = Fraction(1, 1000)  # frames stand at their recording times, to the millisecond
 _ENCODERS = ('libx264', 'libopenh264')

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.bag.cameras import Camera, decode_message
 from clip_dinoiser_ros.bag.recording import Message, Recording
-from clip_dinoiser_ros.images import ImageError
+from clip_dinoiser_ros.frames.images import ImageError
 
 MAX_BYTES = 64 * 2**20  # of messages that are only copied
 T = TypeVar('T')

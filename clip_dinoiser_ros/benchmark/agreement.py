@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from clip_dinoiser_ros.core import Segmenter
-from clip_dinoiser_ros.demo.evaluate import Confusion, unseen_scenes
-from clip_dinoiser_ros.demo.files import GAMMA
-from clip_dinoiser_ros.demo.words import CLASSES
+from clip_dinoiser_ros.evaluation.demo_model import Confusion, unseen_scenes
+from clip_dinoiser_ros.training.demo_model.files import GAMMA
+from clip_dinoiser_ros.world.classes import CLASSES
 
 
 @dataclass(frozen=True)

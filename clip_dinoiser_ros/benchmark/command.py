@@ -29,8 +29,8 @@ from clip_dinoiser_ros.benchmark.limits import Limits, measure_limits
 from clip_dinoiser_ros.benchmark.machine import describe_machine
 from clip_dinoiser_ros.benchmark.measuring import Row, measure_row
 from clip_dinoiser_ros.benchmark.node_start import measure_node_start
-from clip_dinoiser_ros.benchmark.outlet import Outlet
 from clip_dinoiser_ros.benchmark.prompts import fresh_words, time_change
+from clip_dinoiser_ros.benchmark.publishing import Outlet
 from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
 from clip_dinoiser_ros.benchmark.start import measure_start
 from clip_dinoiser_ros.core import Segmenter

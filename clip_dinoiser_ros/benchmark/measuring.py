@@ -18,7 +18,7 @@ from clip_dinoiser_ros.benchmark.arithmetic import Shape, authors_gflop, needed_
 from clip_dinoiser_ros.benchmark.authors import Authors
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.machine import forget_peak_memory, peak_memory_mib
-from clip_dinoiser_ros.benchmark.outlet import Outlet
+from clip_dinoiser_ros.benchmark.publishing import Outlet
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 

@@ -87,7 +87,7 @@ class _Camera:
         from sensor_msgs.msg import Image
         from std_msgs.msg import Header
 
-        from clip_dinoiser_ros import images
+        from clip_dinoiser_ros.frames import images
 
         self.namespace = namespace
         self._context = rclpy.Context()

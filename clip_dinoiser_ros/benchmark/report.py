@@ -11,7 +11,7 @@ from typing import Any
 
 from clip_dinoiser_ros.benchmark.measuring import Row
 from clip_dinoiser_ros.benchmark.stages import STAGES
-from clip_dinoiser_ros.overlay import colour
+from clip_dinoiser_ros.frames.overlay import colour
 
 _WIDTH, _BAR, _GAP, _LEFT = 900, 22, 10, 210
 

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.benchmark.limits import wait_for
-from clip_dinoiser_ros.benchmark.outlet import Outlet, camera_message
+from clip_dinoiser_ros.benchmark.publishing import Outlet, camera_message
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.dinoiser import DELTA, GAMMA
 from clip_dinoiser_ros.core.pipeline import Query
 from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
-from clip_dinoiser_ros.outputs import leaves_as_mono8
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.outputs import leaves_as_mono8
 
 STAGES = (
     'decode',

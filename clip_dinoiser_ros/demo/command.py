@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     """Make both image towers, the text tower they share, and the heads of each."""
     from clip_dinoiser_ros.core.segmenter import find_device
-    from clip_dinoiser_ros.demo import train, train_captions
+    from clip_dinoiser_ros.evaluation.captions_tower import train as train_captions
+    from clip_dinoiser_ros.training.demo_model import train
 
     device = str(find_device(args.device))
     train.train(args.output, args.seed, train.STAGES, device=device)
@@ -68,8 +69,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _record(args: argparse.Namespace) -> int:
     from clip_dinoiser_ros.demo.record import write_drive
-    from clip_dinoiser_ros.demo.tour import tour
-    from clip_dinoiser_ros.demo.world import drive
+    from clip_dinoiser_ros.world.drives import tour
+    from clip_dinoiser_ros.world.scenes import drive
 
     if args.seed is None:
         scenes = tour(args.seconds, args.rate)
@@ -87,7 +88,7 @@ def _picture(path: Path) -> int:
 
     from clip_dinoiser_ros import Segmenter
     from clip_dinoiser_ros.demo.gallery import FRAME, draw_gallery
-    from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, tour
+    from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, tour
 
     scene = next(islice(tour(), FRAME, None))
     picture = draw_gallery(scene, PROMPTS_AFTER, Segmenter.load('demo'))

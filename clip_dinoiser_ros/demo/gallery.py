@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros import Segmenter
-from clip_dinoiser_ros.cloud import make_cloud
-from clip_dinoiser_ros.demo.camera import Pose
-from clip_dinoiser_ros.demo.files import GAMMA
-from clip_dinoiser_ros.demo.render import Scene
-from clip_dinoiser_ros.outputs import encode_confidence, shrink
-from clip_dinoiser_ros.overlay import colour, draw_overlay
+from clip_dinoiser_ros.frames.cloud import make_cloud
+from clip_dinoiser_ros.frames.outputs import encode_confidence, shrink
+from clip_dinoiser_ros.frames.overlay import colour, draw_overlay
+from clip_dinoiser_ros.training.demo_model.files import GAMMA
+from clip_dinoiser_ros.world.camera import Pose
+from clip_dinoiser_ros.world.render import Scene
 
 Image = npt.NDArray[np.uint8]
 TILE = (300, 400)  # height, width

@@ -18,7 +18,7 @@ from typing import Any
 
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.demo.record import CAMERA_INFO, DEPTH, IMAGE
-from clip_dinoiser_ros.outputs import NODE, OUTPUTS
+from clip_dinoiser_ros.frames.outputs import NODE, OUTPUTS
 
 CAMERA = 'camera'
 COLLECTED = ('labels', 'confidence', 'frame_info', 'label_info', 'vocabulary')

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.demo.results import IGNORED, Frame
-from clip_dinoiser_ros.overlay import colour
+from clip_dinoiser_ros.frames.overlay import colour
 
 Image = npt.NDArray[np.uint8]
 TILE = (360, 480)  # height, width

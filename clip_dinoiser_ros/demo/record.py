@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.recording import Message, make_topic
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.demo.render import Scene
-from clip_dinoiser_ros.demo.words import CLASSES
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.world.classes import CLASSES
+from clip_dinoiser_ros.world.render import Scene
 
 START_NS = 1_700_000_000 * 10**9  # stamp of the first frame; fixed, so that a seed says everything
 FRAME_ID = 'camera_optical_frame'

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.demo.evaluate import IGNORED, Confusion, true_indices
 from clip_dinoiser_ros.demo.live import DemoError, Received
 from clip_dinoiser_ros.demo.record import IMAGE, TRUTH
-from clip_dinoiser_ros.outputs import OUTPUTS
-from clip_dinoiser_ros.stamps import stamp_ns
+from clip_dinoiser_ros.evaluation.demo_model import IGNORED, Confusion, true_indices
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.outputs import OUTPUTS
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 
 @dataclass(frozen=True, eq=False)

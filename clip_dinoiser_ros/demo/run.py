@@ -22,9 +22,9 @@ from clip_dinoiser_ros.demo.live import CAMERA, DemoError, Received, segment_liv
 from clip_dinoiser_ros.demo.overview import draw_overview
 from clip_dinoiser_ros.demo.record import write_drive
 from clip_dinoiser_ros.demo.results import Frame, Result, collect, compare, total_miou
-from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, tour
-from clip_dinoiser_ros.outputs import NODE, OUTPUTS
-from clip_dinoiser_ros.overlay import draw_overlay
+from clip_dinoiser_ros.frames.outputs import NODE, OUTPUTS
+from clip_dinoiser_ros.frames.overlay import draw_overlay
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, tour
 
 
 def run_demo(output: Path, seconds: float = 20.0, rate_hz: float = 10.0) -> dict[str, Any]:

@@ -14,13 +14,18 @@ import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 
-from clip_dinoiser_ros import images
-from clip_dinoiser_ros.cloud import make_cloud
-from clip_dinoiser_ros.intrinsics import CameraInfoError, Matrices, matrices, same_proportions
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.cloud import make_cloud
+from clip_dinoiser_ros.frames.intrinsics import (
+    CameraInfoError,
+    Matrices,
+    matrices,
+    same_proportions,
+)
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, DepthRing
 from clip_dinoiser_ros.node.parameters import Camera, Settings
 from clip_dinoiser_ros.node.throttle import Throttle
-from clip_dinoiser_ros.stamps import stamp_ns
 
 MAX_WAITING = MAX_EXPECTED - 1  # frames; one more is in work
 

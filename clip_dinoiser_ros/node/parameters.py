@@ -14,12 +14,12 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from clip_dinoiser_ros.compressed import MAX_BYTES
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
-from clip_dinoiser_ros.images import MAX_PIXELS
-from clip_dinoiser_ros.outputs import CONFIDENCE_ENCODINGS
-from clip_dinoiser_ros.region import EVERYTHING, RegionError, check_region
+from clip_dinoiser_ros.frames.compressed import MAX_BYTES
+from clip_dinoiser_ros.frames.images import MAX_PIXELS
+from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS
+from clip_dinoiser_ros.frames.region import EVERYTHING, RegionError, check_region
 
 TRANSPORTS = ('raw', 'compressed')
 CLOUDS = ('organised', 'compact')

@@ -19,16 +19,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
-from clip_dinoiser_ros import compressed, images
-from clip_dinoiser_ros.class_ids import published_classes
 from clip_dinoiser_ros.core import Vocabulary
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
-from clip_dinoiser_ros.msg import FrameInfo
-from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
-from clip_dinoiser_ros.node.class_publishers import ClassPublishers
-from clip_dinoiser_ros.node.clouds import Clouds, CloudSource
-from clip_dinoiser_ros.node.parameters import Camera, Settings
-from clip_dinoiser_ros.outputs import (
+from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames.class_ids import published_classes
+from clip_dinoiser_ros.frames.outputs import (
     LIVE_OUTPUTS,
     MAX_CLASS_CONFIDENCES_BYTES,
     OUTPUTS,
@@ -40,9 +35,14 @@ from clip_dinoiser_ros.outputs import (
     shrink,
     within,
 )
-from clip_dinoiser_ros.overlay import draw_overlay
-from clip_dinoiser_ros.region import region_mask
-from clip_dinoiser_ros.stamps import stamp_ns
+from clip_dinoiser_ros.frames.overlay import draw_overlay
+from clip_dinoiser_ros.frames.region import region_mask
+from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.msg import FrameInfo
+from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
+from clip_dinoiser_ros.node.class_publishers import ClassPublishers
+from clip_dinoiser_ros.node.clouds import Clouds, CloudSource
+from clip_dinoiser_ros.node.parameters import Camera, Settings
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {

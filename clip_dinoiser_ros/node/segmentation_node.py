@@ -21,11 +21,12 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
 from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.core.vocabulary import join_prompts
+from clip_dinoiser_ros.frames.class_ids import ClassIds
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
@@ -36,7 +37,6 @@ from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
 from clip_dinoiser_ros.node.worker import Worker
-from clip_dinoiser_ros.stamps import stamp_ns
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
 DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs

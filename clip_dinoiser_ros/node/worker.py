@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage
 
-from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.core import Segmentation, Segmenter
 from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
 from clip_dinoiser_ros.core.smoothing import Smoothing
+from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames.outputs import leaves_as_mono8, scaled_size
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
 from clip_dinoiser_ros.node.guard import FinalError, Guard, Watchdog, refuse_final
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
 from clip_dinoiser_ros.node.throttle import Throttle
-from clip_dinoiser_ros.outputs import leaves_as_mono8, scaled_size
-from clip_dinoiser_ros.stamps import stamp_ns
 
 
 @dataclass(frozen=True, eq=False)

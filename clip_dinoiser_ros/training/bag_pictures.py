@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.training.picture_store import Spool, encode
 from clip_dinoiser_ros.training.pictures import (
     PICTURES,
     Picture,
@@ -22,7 +23,6 @@ from clip_dinoiser_ros.training.pictures import (
     check_count,
     decode,
 )
-from clip_dinoiser_ros.training.spool import Spool, encode
 
 if TYPE_CHECKING:
     from clip_dinoiser_ros.bag.recording import Message, Recording, Topic

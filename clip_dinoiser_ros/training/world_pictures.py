@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from clip_dinoiser_ros.training.picture_store import Spool, encode
 from clip_dinoiser_ros.training.pictures import PICTURES, Picture, check_count, decode
-from clip_dinoiser_ros.training.spool import Spool, encode
 
 # Far from the scenes of evaluation (below a million) and those of the demo model's own training.
 FIRST_SCENE = 700_000_000
@@ -54,7 +54,7 @@ class WorldPictures:
         return Picture(decode(self._spool.read(image)), np.dstack(planes))
 
     def _draw(self, index: int) -> Picture:
-        from clip_dinoiser_ros.demo.world import scene
+        from clip_dinoiser_ros.world.scenes import scene
 
         drawn = scene(self._seeds[index], *self._size)
         planes = (drawn.labels, drawn.instances)

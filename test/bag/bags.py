@@ -20,8 +20,8 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
+from clip_dinoiser_ros.frames import images
 
 SECOND = 10**9
 START_NS = 1_700_000_000 * SECOND

@@ -24,7 +24,7 @@ from quick_model import QuickSegmenter
 from rosbags.rosbag2 import Reader
 
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.outputs import OUTPUTS
+from clip_dinoiser_ros.frames.outputs import OUTPUTS
 
 FRONT, REAR = '/front/image_raw', '/rear/image_raw/compressed'
 

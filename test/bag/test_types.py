@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_dinoiser_ros.bag.types import DEFINITIONS, typestore
-from clip_dinoiser_ros.outputs import OUTPUTS
+from clip_dinoiser_ros.frames.outputs import OUTPUTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.measuring import Row
 from clip_dinoiser_ros.benchmark.node_start import STEPS, measure_node_start
-from clip_dinoiser_ros.benchmark.outlet import Outlet
 from clip_dinoiser_ros.benchmark.prompts import fresh_words
+from clip_dinoiser_ros.benchmark.publishing import Outlet
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
 
 

@@ -16,7 +16,7 @@ from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core import graphs, segmentation
 from clip_dinoiser_ros.core import segmenter as module
 from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
-from clip_dinoiser_ros.outputs import encode_confidence
+from clip_dinoiser_ros.frames.outputs import encode_confidence
 
 
 @pytest.fixture(scope='module')
@@ -196,7 +196,7 @@ def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
 
 def test_importing_the_package_loads_nothing_of_ros():
     code = (
-        'import sys, clip_dinoiser_ros, clip_dinoiser_ros.core, clip_dinoiser_ros.images\n'
+        'import sys, clip_dinoiser_ros, clip_dinoiser_ros.core, clip_dinoiser_ros.frames.images\n'
         "names = ('rclpy', 'cv_bridge', 'sensor_msgs', 'std_msgs', 'rcl_interfaces')\n"
         "ros = [m for m in sys.modules if m.split('.')[0] in names or '.msg' in m]\n"
         'assert not ros, ros'

@@ -13,7 +13,7 @@ from devices import needs_gpu
 
 from clip_dinoiser_ros.core import upsample, upsample_triton
 from clip_dinoiser_ros.core.upsample import enlarge
-from clip_dinoiser_ros.outputs import encode_confidence
+from clip_dinoiser_ros.frames.outputs import encode_confidence
 
 
 def probabilities(classes, h, w, seed=0):

@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from clip_dinoiser_ros import images
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.demo.live import DemoError, Received
 from clip_dinoiser_ros.demo.overview import COLUMNS, TILE, draw_overview
 from clip_dinoiser_ros.demo.results import IGNORED, Frame, collect, true_indices
-from clip_dinoiser_ros.demo.words import CLASSES
-from clip_dinoiser_ros.outputs import OUTPUTS
-from clip_dinoiser_ros.overlay import colour
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.outputs import OUTPUTS
+from clip_dinoiser_ros.frames.overlay import colour
+from clip_dinoiser_ros.world.classes import CLASSES
 
 NAMES = ['background', 'person', 'blue barrel']
 

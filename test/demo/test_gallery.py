@@ -9,8 +9,8 @@ import pytest
 
 from clip_dinoiser_ros import cli
 from clip_dinoiser_ros.demo.gallery import GROUND, LABEL_SHARE, TILE, draw_points
-from clip_dinoiser_ros.demo.world import scene
-from clip_dinoiser_ros.overlay import colour
+from clip_dinoiser_ros.frames.overlay import colour
+from clip_dinoiser_ros.world.scenes import scene
 
 
 @pytest.fixture(scope='module')

@@ -16,15 +16,21 @@ from safetensors.torch import load_file
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.weights import demo_files
-from clip_dinoiser_ros.demo.evaluate import Bench, Confusion, indices, measure, unseen_scenes
-from clip_dinoiser_ros.demo.files import (
+from clip_dinoiser_ros.evaluation.demo_model import (
+    Bench,
+    Confusion,
+    indices,
+    measure,
+    unseen_scenes,
+)
+from clip_dinoiser_ros.training.demo_model.files import (
     CAPTIONS_GAMMA,
     FOLDER,
     GAMMA,
     describe_vocabulary,
 )
-from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, PROMPTS_BEFORE, tour
-from clip_dinoiser_ros.demo.words import CLASSES, HELD_OUT
+from clip_dinoiser_ros.world.classes import CLASSES, HELD_OUT
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
 
 FLOOR_OWN = 0.75
 FLOOR_HELD_OUT = 0.60

@@ -10,8 +10,8 @@ from rosbags.rosbag2 import Reader
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.demo.record import START_NS, write_drive
-from clip_dinoiser_ros.demo.words import CLASSES
-from clip_dinoiser_ros.demo.world import drive
+from clip_dinoiser_ros.world.classes import CLASSES
+from clip_dinoiser_ros.world.scenes import drive
 
 
 @pytest.fixture(scope='module')

@@ -22,12 +22,12 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from clip_dinoiser_ros import compressed, images
 from clip_dinoiser_ros.bag.cameras import decode_message
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
 from clip_dinoiser_ros.core.vocabulary import MAX_CLASSES, PromptError, parse_prompts
-from clip_dinoiser_ros.intrinsics import CameraInfoError, matrices
+from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames.intrinsics import CameraInfoError, matrices
 
 MAX_PIXELS = 2**16  # small, so that a large picture does not cost the time of a thousand others
 _FIELDS = struct.Struct('<IIIBB')  # height, width, step, byte order, encoding

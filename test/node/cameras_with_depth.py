@@ -9,8 +9,8 @@ from harness import RELIABLE
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from clip_dinoiser_ros import images
-from clip_dinoiser_ros.intrinsics import Intrinsics
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.intrinsics import Intrinsics
 
 TOPICS = {
     'camera.depth_topic': '/camera/depth/image_rect',

@@ -38,9 +38,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
-from clip_dinoiser_ros import compressed, images
-from clip_dinoiser_ros.class_slugs import class_slug
-from clip_dinoiser_ros.outputs import CLASS_OUTPUTS
+from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames.class_slugs import class_slug
+from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS
 
 NAME = '/clip_dinoiser'
 TRANSITIONS = {

@@ -15,7 +15,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros.frames import images
 
 JUMPED = 'the clock jumped back by'
 

@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from clip_dinoiser_ros import compressed
+from clip_dinoiser_ros.frames import compressed
 from clip_dinoiser_ros.node import parameters as node_parameters
 
 TOPIC = '/camera/image_raw/compressed'  # what image_transport makes of the default

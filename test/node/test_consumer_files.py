@@ -18,8 +18,8 @@ import pytest
 import yaml
 from harness import NAME, NodeProcess, Peer
 
-from clip_dinoiser_ros.class_ids import ClassIds
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
+from clip_dinoiser_ros.frames.class_ids import ClassIds
 
 CONFIG = Path(__file__).parents[2] / 'config'
 IMAGE = 'sensor_msgs/msg/Image'

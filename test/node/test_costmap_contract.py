@@ -24,12 +24,12 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
-from clip_dinoiser_ros import images
-from clip_dinoiser_ros.class_ids import UNLABELLED_8
-from clip_dinoiser_ros.demo.evaluate import Confusion
 from clip_dinoiser_ros.demo.results import IGNORED, true_indices
-from clip_dinoiser_ros.demo.tour import PROMPTS_AFTER, PROMPTS_BEFORE, tour
-from clip_dinoiser_ros.demo.words import CLASSES
+from clip_dinoiser_ros.evaluation.demo_model import Confusion
+from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.class_ids import UNLABELLED_8
+from clip_dinoiser_ros.world.classes import CLASSES
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
 
 CONFIG = Path(__file__).parents[2] / 'config'
 SYNC_S = 0.1

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, RING_LENGTH, DepthRing
-from clip_dinoiser_ros.stamps import stamp_ns
 
 MS = 10**6
 

@@ -11,7 +11,7 @@ from operating import MODEL, Operator, values
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros.frames import images
 
 OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
 

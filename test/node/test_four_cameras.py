@@ -13,7 +13,7 @@ from operating import Operator, values
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros.frames import images
 
 MAX_RATE = 2.0
 

@@ -13,9 +13,9 @@ from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
-from clip_dinoiser_ros.class_slugs import class_slug
-from clip_dinoiser_ros.outputs import shrink
-from clip_dinoiser_ros.overlay import draw_overlay
+from clip_dinoiser_ros.frames.class_slugs import class_slug
+from clip_dinoiser_ros.frames.outputs import shrink
+from clip_dinoiser_ros.frames.overlay import draw_overlay
 
 IMAGE = golden('image_160x208_plain')['image']
 REGION = [0.25, 0.5, 1.0, 1.0]

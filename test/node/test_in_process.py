@@ -15,10 +15,10 @@ from golden_data import golden
 from harness import Peer, array, class_topics
 from sensor_msgs.msg import CompressedImage, Image
 
-from clip_dinoiser_ros import compressed
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.core.text_tower import TextTower
+from clip_dinoiser_ros.frames import compressed
 from clip_dinoiser_ros.node import class_publishers, publishers, worker
 
 

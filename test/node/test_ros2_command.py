@@ -23,7 +23,7 @@ from harness import NAME, Peer, Program, array
 
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.demo.record import START_NS, write_drive
-from clip_dinoiser_ros.demo.tour import tour
+from clip_dinoiser_ros.world.drives import tour
 
 TIMEOUT_S = 60.0
 DEMO = Path(__file__).parents[2] / 'config' / 'demo.yaml'

@@ -24,10 +24,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from witness import Witness
 
-from clip_dinoiser_ros import compressed, images
-from clip_dinoiser_ros.class_slugs import class_slug
-from clip_dinoiser_ros.demo.tour import tour
-from clip_dinoiser_ros.demo.words import CLASSES, SYNONYMS
+from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames.class_slugs import class_slug
+from clip_dinoiser_ros.world.classes import CLASSES, SYNONYMS
+from clip_dinoiser_ros.world.drives import tour
 
 CAMERAS = ('front', 'rear')
 FRONT, REAR = '/front/image_raw', '/rear/image_raw/compressed'

@@ -17,7 +17,7 @@ from harness import NAME, RELIABLE, InstalledNode, Peer, holdings
 from load import header
 from sensor_msgs.msg import Image
 
-from clip_dinoiser_ros import images
+from clip_dinoiser_ros.frames import images
 
 SETTLES_S = 3.0  # until memory before is taken
 SIZE = (160, 208)  # height, width

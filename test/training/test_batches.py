@@ -184,7 +184,7 @@ def test_the_world_teacher_needs_masks():
 
 
 def test_generated_scenes_come_with_their_masks():
-    world = pytest.importorskip('clip_dinoiser_ros.demo.world')
+    world = pytest.importorskip('clip_dinoiser_ros.world.scenes')
     from clip_dinoiser_ros.training.world_pictures import WorldPictures
 
     pictures = WorldPictures(count=2, seed=1, width=160, height=128)

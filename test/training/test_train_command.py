@@ -103,7 +103,7 @@ def test_on_from_given_heads_with_every_number_given(model, teacher, tmp_path):
 
 
 def test_from_generated_scenes(model, tmp_path):
-    pytest.importorskip('clip_dinoiser_ros.demo.world')
+    pytest.importorskip('clip_dinoiser_ros.world.scenes')
     out = tmp_path / 'out'
     assert main(['train', str(out), '--world', '--images', '2', *model, *SHORT]) == 0
     record = json.loads((out / 'training.json').read_text())

@@ -1,0 +1,90 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the captions tower is trained for: a picture against sentences, nothing per patch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import Glance
+from clip_dinoiser_ros.training.demo_model.objectives import KINDS, say
+from clip_dinoiser_ros.world.classes import COLOURS, OBJECTS, SEEN_CLASSES, split_name
+
+PHRASES = (*SEEN_CLASSES, *(kind for kind in KINDS if kind not in SEEN_CLASSES))
+_NAMES = np.array(  # (phrases, classes): which classes a phrase is true of
+    [[phrase in (name, split_name(name)[1]) for name in SEEN_CLASSES] for phrase in PHRASES]
+)
+
+
+def _other(phrase: str, possible: np.ndarray, rng: np.random.Generator) -> str | None:
+    """Return a phrase with the same kind in another colour, or the reverse, that is not true."""
+    colour, kind = split_name(phrase)
+    if colour:
+        near = [f'{other} {kind}' for other in COLOURS]
+        near += [f'{colour} {other}' for other in OBJECTS]
+    else:
+        near = list(PHRASES[len(SEEN_CLASSES) :] if kind in OBJECTS else KINDS)
+    absent = [p for p in near if p in PHRASES and not possible[_NAMES[PHRASES.index(p)]].any()]
+    return str(rng.choice(absent)) if absent else None
+
+
+def describe(glance: Glance, rng: np.random.Generator) -> list[list[str]]:
+    """Return sentences about a picture as lists of phrases: one true, and one not quite."""
+    count = int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))
+    names = [SEEN_CLASSES[index] for index in rng.permutation(np.flatnonzero(glance.shown))[:count]]
+    phrases = [split_name(name)[1] if rng.random() < 0.15 else name for name in names]
+    if not phrases:
+        return []
+    place = int(rng.integers(len(phrases)))
+    wrong = _other(phrases[place], glance.possible, rng)
+    if wrong is None:
+        return [phrases]
+    return [phrases, [*phrases[:place], wrong, *phrases[place + 1 :]]]
+
+
+def sentence(phrases: Sequence[str], rng: np.random.Generator) -> str:
+    """Put phrases into one sentence."""
+    if len(phrases) == 1:
+        return say(phrases[0], rng)
+    return ' and '.join(f'a {phrase}' for phrase in phrases)
+
+
+def judge(glances: Sequence[Glance], sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+    """Return which sentences (columns) are true of which pictures (rows), and which are not.
+
+    A sentence about something too small to be sure of is neither.
+    """
+    said = np.array([[p in phrases for p in PHRASES] for phrases in sentences])
+    shown = np.array([glance.shown for glance in glances]) @ _NAMES.T  # (B, phrases)
+    possible = np.array([glance.possible for glance in glances]) @ _NAMES.T
+    true = ~((~shown).astype(np.float32) @ said.T.astype(np.float32) > 0)
+    false = (~possible).astype(np.float32) @ said.T.astype(np.float32) > 0
+    return torch.from_numpy(true), torch.from_numpy(false)
+
+
+def caption_loss(
+    images: Tensor, texts: Tensor, true: Tensor, false: Tensor, scale: Tensor | float
+) -> Tensor:
+    """Return CLIP's symmetric contrastive loss, where each has several partners.
+
+    A true pair competes with the pairs of the same picture, or the same sentence, that are false.
+
+    Args:
+        images: Unit embeddings (B, D) of whole pictures.
+        texts: Unit embeddings (M, D) of sentences.
+        true: bool (B, M).
+        false: bool (B, M).
+        scale: Inverse temperature.
+    """
+    logits = scale * images @ texts.T
+    return (_compete(logits, true, false) + _compete(logits.T, true.T, false.T)) / 2
+
+
+def _compete(logits: Tensor, true: Tensor, false: Tensor) -> Tensor:
+    """Return the mean over rows of the mean over their true entries."""
+    others = logits.masked_fill(~false, -1e4).logsumexp(dim=1, keepdim=True)
+    loss = torch.nn.functional.softplus(others - logits) * true
+    return (loss.sum(1) / true.sum(1).clamp(min=1)).sum() / true.any(1).sum()

@@ -1,0 +1,95 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""`clip-dinoiser evaluate`: the model on the generated world, by the truth of every pixel."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+
+from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.evaluation.demo_model import GAMMAS, TEST_SEED, Bench, measure, table
+from clip_dinoiser_ros.evaluation.flicker import WEIGHTS, measure_smoothing
+from clip_dinoiser_ros.evaluation.flicker import table as steadiness_table
+from clip_dinoiser_ros.training.demo_model.files import GAMMA
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
+
+DRIVE_FRAMES = 200
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        'what',
+        choices=['demo', 'smoothing'],
+        help="demo: the rows of the paper's Table 2; smoothing: flicker and mIoU along the drive",
+    )
+    parser.add_argument(
+        '--gamma', type=float, help='of the guided pooling; by default the one chosen for the tower'
+    )
+    group = parser.add_argument_group('demo')
+    group.add_argument('--scenes', type=int, default=300, help='of each kind (%(default)s)')
+    group.add_argument(
+        '--start',
+        type=int,
+        nargs='+',
+        default=[TEST_SEED],
+        metavar='SEED',
+        help='first seed of the scenes; several make a table each (%(default)s)',
+    )
+    group.add_argument(
+        '--tower',
+        choices=list(GAMMAS),
+        nargs='+',
+        default=list(GAMMAS),
+        help='that of the demo model, the one trained by captions alone, or (default) both',
+    )
+    group = parser.add_argument_group('smoothing')
+    group.add_argument(
+        '--frames', type=int, default=DRIVE_FRAMES, help='of the drive, at 10 Hz (%(default)s)'
+    )
+    group.add_argument(
+        '--weights',
+        type=float,
+        nargs='+',
+        default=list(WEIGHTS),
+        metavar='S',
+        help='of temporal_smoothing, 0 to 0.99 (%(default)s)',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a table for each seed or list of prompts; return the exit code."""
+    return _smoothing(args) if args.what == 'smoothing' else _demo(args)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    if args.scenes < 1:
+        raise ValueError(f'--scenes {args.scenes}: at least 1')
+    for tower in args.tower:
+        bench = Bench(tower=tower)
+        gamma = bench.gamma if args.gamma is None else args.gamma
+        for start in args.start:
+            rows = measure(bench, args.scenes, gamma, start)
+            print(  # noqa: T201
+                f'{tower} tower, {args.scenes} scenes from seed {start}, gamma {gamma}:\n\n'
+                f'{table(rows)}\n'
+            )
+    return 0
+
+
+def _smoothing(args: argparse.Namespace) -> int:
+    if not 2 <= args.frames <= DRIVE_FRAMES:
+        raise ValueError(f'--frames {args.frames}: 2 to {DRIVE_FRAMES} are allowed')
+    for weight in args.weights:
+        if not 0.0 <= weight <= 0.99:
+            raise ValueError(f'--weights {weight}: 0 to 0.99 is allowed')
+    gamma = GAMMA if args.gamma is None else args.gamma
+    segmenter = Segmenter.load('demo')
+    for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
+        vocabulary = segmenter.encode(prompts)
+        scenes = islice(tour(), args.frames)
+        rows = measure_smoothing(segmenter, vocabulary, scenes, args.weights, gamma)
+        print(f'{args.frames} frames, {", ".join(prompts)}:\n\n{steadiness_table(rows)}\n')  # noqa: T201
+    return 0

@@ -1,0 +1,80 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Measure what `temporal_smoothing` does to flicker and to mIoU, on drives with known labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core.smoothing import Smoothing
+from clip_dinoiser_ros.evaluation.demo_model import IGNORED, Confusion, true_indices
+from clip_dinoiser_ros.training.demo_model.files import GAMMA
+from clip_dinoiser_ros.world.render import Scene
+
+WEIGHTS = (0.0, 0.1, 0.3, 0.5, 0.7)
+
+
+@dataclass
+class Steadiness:
+    """What one weight makes of a drive.
+
+    Attributes:
+        weight: Of the average so far; 0: no smoothing.
+        confusion: Pixels by true and found class, of all frames.
+        still: Pixels of all pairs of consecutive frames whose true class stayed the same.
+        flickered: Those of them whose found class changed all the same.
+    """
+
+    weight: float
+    confusion: Confusion
+    still: int = 0
+    flickered: int = 0
+    _smoothing: Smoothing = field(default_factory=Smoothing, repr=False)
+    _last: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = field(default=None, repr=False)
+
+    @property
+    def flicker(self) -> float:
+        """The share of pixels whose label changed although the truth did not, in [0, 1]."""
+        return self.flickered / max(1, self.still)
+
+    def add(self, truth: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
+        """Count the next frame: true and found class (H, W), indices of the prompts."""
+        known = truth != IGNORED
+        self.confusion.add(truth[known], labels[known])
+        if self._last is not None:
+            still = known & (truth == self._last[0])
+            self.still += int(still.sum())
+            self.flickered += int((still & (labels != self._last[1])).sum())
+        self._last = (truth, labels)
+
+
+def measure_smoothing(
+    segmenter: Segmenter,
+    vocabulary: Vocabulary,
+    scenes: Iterable[Scene],
+    weights: Sequence[float] = WEIGHTS,
+    gamma: float = GAMMA,
+) -> list[Steadiness]:
+    """Segment a drive once and smooth it with every weight."""
+    rows = [Steadiness(weight, Confusion(vocabulary.names)) for weight in weights]
+    for shown in scenes:
+        truth = true_indices(shown.labels, vocabulary.names)
+        (found,) = segmenter.segment_patches([shown.image], vocabulary, gamma)
+        for row in rows:
+            stamp_ns = round(1e9 * shown.stamp_s)
+            smooth = row._smoothing.smooth('camera', stamp_ns, found, row.weight)
+            row.add(truth, smooth.enlarge(shown.labels.shape).labels)
+    return rows
+
+
+def table(rows: Sequence[Steadiness]) -> str:
+    """Write the rows as a Markdown table."""
+    lines = ['| `temporal_smoothing` | flicker | mIoU |', '| --- | --- | --- |']
+    lines += [f'| {r.weight} | {r.flicker:.2%} | {r.confusion.miou():.3f} |' for r in rows]
+    return '\n'.join(lines)

@@ -1,0 +1,96 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is published of a frame: its size, and what is left out of it."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clip_dinoiser_ros import Segmentation
+from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.core.vocabulary import Vocabulary, parse_prompts
+from clip_dinoiser_ros.frames.outputs import frame_images, leaves_as_mono8, scaled_size, shrink
+
+VOCABULARY = Vocabulary(parse_prompts(['floor', 'wall', 'door']), torch.zeros(3, 4), None, 'none')
+
+
+@pytest.mark.parametrize(
+    ('size', 'scale', 'expected'),
+    [
+        ((480, 640), 1.0, (480, 640)),
+        ((480, 640), 0.5, (240, 320)),
+        ((481, 643), 0.25, (120, 161)),
+        ((16, 40), 0.01, (1, 1)),
+    ],
+)
+def test_the_size_of_the_labels(size, scale, expected):
+    assert scaled_size(size, scale) == expected
+
+
+def test_shrinking_takes_means():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:2, :2] = [[[10, 0, 0], [20, 0, 0]], [[30, 0, 0], [40, 0, 0]]]
+    small = shrink(image, (2, 2))
+    assert small[0, 0].tolist() == [25, 0, 0]
+    assert not small[1, 1].any()
+    assert shrink(image, (4, 4)) is image
+
+
+@pytest.mark.parametrize('encoding', ['mono8', '32FC1'])
+@pytest.mark.parametrize('min_confidence', [0.0, 0.5])
+def test_outside_of_the_region_nothing_is_claimed(encoding, min_confidence):
+    confidence = np.float32([[0.2, 0.9], [0.7, 0.8]])
+    result = Segmentation(np.uint8([[0, 1], [2, 1]]), confidence, VOCABULARY)
+    inside = np.array([[True, True], [True, False]])
+    shown = frame_images(result, np.uint8([4, 5, 6]), min_confidence, encoding, inside)
+    assert shown.labels.tolist() == [[4 if min_confidence == 0.0 else 255, 5], [6, 255]]
+    expected = np.float32([[0.2, 0.9], [0.7, 0.0]])
+    np.testing.assert_array_equal(shown.certainty, expected)
+    scale = 255 if encoding == 'mono8' else 1
+    np.testing.assert_allclose(shown.confidence, expected * scale, atol=0.5 * (scale > 1))
+    np.testing.assert_array_equal(shown.labelled, shown.labels != 255)
+    np.testing.assert_array_equal(confidence, np.float32([[0.2, 0.9], [0.7, 0.8]]))  # as it was
+
+
+@pytest.mark.parametrize('inside', [None, np.array([[True, False], [True, True]])])
+def test_what_was_rounded_on_the_device_is_published_as_it_is(inside):
+    """The floats are on a device without memory: reading them would raise."""
+    mono8 = np.uint8([[0, 128], [7, 255]])
+    labels, floats = np.uint8([[0, 1], [2, 1]]), torch.empty((2, 2), device='meta')
+    shown = frame_images(
+        Segmentation(labels, floats, VOCABULARY, mono8), np.uint8([4, 5, 6]), inside=inside
+    )
+    expected = mono8 if inside is None else mono8 * inside
+    np.testing.assert_array_equal(shown.confidence, expected)
+    assert shown.confidence.dtype == np.uint8
+    assert (shown.labels == 255).tolist() == (
+        [[False] * 2] * 2 if inside is None else [[False, True], [False] * 2]
+    )
+
+
+@pytest.mark.parametrize(
+    ('device', 'encoding', 'min_confidence', 'rounded'),
+    [
+        ('cuda', 'mono8', 0.0, True),
+        ('cuda', '32FC1', 0.0, False),
+        ('cuda', 'mono8', 0.4, False),  # compared as float32
+        ('cpu', 'mono8', 0.0, False),
+    ],
+)
+def test_when_confidence_is_rounded_on_the_device(device, encoding, min_confidence, rounded):
+    assert leaves_as_mono8(device, encoding, min_confidence) == rounded
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_small_labels_are_what_is_seen_at_their_centres(seed, divisor):
+    """Interpolated at the centre of each small pixel: where that of three times the size has it."""
+    own = torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(seed)).softmax(0)
+    patches = Patches(own, None, (4.0, 6.0), VOCABULARY)
+    size = 64 // divisor, 96 // divisor
+    small, large = patches.enlarge(size), patches.enlarge((size[0] * 3, size[1] * 3))
+    np.testing.assert_allclose(small.confidence, large.confidence[1::3, 1::3], atol=1e-5)
+    assert (small.labels == large.labels[1::3, 1::3]).mean() > 0.98
