@@ -18,20 +18,34 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test coverage lint fuzz soak lock audit manifest demo benchmark clean distclean
+.PHONY: help setup test test-all hostile coverage lint fuzz soak lock audit manifest demo benchmark clean distclean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup:  ## install and build what is missing: ROS, torch, this package (ROS=jazzy or kilted)
 	@scripts/setup.sh
 
-test: setup  ## run the tests; PYTEST_ARGS='test/node -x' chooses
-	@$(ENV) && python -m pytest --timeout 300 $(PYTEST_ARGS)
+# The plugins by name: of those that another ROS on the path brings, none is loaded.
+PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest --timeout 300 \
+	$(addprefix -p ,pytest_timeout xdist.plugin pytest_cov _hypothesis_pytestplugin)
+# Two files at a time, since the tests of the node mostly wait; what PYTEST_ARGS chooses runs as it says.
+WORKERS := $(if $(PYTEST_ARGS),,-n 2 --dist loadfile)
+# a thread that has nothing to do leaves the processor to the other file
+test test-all coverage: export OMP_WAIT_POLICY ?= PASSIVE
+
+test: setup  ## run the tests but for the long ones; PYTEST_ARGS='test/node -x' chooses
+	@$(ENV) && $(PYTEST) $(WORKERS) -m 'not long' $(PYTEST_ARGS)
+
+test-all: setup  ## run all tests, the long ones too: what has to pass before a change lands
+	@$(ENV) && $(PYTEST) $(WORKERS) $(PYTEST_ARGS)
+
+hostile: setup  ## run all tests in a shell that has everything set wrong; PYTEST_ARGS chooses
+	@test/hostile.sh $(MAKE) --no-print-directory test-all
 
 # --cov takes what follows for a source unless that is an option
-coverage: setup  ## run the tests and tell which lines they reach, in all processes; a floor has to be kept
-	@$(ENV) && python -m pytest --timeout 300 --cov --cov-report=term $(PYTEST_ARGS)
+coverage: setup  ## run all tests and tell which lines they reach, in all processes; a floor has to be kept
+	@$(ENV) && $(PYTEST) --cov --cov-report=term $(WORKERS) $(PYTEST_ARGS)
 
 lint: setup  ## ruff, its format, mypy (strict on core)
 	@$(ENV) && python -m ruff check . && python -m ruff format --check . \

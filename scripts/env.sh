@@ -45,6 +45,7 @@ _clip_dinoiser_env() {
     fi
     if [ -e "$venv/share/rclpy" ]; then # ROS from wheels: nothing else has named its prefix
         export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
+        unset PYTHONPATH # what else is sourced is for another Python, and would hide the wheels
     fi
     # shellcheck disable=SC1090
     . "$root/install/$ros/local_setup.bash"

@@ -15,11 +15,15 @@ from hypothesis import HealthCheck, settings
 
 from clip_dinoiser_ros.core import embedding_cache
 
+pytest_plugins = ['left_out']
+
 # no test fails because the machine has other work
 settings.register_profile(
     'busy machine', deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile('busy machine')
+
+THREADS = 2  # of torch, whatever OMP_NUM_THREADS says: sums in other parts have other bits
 
 
 @pytest.fixture(scope='session')
@@ -72,13 +76,20 @@ def golden_prompts():
 
 
 @pytest.fixture(autouse=True, scope='session')
-def _nothing_kept():
-    """No test, and no process that one starts, reads or writes the user's cache of embeddings."""
+def _own_environment(tmp_path_factory):
+    """No test, and no process that one starts, reads or writes what is the user's.
+
+    What else the shell has set holds for both, so that they compute the same.
+    """
+    torch.set_num_threads(THREADS)  # fixtures compute too
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(embedding_cache.SWITCH, 'off')
+        patch.setenv('ROS_LOG_DIR', str(tmp_path_factory.mktemp('ros_log')))
         yield
 
 
 @pytest.fixture(autouse=True)
 def _two_threads():
-    torch.set_num_threads(2)
+    """Whatever number a test has set, the next one has ours again."""
+    yield
+    torch.set_num_threads(THREADS)

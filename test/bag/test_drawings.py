@@ -98,6 +98,7 @@ def test_report_is_one_file_that_names_everything(run_quickly, source, tmp_path)
     links = [
         v for _, attributes in found.tags for k, v in attributes.items() if k in ('src', 'href')
     ]
+    assert links
     assert all(link.startswith('data:image/jpeg;base64,') for link in links)
     assert not re.search(r'https?:|<script|<link|@import|url\(', text)
     for word in (*NAMES, 'front', 'rear', str(source), '6 frames', '7 frames', FRONT):

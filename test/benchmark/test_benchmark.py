@@ -76,6 +76,7 @@ def test_no_word_is_used_twice():
         fresh_words(1000)
 
 
+@pytest.mark.long
 def test_the_command(golden_files, tmp_path, capsys):
     out = tmp_path / 'out'
     options = ['--sizes', '64x48', '--batches', '1', '2', '--precisions', 'fp32', '--seconds', '0']
@@ -101,6 +102,7 @@ def test_the_command(golden_files, tmp_path, capsys):
     assert '| 64x48 | 2 | fp32 |' in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_start_of_the_node(golden_files, capsys):
     """The real node, over DDS; what it takes is not judged, but that every step is told."""
     pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')

@@ -158,6 +158,7 @@ def run_triton(device, **environment):
     assert run.stdout == 'same\n', run.stderr[-2000:]
 
 
+@pytest.mark.long
 def test_the_kernel_equals_the_rest_in_tritons_interpreter():
     """Slow and without a GPU, but the same program."""
     run_triton('cpu', TRITON_INTERPRET='1')

@@ -36,6 +36,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.long
 def test_the_demo_shows_what_offline_segmentation_gives(tmp_path):
     output = tmp_path / 'out'
     command = [sys.executable, '-m', 'clip_dinoiser_ros.cli', 'demo', 'run', '--seconds', '6']

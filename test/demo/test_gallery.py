@@ -45,6 +45,7 @@ def test_left_stays_left(drawn):
     assert columns[one].mean() < columns[six].mean()
 
 
+@pytest.mark.long
 def test_the_command_writes_a_small_picture(tmp_path):
     path = tmp_path / 'outputs.png'
     assert cli.main(['demo', 'picture', str(path)]) == 0

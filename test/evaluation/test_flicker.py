@@ -24,6 +24,7 @@ def test_flicker_is_a_label_that_changes_although_the_truth_does_not():
     assert row.confusion.counts.sum() == 6  # what is not among the prompts does not count
 
 
+@pytest.mark.long
 def test_smoothing_lowers_flicker_and_keeps_the_labels():
     segmenter = Segmenter.load('demo', device='cpu', precision='fp32')
     vocabulary = segmenter.encode(PROMPTS_BEFORE, templates='none')

@@ -46,12 +46,19 @@ def node(parameters, tmp_path_factory):
         assert 'Traceback' not in process.log
 
 
-@pytest.fixture
-def peer(node):
-    """A peer that listens to the shared node."""
+@pytest.fixture(scope='module')
+def listener(node):
+    """A peer that listens to the shared node, shared as well: to find each other takes seconds."""
     with Peer() as peer:
         peer.listen()
         yield peer
+
+
+@pytest.fixture
+def peer(listener):
+    """The shared peer, as if it had just begun to listen."""
+    yield listener
+    listener.forget()
 
 
 @pytest.fixture

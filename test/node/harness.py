@@ -232,6 +232,14 @@ def numbered_frame(image, index: int, encoding: str = 'rgb8') -> Image:
     return images.to_message(image, encoding, header, Image)
 
 
+def small_frame(message_type: type) -> Image | CompressedImage:
+    """Make a black image of a type that the node subscribes to."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    if message_type is CompressedImage:
+        return CompressedImage(data=bytes(compressed.encode_jpeg(picture)))
+    return images.to_message(picture, 'rgb8', Header(), Image)
+
+
 class Peer:
     """A ROS node in this process: publishes images, keeps what comes back, in order."""
 
@@ -249,6 +257,8 @@ class Peer:
             f'{NAME}/{service}': self.node.create_client(service_type, f'{NAME}/{service}')
             for service, service_type in SERVICES.items()
         }
+        self._heard: list = []  # subscriptions of `hear`
+        self._flushes = itertools.count(10**6)  # stamps that no test sends
         self._again: Peer | None = None
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -299,12 +309,35 @@ class Peer:
         self.until(lambda: all(self.node.count_publishers(name) for name in names))
         self.wait(f'{NAME}/{camera}/vocabulary')  # latched: proves that the reader is matched
 
+    def forget(self) -> None:
+        """Be as after `listen`: of all that came, only what is newest and latched is left."""
+        while self._heard:
+            self.node.destroy_subscription(self._heard.pop())
+        topic, publisher = next(iter(self._publishers.items()), ('/camera/image_raw', None))
+        index = next(self._flushes)  # of a frame that comes after all that is on its way
+        message = small_frame(publisher.msg_type if publisher else Image)
+        message.header.stamp.sec = index
+        self.send_message(message, topic)
+        for output in ('labels', 'confidence'):
+            self.of_frame(output, index)
+        version = self.of_frame('frame_info', index).vocabulary_version
+        self.wait(f'{NAME}/camera/vocabulary', lambda m: m.version == version)
+        with self._new:
+            newest = {
+                topic: message
+                for topic, message in self.received
+                if topic.endswith(('/vocabulary', '/label_info'))
+            }
+            self.received = list(newest.items())
+
     def hear(self, output: str, message_type: type = Image, camera: str = 'camera') -> object:
         """Subscribe to one output of a camera; the node may learn of it only frames later."""
         topic = f'{NAME}/{camera}/{output}'
-        return self.node.create_subscription(
+        subscription = self.node.create_subscription(
             message_type, topic, lambda message: self._keep(topic, message), RELIABLE
         )
+        self._heard.append(subscription)
+        return subscription
 
     def hear_classes(self, *names: str) -> list[str]:
         """Subscribe to mask and confidence of classes; return the outputs."""
@@ -382,11 +415,7 @@ class Peer:
             return
         publisher = self.node.create_publisher(message_type, topic, RELIABLE)
         self._publishers[topic] = publisher
-        picture = np.zeros((64, 64, 3), np.uint8)
-        if message_type is CompressedImage:
-            probe = CompressedImage(data=bytes(compressed.encode_jpeg(picture)))
-        else:
-            probe = images.to_message(picture, 'rgb8', Header(), Image)
+        probe = small_frame(message_type)
         mark, sent = f'probe {topic} ', 0
         deadline = time.monotonic() + WAIT_S
         while not any(name.startswith(mark) for name in self.probes_back):

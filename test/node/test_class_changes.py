@@ -6,11 +6,13 @@
 import time
 
 import numpy as np
+import pytest
 from golden_data import golden
 from harness import NAME, NodeProcess, Peer, class_topics, ticking
 from sensor_msgs.msg import Image
 
 
+@pytest.mark.long
 def test_fifty_vocabularies_while_frames_flow(parameters, tmp_path):
     """Topics come and go under a node whose executor and worker are both busy."""
     image = golden('image_160x208_plain')['image']

@@ -6,7 +6,7 @@
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import NAME, Peer, array, class_topics
+from harness import NAME, array, class_topics
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def image():
 
 
 @pytest.fixture(autouse=True)
-def _restored(node, parameters):
+def _restored(peer, parameters):
     """Every test starts from the same settings."""
     yield
     defaults = {
@@ -24,8 +24,7 @@ def _restored(node, parameters):
         'min_confidence': 0.0,
         'confidence_encoding': 'mono8',
     }
-    with Peer() as peer:
-        assert all(result.successful for result in peer.set(**defaults))
+    assert all(result.successful for result in peer.set(**defaults))
 
 
 def test_mask_and_confidence_of_a_class(peer, image, golden_segmenter, golden_prompts):

@@ -161,6 +161,7 @@ def compare(found, prompts: tuple[str, ...]) -> Confusion:
     return counts
 
 
+@pytest.mark.long
 def test_the_layer_finds_the_right_classes_on_the_drive(parameters, scenes, tmp_path):
     with Peer() as peer:
         layer = Layer(peer, *TOPICS)  # there before the node, as when a robot starts

@@ -34,6 +34,7 @@ def reason_for_no_network_of_our_own():
     return f'no network namespaces here: {tried.stderr.strip()}' if tried.returncode else ''
 
 
+@pytest.mark.long
 def test_a_cable_pulled_for_longer_than_the_lease(parameters, tmp_path):
     reason = reason_for_no_network_of_our_own()
     if reason:

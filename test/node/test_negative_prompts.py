@@ -6,7 +6,7 @@
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import NAME, Peer, array, class_topics
+from harness import NAME, array, class_topics
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 
@@ -17,12 +17,11 @@ def image():
 
 
 @pytest.fixture(autouse=True)
-def _restored(node, parameters):
+def _restored(peer, parameters):
     """Every test starts from the same settings."""
     yield
-    with Peer() as peer:
-        peer.set(negative_prompts=[''])
-        assert peer.set(prompts=parameters['prompts'])[0].successful
+    peer.set(negative_prompts=[''])
+    assert peer.set(prompts=parameters['prompts'])[0].successful
 
 
 def set_together(peer, **values):

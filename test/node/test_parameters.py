@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import Peer, array
+from harness import array
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 
@@ -24,7 +24,7 @@ def image():
 
 
 @pytest.fixture(autouse=True)
-def _restored(node, parameters):
+def _restored(peer, parameters):
     """Every test starts from the same settings."""
     defaults = {
         'prompts': parameters['prompts'],
@@ -37,8 +37,7 @@ def _restored(node, parameters):
         'max_rate': 0.0,
     }
     yield
-    with Peer() as peer:
-        assert all(result.successful for result in peer.set(**defaults))
+    assert all(result.successful for result in peer.set(**defaults))
 
 
 def test_label_info_comes_before_the_first_labels_of_new_prompts(peer, image, golden_segmenter):

@@ -55,6 +55,7 @@ def check_ids(labels, vocabulary):
     assert values <= {*vocabulary.ids, vocabulary.unlabelled_id}
 
 
+@pytest.mark.long
 def test_changes_as_fast_as_they_are_answered(parameters, tmp_path, golden_prompts):
     """Over DDS, where announcements and frames come in any order, so all is judged at the end."""
     parameters = {**parameters, **every_vocabulary('camera')}

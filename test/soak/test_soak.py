@@ -122,6 +122,7 @@ def test_what_is_wrong_under_overload(monkeypatch):
     assert 'exit code 1' in died
 
 
+@pytest.mark.long
 def test_a_short_soak(tmp_path):
     """As `make soak` runs it; so short a run is not asked for slopes and ages."""
     paths = [str(SOAK), str(SOAK.parent / 'node'), str(SOAK.parent), os.environ['PYTHONPATH']]
