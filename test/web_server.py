@@ -11,11 +11,14 @@ import base64
 import contextlib
 import hashlib
 import http.server
+import os
 import re
 import threading
 import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+PROXIES = ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy')
 
 
 @dataclass
@@ -31,6 +34,7 @@ class Web:
         pause_s: After each piece of 1000 bytes.
         password: NAME:PASSWORD that it wants as a proxy.
         revision: As which it is a hub; None: it is not.
+        sends: As a hub, whatever it says; None: the truth.
         requests: (method, target, Range or '') of each request.
     """
 
@@ -43,6 +47,7 @@ class Web:
     pause_s: float = 0.0
     password: str | None = None
     revision: str | None = None
+    sends: bytes | None = None
     requests: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
@@ -70,6 +75,40 @@ def served():
             yield web
         finally:
             server.shutdown()
+
+
+@contextlib.contextmanager
+def served_hub(monkeypatch, folder):
+    """Serve a hub that the hub's client in this process asks, and heads; caches in a folder.
+
+    That client reads the environment when it is imported: here its constants are set as well.
+    """
+    import huggingface_hub.constants as hub
+
+    from clip_dinoiser_ros.core import sources, transfer
+
+    for name in os.environ:
+        if name.startswith(('HF_', 'HUGGINGFACE_', 'TRANSFORMERS_')) or name.lower() in PROXIES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv('HF_HOME', str(folder / 'hf'))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
+    monkeypatch.setattr(transfer, 'PAUSE_S', 0.01)
+    with served() as web:
+        template = web.url + '/{repo_id}/resolve/{revision}/{filename}'
+        monkeypatch.setattr(hub, 'ENDPOINT', web.url)
+        monkeypatch.setattr(hub, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+        monkeypatch.setattr(hub, 'HF_HUB_OFFLINE', False)
+        monkeypatch.setattr(sources, 'AUTHORS_URL', f'{web.url}/last.pt')
+        new_session()
+        yield web
+    new_session()
+
+
+def new_session():
+    """Let the hub's client open new connections, by the proxies of now."""
+    from huggingface_hub.utils._http import close_session
+
+    close_session()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -109,14 +148,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         content = web.files.get(path)
         if content is None:
             return self._answer(404)
-        if web.revision and '/resolve/' in path:
+        if web.revision and '/resolve/' in path and not path.startswith('/cdn'):
             return self._redirect(path, content)
         return self._send(content, with_body)
 
     def _redirect(self, path, content):
         """Send who asks a hub for a large file to another host, and say what it will get."""
         web = self.web
-        web.files[f'/cdn{path}'] = content
+        web.files[f'/cdn{path}'] = content if web.sends is None else web.sends
         self.send_response(302)
         self.send_header('Location', f'http://localhost:{web.port}/cdn{path}')
         self.send_header('X-Repo-Commit', web.revision)
@@ -149,8 +188,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if web.breaks:
             body = body[: web.breaks.pop(0)]
         with contextlib.suppress(OSError):  # who asked has gone
-            for place in range(0, len(body), 1000):
-                self.wfile.write(body[place : place + 1000])
+            piece = 1000 if web.pause_s else len(body)
+            for place in range(0, len(body), piece or 1):
+                self.wfile.write(body[place : place + piece])
                 time.sleep(web.pause_s)
         if len(body) < length:
             self.close_connection = True

@@ -196,7 +196,8 @@ def authors_heads(heads: str = AUTHORS) -> Path:
             return path
         if is_offline():
             raise TransferError(f'HF_HUB_OFFLINE is set, and they are not at {path}')
-        path.unlink(missing_ok=True)  # damaged
+        if path.is_file():  # damaged
+            path.unlink()
         fetch(published, path)
     except OSError as error:
         raise _cannot_come(heads, 'XDG_CACHE_HOME', error) from error
