@@ -85,14 +85,14 @@ def served_hub(monkeypatch, folder):
     """
     import huggingface_hub.constants as hub
 
-    from clip_dinoiser_ros.core import sources, transfer
+    from clip_dinoiser_ros.core import attempts, sources
 
     for name in os.environ:
         if name.startswith(('HF_', 'HUGGINGFACE_', 'TRANSFORMERS_')) or name.lower() in PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.setenv('HF_HOME', str(folder / 'hf'))
     monkeypatch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
-    monkeypatch.setattr(transfer, 'PAUSE_S', 0.01)
+    monkeypatch.setattr(attempts, 'PAUSE_S', 0.01)
     with served() as web:
         template = web.url + '/{repo_id}/resolve/{revision}/{filename}'
         monkeypatch.setattr(hub, 'ENDPOINT', web.url)

@@ -12,16 +12,8 @@ import logging
 import os
 from pathlib import Path
 
-from clip_dinoiser_ros.core.transfer import (
-    ATTEMPTS,
-    DiskError,
-    Published,
-    TransferError,
-    digest_of,
-    fetch,
-    persist,
-    status_of,
-)
+from clip_dinoiser_ros.core.attempts import ATTEMPTS, TransferError, persist, status_of
+from clip_dinoiser_ros.core.transfer import DiskError, Published, digest_of, fetch
 
 AUTHORS = 'authors'  # stands for the heads published with the paper
 AUTHORS_URL = (
@@ -146,7 +138,8 @@ def checked_clip(model: str, pretrained: str) -> Path:
     """
     path = local_clip(model, pretrained)
     if path is not None:
-        blob = path.resolve()  # the hub's client names it by its digest
+        # the hub's client names by its digest what the entry leads to, which may lead further
+        blob = path.parent / path.readlink() if path.is_symlink() else path
         if digest_of(blob, len(blob.name)) in ('', blob.name):
             return path
         _log.warning('%s is damaged; it is downloaded again', path)

@@ -13,34 +13,21 @@ import fcntl
 import hashlib
 import logging
 import shutil
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
+from clip_dinoiser_ros.core.attempts import TransferError, persist
 from clip_dinoiser_ros.core.progress import Progress
 
 TIMEOUT_S = 30.0  # of silence
-ATTEMPTS = 5  # in a row that bring nothing
-PAUSE_S = 1.0  # before the second attempt; doubled each time
 CHUNK_BYTES = 2**18
-_PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that another attempt may not meet
-_LASTING = (
-    '407',
-    'CERTIFICATE_VERIFY_FAILED',
-    "missing an 'http://'",
-)  # in the text of errors without a status
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar('_Result')
-
-
-class TransferError(OSError):
-    """A file that does not come, or not the one that was asked for; says why."""
 
 
 class DiskError(TransferError):
@@ -143,71 +130,6 @@ def _fill(file: BinaryIO, published: Published, target: Path) -> None:
             )
         _log.warning('%s: what had arrived earlier is damaged; it begins again', target.name)
         earlier = 0
-
-
-def persist(
-    action: Callable[[], _Result],
-    progress: Callable[[], int] = lambda: 0,
-    attempts: int = ATTEMPTS,
-) -> _Result:
-    """Do something over the network, again after failures that may pass.
-
-    Args:
-        action: Raises what urllib or the hub's client raises.
-        progress: What grows with each attempt that brings something.
-        attempts: So many in a row that bring nothing are the end of it.
-
-    Raises:
-        TransferError: It does not work; says why.
-    """
-    failures, before = 0, progress()
-    while True:
-        try:
-            return action()
-        except Exception as error:
-            if isinstance(error, TransferError) or not _is_of_the_network(error):
-                raise
-            failures = 1 if progress() > before else failures + 1
-            before = progress()
-            reason = _reason(error)
-            if failures == attempts or not _may_pass(error):
-                raise TransferError(reason) from error
-            pause = PAUSE_S * 2 ** (failures - 1)
-            _log.warning('%s; once more in %.0f s', reason, pause)
-            time.sleep(pause)
-
-
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error of urllib or of the hub's client tells of."""
-    response = getattr(error, 'response', error)
-    status = getattr(response, 'status_code', getattr(response, 'code', None))
-    return status if isinstance(status, int) else None
-
-
-def _is_of_the_network(error: Exception) -> bool:
-    """Whether urllib or the hub's client raised it; that is built on another library every year."""
-    library = type(error).__module__.split('.')[0]
-    return isinstance(error, OSError | HTTPException) or library in ('requests', 'httpx', 'httpx2')
-
-
-def _may_pass(error: Exception) -> bool:
-    status = status_of(error)
-    if status is not None:
-        return status in _PASSING
-    if type(error).__module__.startswith('huggingface_hub'):  # offline, or no hub
-        return False
-    return not any(text in str(error) for text in _LASTING)
-
-
-def _reason(error: Exception) -> str:
-    told = error.reason if type(error) is urllib.error.URLError else error
-    text = ' '.join(str(told).split()) or type(error).__name__
-    if '407' in text or status_of(error) == 407:
-        text += (
-            '; the proxy wants a name and a password: '
-            'HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT (HTTP_PROXY for http)'
-        )
-    return text
 
 
 def _receive(file: BinaryIO, published: Published, target: Path) -> None:

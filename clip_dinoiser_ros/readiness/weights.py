@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clip_dinoiser_ros.core import sources
-from clip_dinoiser_ros.core.transfer import Published, TransferError, reach
+from clip_dinoiser_ros.core.attempts import TransferError
+from clip_dinoiser_ros.core.transfer import Published, reach
 from clip_dinoiser_ros.readiness.finding import Finding
 
 BRING = 'bring it before the start: clip-dinoiser download'

@@ -186,6 +186,15 @@ def test_a_full_disk(web, monkeypatch):
         sources.fetch_clip(*MODEL)
 
 
+def test_a_content_that_the_hubs_client_shares_is_not_damaged(web, tmp_path):
+    path = sources.fetch_clip(*MODEL)
+    path.resolve().rename(tmp_path / ('0' * 64))  # it names what models share in another way
+    (path.parent / path.readlink()).symlink_to(tmp_path / ('0' * 64))
+    asked = len(web.requests)
+    assert sources.checked_clip(*MODEL) == path
+    assert len(web.requests) == asked
+
+
 def test_damaged_clip_is_found_and_brought_again(web, caplog):
     path = sources.checked_clip(*MODEL)
     asked = len(web.requests)

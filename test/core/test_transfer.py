@@ -17,8 +17,9 @@ import pytest
 import web_server
 from web_server import served
 
-from clip_dinoiser_ros.core import progress, transfer
-from clip_dinoiser_ros.core.transfer import Published, TransferError, digest_of, fetch
+from clip_dinoiser_ros.core import attempts, progress, transfer
+from clip_dinoiser_ros.core.attempts import TransferError
+from clip_dinoiser_ros.core.transfer import Published, digest_of, fetch
 
 CONTENT = bytes(range(256)) * 400  # 102400 bytes
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -26,7 +27,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def web(monkeypatch):
-    monkeypatch.setattr(transfer, 'PAUSE_S', 0.01)
+    monkeypatch.setattr(attempts, 'PAUSE_S', 0.01)
     for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
         monkeypatch.delenv(name, raising=False)
     with served() as web:
@@ -74,7 +75,7 @@ def test_any_number_of_breaks_that_bring_something(web, target):
     web.breaks = [10_000] * 10
     fetch(published(web), target)
     assert target.read_bytes() == CONTENT
-    assert len(web.gets()) == 11 > transfer.ATTEMPTS
+    assert len(web.gets()) == 11 > attempts.ATTEMPTS
 
 
 def test_breaks_that_bring_nothing_are_the_end_until_the_next_start(web, target):
@@ -129,7 +130,7 @@ def test_a_status_that_does_not_pass(web, target):
     web.statuses = [503] * 9
     with pytest.raises(TransferError, match='HTTP Error 503'):
         fetch(published(web), target)
-    assert len(web.gets()) == transfer.ATTEMPTS
+    assert len(web.gets()) == attempts.ATTEMPTS
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from web_server import served
 
 from clip_dinoiser_ros import Segmenter, WeightsError
-from clip_dinoiser_ros.core import sources, transfer, weights
+from clip_dinoiser_ros.core import attempts, sources, transfer, weights
 from clip_dinoiser_ros.core.plain_clip import WithoutDrawing
 
 
@@ -87,7 +87,7 @@ def test_a_pickle_in_the_weights_of_clip_is_not_run(golden_files, tmp_path, name
 @pytest.fixture
 def web(tmp_path, monkeypatch):
     """A server on loopback in place of the authors' repository, and a cache of this test's own."""
-    monkeypatch.setattr(transfer, 'PAUSE_S', 0.01)
+    monkeypatch.setattr(attempts, 'PAUSE_S', 0.01)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     for name in ('http_proxy', 'HTTP_PROXY', 'HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE'):
         monkeypatch.delenv(name, raising=False)
