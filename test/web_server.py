@@ -13,6 +13,7 @@ import hashlib
 import http.server
 import os
 import re
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Web:
         length: What it announces as Content-Length; None: the truth.
         pause_s: After each piece of 1000 bytes.
         password: NAME:PASSWORD that it wants as a proxy.
+        token: That it wants as a hub, and must not be sent as the host a hub redirects to.
         revision: As which it is a hub; None: it is not.
         sends: As a hub, whatever it says; None: the truth.
         requests: (method, target, Range or '') of each request.
@@ -46,6 +48,7 @@ class Web:
     length: int | None = None
     pause_s: float = 0.0
     password: str | None = None
+    token: str | None = None
     revision: str | None = None
     sends: bytes | None = None
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -59,8 +62,8 @@ class Web:
 
 
 @contextlib.contextmanager
-def served():
-    """Serve a `Web` until the end of the block."""
+def served(certificate=None):
+    """Serve a `Web` until the end of the block; by TLS with a certificate and its key in a file."""
     web = Web()
 
     class Handler(_Handler):
@@ -69,6 +72,10 @@ def served():
     Handler.web = web
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
         server.daemon_threads = True
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         web.port = server.server_port
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
@@ -145,6 +152,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if web.statuses:
             return self._answer(web.statuses.pop(0))
         path = urlsplit(self.path).path
+        if web.token and ('Authorization' in self.headers) == path.startswith('/cdn'):
+            return self._answer(401)
+        if web.token and self.headers.get('Authorization', web.token) != web.token:
+            return self._answer(403)
         content = web.files.get(path)
         if content is None:
             return self._answer(404)

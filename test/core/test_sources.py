@@ -157,6 +157,14 @@ def test_a_proxy_that_wants_a_password(web, monkeypatch):
     assert sources.fetch_clip(*MODEL).read_bytes() == CONTENT
 
 
+def test_a_mirror_that_wants_a_token(web, monkeypatch):
+    web.token = 'Bearer hf_secret'
+    with pytest.raises(WeightsError, match='401'):
+        sources.fetch_clip(*MODEL)
+    monkeypatch.setenv('HF_TOKEN', 'hf_secret')
+    assert sources.fetch_clip(*MODEL).read_bytes() == CONTENT
+
+
 def test_offline_nothing_is_asked_for(web, monkeypatch):
     import huggingface_hub.constants as hub
 

@@ -283,21 +283,24 @@ def test_a_file_system_without_locks(web, target, monkeypatch):
     assert target.read_bytes() == CONTENT
 
 
-def test_a_secret_is_not_sent_to_where_it_is_redirected_to(monkeypatch):
-    source = Published('http://a.example/', '', headers={'authorization': 'x', 'user-agent': 'y'})
-    asked = []
-    monkeypatch.setattr(
-        transfer.urllib.request.OpenerDirector,
-        'open',
-        lambda _, request, timeout: asked.append(request),
+@pytest.mark.skipif(shutil.which('openssl') is None, reason='no openssl to make a certificate')
+def test_a_certificate_that_is_not_trusted(target, tmp_path, monkeypatch, caplog):
+    """As where a proxy opens connections, until SSL_CERT_FILE says that it may."""
+    file = tmp_path / 'both.pem'
+    making = (
+        'openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=a -addext subjectAltName=IP:127.0.0.1'
     )
-    transfer._open(source, 5)
-    assert asked[0].unredirected_hdrs == {'Authorization': 'x'}
-    assert asked[0].headers == {
-        'Accept-encoding': 'identity',
-        'User-agent': 'y',
-        'Range': 'bytes=5-',
-    }
+    subprocess.run([*making.split(), '-keyout', file, '-out', tmp_path / 'cert.pem'], check=True)
+    file.write_bytes(file.read_bytes() + (tmp_path / 'cert.pem').read_bytes())
+    with served(file) as web:
+        web.files['/file'] = CONTENT
+        source = Published(f'https://127.0.0.1:{web.port}/file', DIGEST)
+        with pytest.raises(TransferError, match='CERTIFICATE_VERIFY_FAILED'):
+            fetch(source, target)
+        assert 'once more' not in caplog.text
+        monkeypatch.setenv('SSL_CERT_FILE', str(tmp_path / 'cert.pem'))
+        fetch(source, target)
+    assert target.read_bytes() == CONTENT
 
 
 def test_progress_is_in_the_log(web, target, caplog, monkeypatch):
