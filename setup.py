@@ -31,6 +31,7 @@ setup(
         'timm',  # the teachers of the training; OpenCLIP needs it too
         'numpy',
         'opencv-python-headless',
+        'huggingface_hub',  # OpenCLIP brings it along
         'safetensors',
         'tqdm',
     ],

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # `clip-dinoiser doctor` reads these arguments where torch and numpy are missing
+    import numpy as np
+    import numpy.typing as npt
 
-from clip_dinoiser_ros.core import Segmenter, Vocabulary, dinoiser
-from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts
-from clip_dinoiser_ros.frames.class_ids import ClassIds
+    from clip_dinoiser_ros.core import Segmenter, Vocabulary
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -41,7 +41,9 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._Argument
         '--pretrained', default='laion2b_s34b_b88k', help='OpenCLIP tag or file (%(default)s)'
     )
     group.add_argument(
-        '--heads', default='authors', help='file, or authors: those of the paper (%(default)s)'
+        '--heads',
+        default='authors',
+        help='file, authors (those of the paper), or the URL of a mirror of these (%(default)s)',
     )
     return group
 
@@ -49,17 +51,24 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._Argument
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `add_weights_arguments` does, and --device, --precision, --short-side."""
     group = add_weights_arguments(parser)
-    group.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
-    group.add_argument(
-        '--precision', default='auto', choices=['auto', 'fp32', 'bf16', 'fp16'], help='%(default)s'
-    )
+    add_device_arguments(group)
     group.add_argument(
         '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
     )
 
 
+def add_device_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add --device, --precision."""
+    group.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
+    group.add_argument(
+        '--precision', default='auto', choices=['auto', 'fp32', 'bf16', 'fp16'], help='%(default)s'
+    )
+
+
 def load_segmenter(args: argparse.Namespace) -> Segmenter:
     """Load the model that the arguments name; raises as `Segmenter.load`."""
+    from clip_dinoiser_ros.core import Segmenter
+
     return Segmenter.load(
         args.model,
         args.pretrained,
@@ -72,6 +81,8 @@ def load_segmenter(args: argparse.Namespace) -> Segmenter:
 
 def add_word_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add --prompts, --background, --templates; return their group."""
+    from clip_dinoiser_ros.core.vocabulary import TEMPLATES
+
     group = parser.add_argument_group('words')
     group.add_argument(
         '--prompts', nargs='+', required=True, metavar='TEXT', help="a class each; 'a|b': synonyms"
@@ -121,6 +132,9 @@ def encode_prompts(
     Raises:
         PromptError: A prompt that cannot be used; which one and why.
     """
+    from clip_dinoiser_ros.core.vocabulary import join_prompts
+    from clip_dinoiser_ros.frames.class_ids import ClassIds
+
     prompts = join_prompts(args.prompts, args.negative_prompts)
     vocabulary = segmenter.encode(prompts, args.background or None, args.templates)
     unknown = segmenter.unknown_words(vocabulary)
@@ -132,6 +146,8 @@ def encode_prompts(
 
 def add_gamma_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add --gamma, as of `Segmenter.segment`; return its group."""
+    from clip_dinoiser_ros.core import dinoiser
+
     group = parser.add_argument_group('method')
     group.add_argument(
         '--gamma',
@@ -144,6 +160,8 @@ def add_gamma_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add --gamma and --delta, as of `Segmenter.segment`; return their group."""
+    from clip_dinoiser_ros.core import dinoiser
+
     group = add_gamma_argument(parser)
     group.add_argument(
         '--delta',

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -24,8 +25,16 @@ VERBS = {
         'clip_dinoiser_ros.benchmark.command',
         'measure speed, stage by stage, against what the machine can do',
     ),
+    'doctor': (
+        'clip_dinoiser_ros.readiness.doctor_command',
+        'say what is missing for the node, and what to do about it',
+    ),
+    'download': (
+        'clip_dinoiser_ros.readiness.download_command',
+        'fetch and check all weights, for a start without a network',
+    ),
     'heads': (
-        'clip_dinoiser_ros.core.weights_command',
+        'clip_dinoiser_ros.readiness.heads_command',
         "convert the heads' weights to safetensors",
     ),
     'export': (
@@ -42,6 +51,8 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code, 2 for wrong usage, 1 for input that cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(format='%(message)s')
+    logging.getLogger('clip_dinoiser_ros').setLevel(logging.INFO)  # how far a download is
     parser = argparse.ArgumentParser(prog='clip-dinoiser', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
     # only the verb that is asked for is imported: the others may need what is not installed

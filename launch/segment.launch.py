@@ -19,7 +19,7 @@ TEXTS = {
     'prompts': 'what to look for, separated by commas: "background, person, red ball"',
     'model': 'OpenCLIP architecture, or path of an OpenCLIP JSON config',
     'pretrained': 'OpenCLIP tag, or weights file',
-    'heads': "file with the two heads' weights, or authors",
+    'heads': "file with the two heads' weights, authors, or the URL of a mirror",
     'device': 'auto, cpu, cuda, cuda:N',
 }
 SWITCHES = {

@@ -33,6 +33,7 @@ PIP_NAMES = {
     'ruamel': 'ruamel.yaml',
     'av': 'av',
     'tqdm': 'tqdm',
+    'huggingface_hub': 'huggingface_hub',
     'timm': 'timm',
     'numpy': 'numpy',
     'cv2': 'opencv-python-headless',

@@ -44,7 +44,16 @@ def test_no_code_is_made_of_data():
 
 
 def test_everything_is_downloaded_in_few_places():
-    """The heads, and by OpenCLIP and timm the models: each verified or pinned where it is done."""
-    readers = ('urlopen', 'urlretrieve', 'requests.', 'hf_hub_download', 'download_pretrained')
+    """The heads and CLIP, verified, the rest by OpenCLIP and timm."""
+    readers = (
+        'urlopen',
+        'build_opener',
+        'urlretrieve',
+        'requests.',
+        'httpx',
+        'download_pretrained',
+    )
     places = {place.split(':')[0] for place, name, _ in calls() if any(r in name for r in readers)}
-    assert places == {'clip_dinoiser_ros/core/weights.py'}
+    assert places == {'clip_dinoiser_ros/core/transfer.py'}
+    hub = {place.split(':')[0] for place, name, _ in calls() if 'hf_' in name}
+    assert hub == {'clip_dinoiser_ros/core/sources.py'}

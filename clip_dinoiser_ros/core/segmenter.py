@@ -22,6 +22,7 @@ from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation, enlarge_all
+from clip_dinoiser_ros.core.sources import AUTHORS
 from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder, Vocabulary
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
@@ -97,7 +98,7 @@ class Segmenter:
         cls,
         model: str = 'ViT-B-16',
         pretrained: str = 'laion2b_s34b_b88k',
-        heads: str | Path = weights.AUTHORS,
+        heads: str | Path = AUTHORS,
         device: str = 'auto',
         precision: Precision = 'auto',
         short_side: int | None = 448,

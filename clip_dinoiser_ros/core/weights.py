@@ -1,17 +1,13 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Find, verify, load and convert weights: the frozen CLIP model and the two heads."""
+"""Verify, load and convert weights: the frozen CLIP model and the two heads."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-import urllib.request
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,24 +18,16 @@ from torch import Tensor, nn
 from clip_dinoiser_ros.core.manifest import MANIFEST, changed_files
 from clip_dinoiser_ros.core.plain_clip import WithoutDrawing, load_plain
 from clip_dinoiser_ros.core.reasons import one_line
-
-AUTHORS = 'authors'  # stands for the heads published with the paper
-AUTHORS_URL = (
-    'https://raw.githubusercontent.com/wysoczanska/clip_dinoiser/'
-    'a954aae6fb61f5ff18834e50a0c78a2258cd9afb/checkpoints/last.pt'
+from clip_dinoiser_ros.core.sources import (
+    AUTHORS,
+    PINNED,
+    WeightsError,
+    authors_heads,
+    fetch_clip,
+    is_authors_file,
+    is_heads_source,
+    local_clip,
 )
-AUTHORS_BLOB = '0b6c94d9c439ebac7bcb07fe805be3654ea03c7f'  # git's id of that file's content
-DOWNLOAD_TIMEOUT_S = 30
-
-# OpenCLIP follows the newest revision of a model's repository; these are the ones we know
-PINNED = {
-    ('ViT-B-16', 'laion2b_s34b_b88k'): (
-        'laion/CLIP-ViT-B-16-laion2B-s34B-b88K',
-        '7288da5a0d6f0b51c4a2b27c624837a9236d0112',
-    ),
-}
-# of a repository that OpenCLIP downloads from, in the order in which it looks for them
-_DOWNLOADS = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 
 DEMO = 'demo'  # stands for the small model that this package brings along
 DEMO_FOLDER = Path(__file__).parents[1] / 'demo' / 'model'
@@ -57,9 +45,7 @@ _HEAD_DIMENSIONS = {
     'bkg_decoder.bias': '(1,)',
 }
 
-
-class WeightsError(ValueError):
-    """Weights that cannot be found or used; says what is wrong and what to do."""
+_log = logging.getLogger(__name__)
 
 
 def demo_files(folder: Path = DEMO_FOLDER) -> dict[str, str]:
@@ -90,28 +76,20 @@ def demo_words(folder: Path = DEMO_FOLDER) -> frozenset[str]:
 def load_frozen(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:
     """Do what `load_clip` does, for a model that `Segmenter` is to use and nothing else.
 
-    Plain models whose weights are on this machine are loaded without OpenCLIP's slow import.
+    Plain models whose weights are in a file are loaded without OpenCLIP's slow import.
     """
-    checkpoint = _local_checkpoint(model, pretrained)
+    checkpoint = _find_file(model, pretrained)
     plain = None if checkpoint is None else load_plain(model, checkpoint)
     return plain or load_clip(model, pretrained)
 
 
-def _local_checkpoint(model: str, pretrained: str) -> Path | None:
-    """Return the weights file, given or downloaded earlier; None: OpenCLIP has to find it."""
+def _find_file(model: str, pretrained: str) -> Path | None:
+    """Return the weights file that is given or pinned; None: OpenCLIP has to find it."""
     if Path(pretrained).is_file():
         return Path(pretrained)
     if (model, pretrained) not in PINNED:
         return None
-    repository, revision = PINNED[model, pretrained]
-    home = os.environ.get('HF_HOME') or _cache() / 'huggingface'
-    downloads = Path(os.environ.get('HF_HUB_CACHE') or Path(home) / 'hub')
-    folder = downloads / f'models--{repository.replace("/", "--")}' / 'snapshots' / revision
-    return next((folder / name for name in _DOWNLOADS if (folder / name).is_file()), None)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return local_clip(model, pretrained) or fetch_clip(model, pretrained)
 
 
 def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:
@@ -164,34 +142,28 @@ def _find_checkpoint(name: str, pretrained: str) -> str:
     """Return what OpenCLIP loads: a file, or a tag whose revision is not pinned here."""
     import open_clip
 
-    if Path(pretrained).is_file():
-        return pretrained
+    file = _find_file(name, pretrained)
+    if file is not None:
+        return str(file)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained not in tags:
         raise WeightsError(
             f'pretrained {pretrained!r} is neither a file nor an OpenCLIP tag of {name!r}; '
             f'its tags: {", ".join(tags) or "none, give a file"}'
         )
-    if (name, pretrained) not in PINNED:
-        return pretrained
-    repository, revision = PINNED[name, pretrained]
-    try:
-        path: str = open_clip.pretrained.download_pretrained_from_hf(repository, revision=revision)
-    except Exception as error:
-        raise WeightsError(
-            f'{pretrained!r} cannot be downloaded: {error}; on a machine without a network, '
-            'download it elsewhere and give the file as pretrained'
-        ) from error
-    return path
+    return pretrained
 
 
 def load_heads(heads: str | Path, width: int | None = None) -> dict[str, Tensor]:
     """Load the two heads, strictly: exactly four tensors, of shapes that fit each other.
 
+    In the authors' own file, entries beyond the four are named in the log and left out, as the
+    authors' loader does. In any other file they are refused: they may belong to another method.
+
     Args:
         heads: A safetensors file, a PyTorch file with the tensors under `model_state_dict` (the
-            layout of the authors' last.pt), or 'authors': that very file, downloaded once and
-            verified.
+            layout of the authors' last.pt), 'authors': that very file, downloaded once and
+            verified, or the URL of a mirror of it.
         width: Channels D of the image tower that the heads must fit; None: any.
 
     Returns:
@@ -201,14 +173,18 @@ def load_heads(heads: str | Path, width: int | None = None) -> dict[str, Tensor]
     Raises:
         WeightsError: Missing or unreadable file; a tensor missing, extra or of the wrong shape.
     """
-    path = authors_heads() if str(heads) == AUTHORS else Path(heads)
+    path = authors_heads(str(heads)) if is_heads_source(str(heads)) else Path(heads)
     if not path.is_file():
         raise WeightsError(
             f"heads {str(heads)!r} is not a file; give a safetensors file, the authors' last.pt, "
-            f'or {AUTHORS!r} to download that'
+            f'{AUTHORS!r} to download that, or the URL of a mirror'
         )
     try:
         tensors = _read_tensors(path)
+        extra = tensors.keys() - _HEAD_DIMENSIONS.keys()
+        if extra and is_authors_file(path):
+            _log.info('%s: not used: %s', path, ', '.join(sorted(extra)))
+            tensors = {name: tensors[name] for name in tensors.keys() - extra}
     except Exception as error:  # the readers raise many types
         raise WeightsError(f'heads {str(path)!r} cannot be read: {error}') from error
     return check_heads(tensors, width, str(path))
@@ -260,38 +236,3 @@ def convert_heads(source: str | Path, target: str | Path) -> None:
     from safetensors.torch import save_file
 
     save_file(load_heads(source), target)
-
-
-def authors_heads() -> Path:
-    """Return the path of the authors' heads, downloaded to the user's cache when missing."""
-    path = _cache() / 'clip_dinoiser_ros' / 'last.pt'
-    if path.is_file() and git_blob_id(path.read_bytes()) == AUTHORS_BLOB:
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / 'last.pt'
-        try:
-            with (
-                urllib.request.urlopen(AUTHORS_URL, timeout=DOWNLOAD_TIMEOUT_S) as response,
-                part.open('wb') as file,
-            ):
-                shutil.copyfileobj(response, file)
-        except OSError as error:
-            raise WeightsError(
-                f'the heads cannot be downloaded from {AUTHORS_URL}: {error}; '
-                'download them elsewhere and give the file as heads'
-            ) from error
-        blob = git_blob_id(part.read_bytes())
-        if blob != AUTHORS_BLOB:
-            raise WeightsError(
-                f"what {AUTHORS_URL} sent is not the authors' file: its git blob id is {blob}, "
-                f'it must be {AUTHORS_BLOB}'
-            )
-        part.replace(path)
-    return path
-
-
-def git_blob_id(content: bytes) -> str:
-    """Return the id under which git stores a file of this content."""
-    # git's format, not a choice; it names the content that the authors published
-    return hashlib.sha1(b'blob %d\0' % len(content) + content).hexdigest()  # noqa: S324

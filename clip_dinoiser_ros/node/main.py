@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from clip_dinoiser_ros.core.memory import share_heaps
 from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.node.log import forward_log
 from clip_dinoiser_ros.node.segmentation_node import STOP_TIMEOUT_S, SegmentationNode
 
 SPIN_PERIOD_S = 0.2  # how late a signal may be noticed
@@ -34,6 +35,7 @@ def main(args: list[str] | None = None) -> int:
         # not rclpy's handlers: they know nothing of a load or a frame that takes seconds
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmentationNode()
+        forward_log(node.get_logger())
         _run(node, stop)
     except ExternalShutdownException:
         pass

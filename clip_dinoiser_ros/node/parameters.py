@@ -181,7 +181,9 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'pretrained': _Spec('laion2b_s34b_b88k', 'OpenCLIP tag (downloaded once) or weights file'),
     'heads': _Spec(
-        'authors', "File with the two heads' weights, or authors: those of the paper, downloaded"
+        'authors',
+        "File with the two heads' weights, authors (those of the paper, downloaded), or the URL of "
+        'a mirror of these',
     ),
     'device': _Spec('auto', 'Where the model runs', allowed='auto, cpu, cuda, cuda:N'),
     'precision': _Spec(

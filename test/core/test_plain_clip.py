@@ -16,10 +16,11 @@ from golden_data import golden
 from safetensors.torch import save_file
 
 from clip_dinoiser_ros import Segmenter
-from clip_dinoiser_ros.core import plain_clip, weights
+from clip_dinoiser_ros.core import plain_clip, sources, weights
 from clip_dinoiser_ros.core.embedding_cache import fingerprint
 from clip_dinoiser_ros.core.plain_clip import PlainClip, load_plain, open_clip_module
-from clip_dinoiser_ros.core.weights import PINNED, demo_files, load_clip, load_frozen
+from clip_dinoiser_ros.core.sources import PINNED
+from clip_dinoiser_ros.core.weights import demo_files, load_clip, load_frozen
 
 
 @pytest.fixture(params=['golden', 'demo'])
@@ -102,7 +103,7 @@ def test_openclip_says_what_is_wrong(golden_files, tmp_path):
     broken.write_bytes(b'no weights')
     for model in (golden_files['model'], 'nowhere.json', 'ViT-Z-1'):
         assert load_plain(model, broken) is None
-        with pytest.raises(weights.WeightsError):
+        with pytest.raises(sources.WeightsError):
             load_frozen(model, str(broken))
 
 
@@ -115,16 +116,16 @@ def test_a_download_of_earlier_is_found(monkeypatch, tmp_path):
     for name in ('HF_HOME', 'HF_HUB_CACHE'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert weights._local_checkpoint('ViT-B-16', 'laion2b_s34b_b88k') is None
+    assert sources.local_clip('ViT-B-16', 'laion2b_s34b_b88k') is None
     hub = tmp_path / 'huggingface' / 'hub'
     folder = hub / 'models--laion--CLIP-ViT-B-16-laion2B-s34B-b88K' / 'snapshots' / revision
     folder.mkdir(parents=True)
     for name in ('open_clip_pytorch_model.bin', 'open_clip_model.safetensors'):
         (folder / name).write_bytes(b'')
         expected = try_to_load_from_cache(repository, name, cache_dir=hub, revision=revision)
-        assert weights._local_checkpoint('ViT-B-16', 'laion2b_s34b_b88k') == Path(expected)
+        assert sources.local_clip('ViT-B-16', 'laion2b_s34b_b88k') == Path(expected)
     monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path / 'elsewhere'))
-    assert weights._local_checkpoint('ViT-B-16', 'laion2b_s34b_b88k') is None
+    assert sources.local_clip('ViT-B-16', 'laion2b_s34b_b88k') is None
 
 
 def test_a_module_that_needs_its_package_is_imported_with_it(monkeypatch, tmp_path):

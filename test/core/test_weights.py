@@ -1,18 +1,18 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-import http.server
 import json
+import logging
 import pickle
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from web_server import served
 
 from clip_dinoiser_ros import Segmenter, WeightsError
-from clip_dinoiser_ros.core import weights
+from clip_dinoiser_ros.core import attempts, sources, transfer, weights
 from clip_dinoiser_ros.core.plain_clip import WithoutDrawing
 
 
@@ -84,49 +84,90 @@ def test_a_pickle_in_the_weights_of_clip_is_not_run(golden_files, tmp_path, name
     assert trace.exists()
 
 
-def test_git_blob_id():
-    assert weights.git_blob_id(b'hello\n') == 'ce013625030ba8dba906f756967f9e9ca394464a'
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A server on loopback in place of the authors' repository, and a cache of this test's own."""
+    monkeypatch.setattr(attempts, 'PAUSE_S', 0.01)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    for name in ('http_proxy', 'HTTP_PROXY', 'HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE'):
+        monkeypatch.delenv(name, raising=False)
+    with served() as web:
+        monkeypatch.setattr(sources, 'AUTHORS_URL', f'{web.url}/last.pt')
+        yield web
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A file server on loopback in place of the authors' repository."""
-    folder = tmp_path / 'served'
-    folder.mkdir()
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(folder))
-
-        def log_message(self, *args):
-            requests.append(args)
-
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        url = f'http://127.0.0.1:{httpd.server_port}/last.pt'
-        monkeypatch.setattr(weights, 'AUTHORS_URL', url)
-        monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-        yield folder / 'last.pt', requests
-        httpd.shutdown()
-
-
-def test_the_authors_heads_are_downloaded_once_and_verified(server, monkeypatch, golden_heads):
-    file, requests = server
-    with pytest.raises(WeightsError, match=r'cannot be downloaded.*404.*give the file as heads'):
-        weights.load_heads('authors')
+def authors_file(tmp_path, monkeypatch, golden_heads):
+    """A file that stands for the authors', which tests cannot have: its path."""
+    file = tmp_path / 'authors.pt'
     torch.save({'model_state_dict': golden_heads}, file)
-    with pytest.raises(WeightsError, match=f"not the authors' file.*{weights.AUTHORS_BLOB}"):
+    monkeypatch.setattr(sources, 'AUTHORS_BLOB', transfer.digest_of(file, 40))
+    return file
+
+
+def test_the_authors_heads_are_downloaded_once_and_verified(web, golden_heads, authors_file):
+    with pytest.raises(WeightsError, match=r'cannot be downloaded.*404.*files as pretrained and'):
         weights.load_heads('authors')
-    monkeypatch.setattr(weights, 'AUTHORS_BLOB', weights.git_blob_id(file.read_bytes()))
+    web.files['/last.pt'] = b'another'
+    with pytest.raises(WeightsError, match=f'another file.*must be {sources.AUTHORS_BLOB}'):
+        weights.load_heads('authors')
+    web.files['/last.pt'] = authors_file.read_bytes()
     assert weights.load_heads('authors').keys() == golden_heads.keys()
-    asked = len(requests)
+    asked = len(web.requests)
     assert weights.load_heads('authors', width=768).keys() == golden_heads.keys()
-    assert len(requests) == asked
-    cached = weights.authors_heads()
+    assert len(web.requests) == asked
+    cached = sources.authors_heads()
     cached.write_bytes(b'damaged')
     assert weights.load_heads('authors').keys() == golden_heads.keys()
     assert sorted(p.name for p in cached.parent.iterdir()) == ['last.pt']
+
+
+def test_the_authors_heads_go_on_where_they_broke_off(web, golden_heads, authors_file):
+    web.files['/last.pt'] = authors_file.read_bytes()
+    web.breaks = [10_000, 0]
+    assert weights.load_heads('authors').keys() == golden_heads.keys()
+    assert [part for _, part in web.gets()] == ['', 'bytes=10000-', 'bytes=10000-']
+
+
+def test_the_authors_heads_come_from_a_mirror(web, golden_heads, authors_file):
+    mirror = f'{web.url}/mirror/heads'
+    web.files['/mirror/heads'] = b'another'
+    with pytest.raises(WeightsError, match=f'{mirror}.*another file'):
+        weights.load_heads(mirror)
+    web.files['/mirror/heads'] = authors_file.read_bytes()
+    assert weights.load_heads(mirror).keys() == golden_heads.keys()
+    web.files.clear()
+    assert weights.load_heads('authors').keys() == golden_heads.keys()
+
+
+def test_what_else_is_in_the_authors_file_is_named_and_left_out(
+    tmp_path, monkeypatch, caplog, golden_heads
+):
+    caplog.set_level(logging.INFO, 'clip_dinoiser_ros')
+    file = tmp_path / 'last.pt'
+    extra = {'clip_backbone.proj': torch.zeros(1), 'vit.norm': torch.zeros(2)}
+    torch.save({'model_state_dict': {**golden_heads, **extra}}, file)
+    with pytest.raises(WeightsError, match=r'extra: clip_backbone.proj, vit.norm'):
+        weights.load_heads(file)
+    monkeypatch.setattr(sources, 'AUTHORS_BLOB', transfer.digest_of(file, 40))
+    loaded = weights.load_heads(file)
+    assert all(torch.equal(loaded[name], golden_heads[name]) for name in golden_heads)
+    assert loaded.keys() == golden_heads.keys()
+    assert f'{file}: not used: clip_backbone.proj, vit.norm' in caplog.text
+
+
+@pytest.mark.parametrize('change', ['missing', 'shape'])
+def test_the_authors_file_has_to_have_the_four_tensors(tmp_path, monkeypatch, golden_heads, change):
+    tensors = {**golden_heads, 'extra': torch.zeros(1)}
+    if change == 'missing':
+        del tensors['bkg_decoder.bias']
+    else:
+        tensors['bkg_decoder.bias'] = torch.zeros(2)
+    torch.save({'model_state_dict': tensors}, tmp_path / 'last.pt')
+    monkeypatch.setattr(sources, 'AUTHORS_BLOB', transfer.digest_of(tmp_path / 'last.pt', 40))
+    said = {'missing': 'missing: bkg_decoder.bias; extra: none', 'shape': r'has shape \(2,\)'}
+    with pytest.raises(WeightsError, match=said[change]):
+        weights.load_heads(tmp_path / 'last.pt')
 
 
 def test_clip_is_loaded_from_files(golden_files, golden_clip):
@@ -161,21 +202,22 @@ def test_weights_of_another_model_are_refused(golden_files, tmp_path):
         weights.load_clip(str(other), golden_files['pretrained'])
 
 
-def test_the_pinned_revision_is_asked_for(monkeypatch):
-    import open_clip
-
+def test_a_pinned_model_is_brought_and_loaded(golden_files, golden_clip, monkeypatch):
+    """Brought by `fetch_clip`, which test_sources holds against a hub."""
     asked = []
 
-    def download(repository, revision):
-        asked.append((repository, revision))
-        raise OSError('no network')
+    def fetch(model, pretrained):
+        asked.append((model, pretrained))
+        return Path(golden_files['pretrained'])
 
-    monkeypatch.setattr(open_clip.pretrained, 'download_pretrained_from_hf', download)
-    with pytest.raises(WeightsError, match='no network; on a machine without a network'):
-        weights.load_clip('ViT-B-16', 'laion2b_s34b_b88k')
-    assert asked == [
-        ('laion/CLIP-ViT-B-16-laion2B-s34B-b88K', '7288da5a0d6f0b51c4a2b27c624837a9236d0112')
-    ]
+    monkeypatch.setattr(weights, 'fetch_clip', fetch)
+    names = (golden_files['model'], 'golden-tiny')  # a JSON config goes by its name in OpenCLIP
+    for name, load in zip(names, (weights.load_frozen, weights.load_clip), strict=True):
+        monkeypatch.setitem(sources.PINNED, (name, 'tag'), ('nobody/nothing', '0' * 40))
+        clip, _ = load(golden_files['model'], 'tag')
+        state, expected = clip.state_dict(), golden_clip[0].state_dict()
+        assert all(torch.equal(state[key], expected[key]) for key in expected)
+    assert asked == [(name, 'tag') for name in names]
 
 
 def test_segmenter_load(golden_files, golden_segmenter, golden_prompts):

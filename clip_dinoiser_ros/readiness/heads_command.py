@@ -13,7 +13,8 @@ from clip_dinoiser_ros.core.weights import convert_heads
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument(
-        'source', help="safetensors file, the authors' last.pt, or authors to download that"
+        'source',
+        help="safetensors file, the authors' last.pt, authors to download that, or a mirror's URL",
     )
     parser.add_argument('target', help='safetensors file to write')
 

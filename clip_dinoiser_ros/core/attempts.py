@@ -1,0 +1,93 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Something over the network, again after failures that may pass."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import urllib.error
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import TypeVar
+
+ATTEMPTS = 5  # in a row that bring nothing
+PAUSE_S = 1.0  # before the second attempt; doubled each time
+_PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that another attempt may not meet
+# in the text of errors without a status, which it will meet
+_PROXY = re.compile(r'(^|failed: )407\b')
+_LASTING = re.compile(r"CERTIFICATE_VERIFY_FAILED|missing an 'http://'|" + _PROXY.pattern)
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar('_Result')
+
+
+class TransferError(OSError):
+    """A file that does not come, or not the one that was asked for; says why."""
+
+
+def persist(
+    action: Callable[[], _Result],
+    progress: Callable[[], int] = lambda: 0,
+    attempts: int = ATTEMPTS,
+) -> _Result:
+    """Do something over the network, again after failures that may pass.
+
+    Args:
+        action: Raises what urllib or the hub's client raises.
+        progress: What grows with each attempt that brings something.
+        attempts: So many in a row that bring nothing are the end of it.
+
+    Raises:
+        TransferError: It does not work; says why.
+    """
+    failures, before = 0, progress()
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            if isinstance(error, TransferError) or not _is_of_the_network(error):
+                raise
+            failures = 1 if progress() > before else failures + 1
+            before = progress()
+            reason = _reason(error)
+            if failures == attempts or not _may_pass(error):
+                raise TransferError(reason) from error
+            pause = PAUSE_S * 2 ** (failures - 1)
+            _log.warning('%s; once more in %.0f s', reason, pause)
+            time.sleep(pause)
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error of urllib or of the hub's client tells of."""
+    response = getattr(error, 'response', error)
+    status = getattr(response, 'status_code', getattr(response, 'code', None))
+    return status if isinstance(status, int) else None
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    """Whether urllib or the hub's client raised it; that is built on another library every year."""
+    library = type(error).__module__.split('.')[0]
+    return isinstance(error, OSError | HTTPException) or library in ('requests', 'httpx', 'httpx2')
+
+
+def _may_pass(error: Exception) -> bool:
+    status = status_of(error)
+    if status is not None:
+        return status in _PASSING
+    if type(error).__module__.startswith('huggingface_hub'):  # offline, or no hub
+        return False
+    return _LASTING.search(str(error)) is None
+
+
+def _reason(error: Exception) -> str:
+    told = error.reason if type(error) is urllib.error.URLError else error
+    text = ' '.join(str(told).split()) or type(error).__name__
+    if status_of(error) == 407 or _PROXY.search(text):
+        text += (
+            '; the proxy wants a name and a password: '
+            'HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT (HTTP_PROXY for http)'
+        )
+    return text

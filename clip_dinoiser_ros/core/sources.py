@@ -1,0 +1,202 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where the published weights come from and where they are kept: CLIP and the authors' heads.
+
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from clip_dinoiser_ros.core.attempts import ATTEMPTS, TransferError, persist, status_of
+from clip_dinoiser_ros.core.transfer import DiskError, Published, digest_of, fetch
+
+AUTHORS = 'authors'  # stands for the heads published with the paper
+AUTHORS_URL = (
+    'https://raw.githubusercontent.com/wysoczanska/clip_dinoiser/'
+    'a954aae6fb61f5ff18834e50a0c78a2258cd9afb/checkpoints/last.pt'
+)
+AUTHORS_BLOB = '0b6c94d9c439ebac7bcb07fe805be3654ea03c7f'  # git's id of that file's content
+AUTHORS_FILE = 'last.pt'
+
+MODEL, PRETRAINED = 'ViT-B-16', 'laion2b_s34b_b88k'  # of the paper
+# OpenCLIP follows the newest revision of a model's repository; these are the ones we know
+PINNED = {
+    (MODEL, PRETRAINED): (
+        'laion/CLIP-ViT-B-16-laion2B-s34B-b88K',
+        '7288da5a0d6f0b51c4a2b27c624837a9236d0112',
+    ),
+}
+# of a repository that OpenCLIP downloads from, in the order in which it looks for them
+CLIP_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
+
+_log = logging.getLogger(__name__)
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be found or used; says what is wrong and what to do."""
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for what can be had again: $XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+
+
+def is_offline() -> bool:
+    """Whether the user forbids the network: HF_HUB_OFFLINE, as the hub's client reads it."""
+    value = os.environ.get('HF_HUB_OFFLINE') or os.environ.get('TRANSFORMERS_OFFLINE') or ''
+    return value.upper() in ('1', 'ON', 'YES', 'TRUE')
+
+
+def hub_folder() -> Path:
+    """Return where the hub's client keeps models; as it finds that folder, without importing it."""
+    home = os.environ.get('HF_HOME', cache_folder() / 'huggingface')
+    older = os.environ.get('HUGGINGFACE_HUB_CACHE', Path(home) / 'hub')
+    folder = os.environ.get('HF_HUB_CACHE', older)
+    return Path(os.path.expandvars(folder)).expanduser()
+
+
+def repository_folder(model: str, pretrained: str) -> Path:
+    """Return the folder of a pinned model's repository in the hub's cache."""
+    repository, _ = PINNED[model, pretrained]
+    return hub_folder() / f'models--{repository.replace("/", "--")}'
+
+
+def local_clip(model: str, pretrained: str) -> Path | None:
+    """Return the weights file of a pinned model, downloaded earlier; None: it is not here."""
+    if (model, pretrained) not in PINNED:
+        return None
+    _, revision = PINNED[model, pretrained]
+    folder = repository_folder(model, pretrained) / 'snapshots' / revision
+    return next((folder / name for name in CLIP_FILES if (folder / name).is_file()), None)
+
+
+def published_clip(model: str, pretrained: str, attempts: int = ATTEMPTS) -> Published:
+    """Ask the hub for a pinned model's weights file: the first of `CLIP_FILES` that it has.
+
+    Raises:
+        TransferError: The hub cannot be asked, or has neither.
+    """
+    first, second = CLIP_FILES
+    try:
+        return _ask_hub(*PINNED[model, pretrained], first, attempts)
+    except TransferError as error:
+        if error.__cause__ is None or status_of(error.__cause__) != 404:
+            raise
+    return _ask_hub(*PINNED[model, pretrained], second, attempts)
+
+
+def _ask_hub(repository: str, revision: str, name: str, attempts: int) -> Published:
+    """Ask for a file; HF_ENDPOINT, a token and offline mode are the hub client's affair."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(repository, name, revision=revision)
+    try:
+        metadata = persist(lambda: get_hf_file_metadata(url), attempts=attempts)
+    except TransferError as error:
+        raise TransferError(f'{url}: {error}') from error.__cause__
+    if metadata.commit_hash != revision:
+        raise TransferError(
+            f'{url} is answered by what is not a hub (HF_ENDPOINT, a login page of the network?): '
+            f'it names revision {metadata.commit_hash}'
+        )
+    return Published(url, metadata.etag or '', metadata.size, build_hf_headers())
+
+
+def fetch_clip(model: str, pretrained: str) -> Path:
+    """Bring a pinned model's weights file into the hub's cache; return its path.
+
+    The hub's own client begins a broken download anew (since its version 1.18), so it is asked what
+    to bring, and to make the entry in its cache when the content is there.
+
+    Raises:
+        WeightsError: It does not come; why, and what to do.
+    """
+    from huggingface_hub import hf_hub_download
+
+    repository, revision = PINNED[model, pretrained]
+    try:
+        published = published_clip(model, pretrained)
+        if published.digest:
+            fetch(published, repository_folder(model, pretrained) / 'blobs' / published.digest)
+        name = published.url.rsplit('/', 1)[1]
+        return Path(hf_hub_download(repository, name, revision=revision, cache_dir=hub_folder()))
+    except Exception as error:  # the hub's client has had errors of three libraries
+        raise _cannot_come(pretrained, 'HF_HOME', error) from error
+
+
+def checked_clip(model: str, pretrained: str) -> Path:
+    """Return a pinned model's weights file after a look at its whole content, fetched if need be.
+
+    Raises:
+        WeightsError: As `fetch_clip`.
+    """
+    path = local_clip(model, pretrained)
+    if path is not None:
+        # the hub's client names by its digest what the entry leads to, which may lead further
+        blob = path.parent / path.readlink() if path.is_symlink() else path
+        if digest_of(blob, len(blob.name)) in ('', blob.name):
+            return path
+        _log.warning('%s is damaged; it is downloaded again', path)
+        blob.unlink()
+        path.unlink(missing_ok=True)
+    return fetch_clip(model, pretrained)
+
+
+def _cannot_come(what: str, variable: str, error: Exception) -> WeightsError:
+    advice = (
+        'on a machine without a network, run `clip-dinoiser download DIR` elsewhere and give its '
+        'files as pretrained and heads'
+    )
+    if isinstance(error, DiskError):
+        advice = f'make room, or set {variable} to a folder that can be written'
+    reason = ' '.join(str(error).split())
+    return WeightsError(f'{what!r} cannot be downloaded: {reason}; {advice}')
+
+
+def authors_path() -> Path:
+    """Return where the authors' heads are kept."""
+    return cache_folder() / 'clip_dinoiser_ros' / AUTHORS_FILE
+
+
+def published_heads(heads: str = AUTHORS) -> Published:
+    """Return where the authors' heads come from: their repository, or a mirror's URL."""
+    return Published(AUTHORS_URL if heads == AUTHORS else heads, AUTHORS_BLOB)
+
+
+def is_heads_source(heads: str) -> bool:
+    """Whether `heads` stands for the authors' file: its name, or the URL of a mirror."""
+    return heads == AUTHORS or heads.startswith(('http://', 'https://'))
+
+
+def authors_heads(heads: str = AUTHORS) -> Path:
+    """Return the path of the authors' heads, downloaded to the user's cache when missing.
+
+    Args:
+        heads: 'authors', or the URL of a mirror; what it sends has to be the authors' file too.
+
+    Raises:
+        WeightsError: They do not come; why, and what to do.
+    """
+    path, published = authors_path(), published_heads(heads)
+    try:
+        if published.is_at(path):
+            return path
+        if is_offline():
+            raise TransferError(f'HF_HUB_OFFLINE is set, and they are not at {path}')
+        if path.is_file():  # damaged
+            path.unlink()
+        fetch(published, path)
+    except OSError as error:
+        raise _cannot_come(heads, 'XDG_CACHE_HOME', error) from error
+    return path
+
+
+def is_authors_file(path: Path) -> bool:
+    """Whether a file is the one that the authors published, byte for byte."""
+    return digest_of(path, len(AUTHORS_BLOB)) == AUTHORS_BLOB
