@@ -145,6 +145,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.headers.get('Proxy-Authorization') == wanted
 
     def _serve(self, with_body):
+        if self.path.startswith('/api/'):  # beside the files, the hub's client asks now and then
+            return self._answer(404)
         self._note()
         web = self.web
         if not self._knows_the_password():
