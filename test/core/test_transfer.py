@@ -101,6 +101,7 @@ def test_what_had_arrived_is_already_whole(web, target, size):
     part_of(target).write_bytes(CONTENT)
     fetch(published(web, size=size), target)
     assert target.read_bytes() == CONTENT
+    assert (web.gets() == []) == (size is not None)
 
 
 @pytest.mark.parametrize('earlier', [b'damaged' * 100, b'longer' * 100_000])
