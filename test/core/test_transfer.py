@@ -3,6 +3,7 @@
 
 """A file comes whole and as published, whatever the server does, or it is said why not."""
 
+import fcntl
 import hashlib
 import logging
 import resource
@@ -279,7 +280,7 @@ def test_a_file_system_without_locks(web, target, monkeypatch):
     def flock(*_):
         raise OSError(37, 'No locks available')
 
-    monkeypatch.setattr(transfer.fcntl, 'flock', flock)
+    monkeypatch.setattr(fcntl, 'flock', flock)
     fetch(published(web), target)
     assert target.read_bytes() == CONTENT
 
