@@ -37,6 +37,7 @@ class Web:
         token: That it wants as a hub, and must not be sent as the host a hub redirects to.
         revision: As which it is a hub; None: it is not.
         sends: As a hub, whatever it says; None: the truth.
+        etag: What it calls a digest as a hub; None: the truth.
         requests: (method, target, Range or '') of each request.
     """
 
@@ -51,6 +52,7 @@ class Web:
     token: str | None = None
     revision: str | None = None
     sends: bytes | None = None
+    etag: str | None = None
     requests: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
@@ -145,6 +147,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.headers.get('Proxy-Authorization') == wanted
 
     def _serve(self, with_body):
+        if self.path.startswith('/api/'):  # beside the files, the hub's client asks now and then
+            return self._answer(404)
         self._note()
         web = self.web
         if not self._knows_the_password():
@@ -170,7 +174,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(302)
         self.send_header('Location', f'http://localhost:{web.port}/cdn{path}')
         self.send_header('X-Repo-Commit', web.revision)
-        self.send_header('X-Linked-Etag', f'"{hashlib.sha256(content).hexdigest()}"')
+        etag = hashlib.sha256(content).hexdigest() if web.etag is None else web.etag
+        self.send_header('X-Linked-Etag', f'"{etag}"')
         self.send_header('X-Linked-Size', str(len(content)))
         self.send_header('Content-Length', '0')
         self.end_headers()

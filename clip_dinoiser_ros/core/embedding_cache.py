@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from clip_dinoiser_ros.core.sources import cache_folder
+
 SWITCH = 'CLIP_DINOISER_CACHE'  # environment variable; 'off' keeps every program from the disk
 MAX_FILES = 10_000  # 40 MB; beyond them the oldest go
 _FORMAT = b'clip_dinoiser_ros embedding 1\n'
@@ -29,8 +31,7 @@ def default_folder() -> Path | None:
     """Return where embeddings are kept: in $XDG_CACHE_HOME, or ~/.cache; None: switched off."""
     if os.environ.get(SWITCH, '').lower() == 'off':
         return None
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return cache / 'clip_dinoiser_ros' / 'embeddings'
+    return cache_folder() / 'clip_dinoiser_ros' / 'embeddings'
 
 
 class EmbeddingCache:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from clip_dinoiser_ros.core.attempts import ATTEMPTS, TransferError, persist, status_of
@@ -105,7 +106,10 @@ def _ask_hub(repository: str, revision: str, name: str, attempts: int) -> Publis
             f'{url} is answered by what is not a hub (HF_ENDPOINT, a login page of the network?): '
             f'it names revision {metadata.commit_hash}'
         )
-    return Published(url, metadata.etag or '', metadata.size, build_hf_headers())
+    digest = metadata.etag or ''
+    if not re.fullmatch('[0-9a-f]{40}|[0-9a-f]{64}', digest):  # it names a file, too
+        raise TransferError(f'{url} is answered without a digest of its content: {digest!r}')
+    return Published(url, digest, metadata.size, build_hf_headers())
 
 
 def fetch_clip(model: str, pretrained: str) -> Path:
@@ -122,8 +126,7 @@ def fetch_clip(model: str, pretrained: str) -> Path:
     repository, revision = PINNED[model, pretrained]
     try:
         published = published_clip(model, pretrained)
-        if published.digest:
-            fetch(published, repository_folder(model, pretrained) / 'blobs' / published.digest)
+        fetch(published, repository_folder(model, pretrained) / 'blobs' / published.digest)
         name = published.url.rsplit('/', 1)[1]
         return Path(hf_hub_download(repository, name, revision=revision, cache_dir=hub_folder()))
     except Exception as error:  # the hub's client has had errors of three libraries

@@ -9,7 +9,6 @@ arrived and is the one that was asked for. Proxies: HTTP_PROXY, HTTPS_PROXY and 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import shutil
@@ -101,11 +100,16 @@ def _cannot_write(path: Path, error: OSError) -> DiskError:
 def _lock(file: BinaryIO, name: str) -> None:
     """Wait until no other process writes the file."""
     try:
+        import fcntl  # a laptop that downloads for a robot may lack it
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         _log.info('%s: another process is downloading it; waiting', name)
         fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:  # a file system without locks; the digest finds out what that costs
+    except (
+        ImportError,
+        OSError,
+    ) as error:  # a file system without locks; the digest finds out what that costs
         _log.info('%s: not locked: %s', name, error)
 
 

@@ -89,13 +89,22 @@ def examine_folders() -> Iterator[Finding]:
     cache = sources.cache_folder() / 'clip_dinoiser_ros'
     for about, folder, variable in (
         ("cache of the hub's client", sources.hub_folder(), 'HF_HOME'),
-        ('cache of heads and text embeddings', cache, 'XDG_CACHE_HOME'),
+        ('cache of this package', cache, 'XDG_CACHE_HOME'),
     ):
         if _can_write(folder):
             yield Finding(about, 'ok', f'{folder}, can be written')
         else:
             text = f'{folder} cannot be written: nothing is downloaded to it or kept in it'
             yield Finding(about, 'note', text, f'set {variable} to a folder that can be written')
+    try:
+        from clip_dinoiser_ros.core.embedding_cache import SWITCH, default_folder
+    except ImportError:  # no torch, which is said already
+        return
+    embeddings = default_folder()
+    text = f'off, by {SWITCH}'
+    if embeddings is not None:
+        text = f'{len(list(embeddings.glob("*.embedding")))} in {embeddings}'
+    yield Finding('text embeddings', 'ok', text)
 
 
 def _can_write(folder: Path) -> bool:

@@ -133,6 +133,14 @@ def test_another_revision_is_refused(web):
         sources.fetch_clip(*MODEL)
 
 
+@pytest.mark.parametrize('etag', ['', '../../../elsewhere', 'a' * 41, 'A' * 64])
+def test_a_digest_that_is_none_names_no_file(web, tmp_path, etag):
+    web.etag = etag
+    with pytest.raises(WeightsError, match='without a digest of its content'):
+        sources.fetch_clip(*MODEL)
+    assert list(tmp_path.rglob('*')) == []
+
+
 def test_a_login_page_is_no_hub(web):
     web.revision = None
     web.files[FIRST] = b'<!DOCTYPE html>'

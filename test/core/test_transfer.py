@@ -3,6 +3,7 @@
 
 """A file comes whole and as published, whatever the server does, or it is said why not."""
 
+import fcntl
 import hashlib
 import logging
 import resource
@@ -101,6 +102,7 @@ def test_what_had_arrived_is_already_whole(web, target, size):
     part_of(target).write_bytes(CONTENT)
     fetch(published(web, size=size), target)
     assert target.read_bytes() == CONTENT
+    assert (web.gets() == []) == (size is not None)
 
 
 @pytest.mark.parametrize('earlier', [b'damaged' * 100, b'longer' * 100_000])
@@ -278,7 +280,7 @@ def test_a_file_system_without_locks(web, target, monkeypatch):
     def flock(*_):
         raise OSError(37, 'No locks available')
 
-    monkeypatch.setattr(transfer.fcntl, 'flock', flock)
+    monkeypatch.setattr(fcntl, 'flock', flock)
     fetch(published(web), target)
     assert target.read_bytes() == CONTENT
 

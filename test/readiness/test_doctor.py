@@ -4,6 +4,7 @@
 """`clip-dinoiser doctor`: what is missing is named, with what to do, whatever is missing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_what_is_only_good_to_have(capsys, monkeypatch, given, module):
     assert (code, found[module]['level']) == (0, 'note')
 
 
-def test_everything_is_missing(tmp_path):
+def test_everything_is_missing():
     """As in a Python that has nothing but its own library."""
     missing = ('torch', 'numpy', 'open_clip', 'huggingface_hub', 'safetensors', 'cv2', 'rclpy')
     code = (
@@ -105,7 +106,12 @@ def test_everything_is_missing(tmp_path):
         'from clip_dinoiser_ros import cli\nsys.exit(cli.main(["doctor", "--json"]))'
     )
     ended = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, '-c', code],
+        env={**os.environ, 'HF_HUB_OFFLINE': '1'},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (ended.returncode, ended.stderr) == (1, '')
     levels = {f['about']: f['level'] for f in json.loads(ended.stdout)['findings']}
@@ -181,13 +187,45 @@ def test_heads_that_are_here(capsys, web, monkeypatch):
     assert found['heads']['level'] == 'ok'
 
 
+def test_embeddings_that_are_kept(capsys, given, monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv('CLIP_DINOISER_CACHE', raising=False)
+    folder = tmp_path / 'clip_dinoiser_ros' / 'embeddings'
+    folder.mkdir(parents=True)
+    (folder / 'abc.embedding').write_bytes(b'')
+    assert examine(capsys, *given)[1]['text embeddings']['text'] == f'1 in {folder}'
+    monkeypatch.setenv('CLIP_DINOISER_CACHE', 'off')
+    assert examine(capsys, *given)[1]['text embeddings']['text'] == 'off, by CLIP_DINOISER_CACHE'
+
+
+def test_a_gpu(capsys, given, monkeypatch):
+    """A stand-in for one: there is none here."""
+    import torch
+
+    from clip_dinoiser_ros.core import segmenter, upsample_triton
+
+    monkeypatch.setattr(segmenter, 'find_device', lambda _: torch.device('cuda', 0))
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'a GPU')
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (9, 0))
+    monkeypatch.setattr(upsample_triton, 'usable', lambda _: True)
+    _, found = examine(capsys, *given)
+    assert found['device']['text'] == 'cuda:0 in bf16, a GPU, CUDA graphs, Triton kernel'
+    monkeypatch.setattr(upsample_triton, 'usable', lambda _: False)
+    monkeypatch.setattr(software.shutil, 'which', lambda _: None)
+    _, found = examine(capsys, *given)
+    assert (found['device']['level'], found['device']['advice']) == (
+        'note',
+        'sudo apt install gcc python3-dev',
+    )
+
+
 def test_caches_that_cannot_be_written(capsys, given, monkeypatch, tmp_path):
     (tmp_path / 'file').write_text('')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     monkeypatch.setenv('HF_HOME', str(tmp_path / 'file'))
     code, found = examine(capsys, *given)
     assert code == 0
-    notes = [finding for about, finding in found.items() if about.startswith('cache')]
+    notes = [finding for about, finding in found.items() if about.startswith('cache ')]
     assert [note['level'] for note in notes] == ['note', 'note']
     assert 'set HF_HOME' in notes[0]['advice']
     assert 'set XDG_CACHE_HOME' in notes[1]['advice']
