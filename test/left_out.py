@@ -12,7 +12,8 @@ _names: set[str] = set()
 
 
 def pytest_deselected(items):
-    _names.update(item.nodeid for item in items if item.get_closest_marker('long'))
+    if items and 'long' in items[0].config.option.markexpr:  # not by `-k`
+        _names.update(item.nodeid for item in items if item.get_closest_marker('long'))
 
 
 def pytest_sessionfinish(session):

@@ -1,6 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
+import json
 import os
 import subprocess
 import sys
@@ -124,16 +125,13 @@ def test_the_memory_beside_the_result_stays_small():
     assert result / 2 < int(output) < 64 * 1024
 
 
+SMALL = [(2, 4, 9, (9, 31), (3.5, 8.5)), (1, 1, 1, (2, 3), (1.0, 1.0))]  # K, h, w, size, extent
+LARGE = [(7, 3, 17, (9, 262), (2.25, 262 / 16)), (257, 2, 3, (3, 7), (2.0, 3.0))]
 TRITON = """
-import sys, torch
+import json, sys, torch
 from clip_dinoiser_ros.core import upsample, upsample_triton
 device = sys.argv[1]
-for k, h, w, size, extent in [
-    (7, 3, 17, (9, 262), (2.25, 262 / 16)),
-    (2, 4, 9, (9, 31), (4.0, 9.0)),
-    (1, 1, 1, (2, 3), (1.0, 1.0)),
-    (257, 2, 3, (3, 7), (2.0, 3.0)),
-]:
+for k, h, w, size, extent in json.loads(sys.argv[2]):
     maps = (3 * torch.randn(k, h, w)).softmax(dim=0)
     own = torch.rand(h, w)
     for background in (None, (k // 2, own)):
@@ -149,25 +147,27 @@ print('same')
 """
 
 
-def run_triton(device, **environment):
+def run_triton(device, cases, **environment):
     pytest.importorskip('triton')
-    command = [sys.executable, '-c', TRITON, device]
+    command = [sys.executable, '-c', TRITON, device, json.dumps(cases)]
     run = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     assert run.stdout == 'same\n', run.stderr[-2000:]
 
 
-@pytest.mark.long
-def test_the_kernel_equals_the_rest_in_tritons_interpreter():
+@pytest.mark.parametrize(
+    'cases', [SMALL, pytest.param(LARGE, marks=pytest.mark.long)], ids=['small', 'large']
+)
+def test_the_kernel_equals_the_rest_in_tritons_interpreter(cases):
     """Slow and without a GPU, but the same program."""
-    run_triton('cpu', TRITON_INTERPRET='1')
+    run_triton('cpu', cases, TRITON_INTERPRET='1')
 
 
 @needs_gpu
 def test_the_kernel_equals_the_rest_on_a_gpu():
     assert upsample_triton.usable(torch.device('cuda'))
-    run_triton('cuda')
+    run_triton('cuda', SMALL + LARGE)
 
 
 def test_where_there_is_no_gpu_there_is_no_kernel(monkeypatch, caplog):
