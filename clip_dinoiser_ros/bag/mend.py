@@ -39,6 +39,7 @@ class _Found:
     first_ns: int = 2**63 - 1
     last_ns: int = 0
     damaged: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
 
 
 class MendedFile:
@@ -46,6 +47,7 @@ class MendedFile:
 
     Attributes:
         damaged: One line for each place that cannot be read.
+        cut: One line where the file ends before its data do; else empty.
     """
 
     suffix = '.mcap'
@@ -53,7 +55,7 @@ class MendedFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         found = _find(path)
-        self.damaged = found.damaged
+        self.damaged, self.cut = found.damaged, found.cut
         self._end = found.end
         self._tail = _tail(found)
 
@@ -131,9 +133,9 @@ def _find(path: Path) -> _Found:
                 file.seek(start + 9 + length)
             found.end = start + 9 + length
     missing = size - found.end
-    found.damaged.append(f'{path.name} is cut off: nothing readable after byte {found.end}')
+    found.cut.append(f'{path.name} is cut off: nothing readable after byte {found.end}')
     if missing:
-        found.damaged[-1] += f' ({missing} bytes of a record that is not whole)'
+        found.cut[-1] += f' ({missing} bytes of a record that is not whole)'
     return found
 
 

@@ -124,6 +124,7 @@ class Recording:
         self.start_ns = self.end_ns = 0
         self.storage = ''
         self._readers: list[Reader] = []
+        self._cut: list[str] = []  # which files end too early
 
     def __enter__(self) -> Recording:
         parts, told = _parts(self.path)
@@ -143,6 +144,8 @@ class Recording:
             self.damage.append(
                 f'{told - found} of {told} messages that metadata.yaml tells of are missing'
             )
+        if found != told:  # otherwise no message is behind the cut: only the index was cut off
+            self.damage = self._cut + self.damage
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -205,7 +208,9 @@ class Recording:
                 if reader.path.suffix != '.mcap' or isinstance(reader.path, MendedFile):
                     self.damage.append(f'{reader.path}: nothing readable after this: {error}')
                     return
+                known = len(self._cut)
                 mended = self._readers[index] = self._open_mended(Path(str(reader.path)))
+                self.damage += self._cut[known:]
                 reader.close()
                 for topic in {c.topic for c in mended.connections} - self.topics.keys():
                     self.damage.append(f'{topic} is not in the index of {reader.path} and not read')
@@ -230,6 +235,7 @@ class Recording:
         except Exception as error:
             raise BagError(f'{path} cannot be read: {error}') from error
         self.damage += mended.damaged
+        self._cut += mended.cut
         return reader
 
     def _collect(self) -> None:
