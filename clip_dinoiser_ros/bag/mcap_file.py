@@ -37,7 +37,7 @@ class McapFile:
         shown: Path by which the user knows it.
 
     Raises:
-        ValueError: It is no mcap file.
+        ValueError: It is no mcap file, or cut off before the end of its first record.
     """
 
     def __init__(self, path: Path, shown: Path) -> None:

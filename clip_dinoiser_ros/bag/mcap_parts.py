@@ -159,7 +159,11 @@ def unpack_chunk(body: bytes) -> bytes:
 
 
 def scan(file: BinaryIO, size: int) -> Contents:
-    """Look at the records of a file up to the first that is not there in full."""
+    """Look at the records of a file up to the first that is not there in full.
+
+    Raises:
+        ValueError: That is the very first one.
+    """
     contents = Contents()
     end = len(MAGIC)
     run: Part | None = None  # messages outside of chunks
@@ -182,6 +186,8 @@ def scan(file: BinaryIO, size: int) -> Contents:
         elif opcode in (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL):
             _take_record(contents, opcode, start, file.read(length))
         end = after
+    if end == len(MAGIC):
+        raise ValueError('it is cut off: its first record is not whole')
     contents.cut = f'nothing readable after byte {end}'
     if size > end:
         contents.cut += f' ({size - end} bytes of a record that is not whole)'

@@ -112,7 +112,8 @@ class Recording:
         topics: By name.
         start_ns, end_ns: Times of the first message and just after the last; 0 when it is empty.
         storage: mcap or sqlite3.
-        notes: What is left out although it is whole, one line each: topics that are not of ROS 2.
+        notes: What is left out without being damaged, one line each: topics that are not of ROS 2,
+            files in the folder that are no recordings.
     """
 
     def __init__(self, path: Path) -> None:

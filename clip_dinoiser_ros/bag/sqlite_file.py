@@ -1,12 +1,12 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The messages of a sqlite3 file in the order of their times, up to the first damaged page."""
+"""The messages of a sqlite3 file in the order of their times, as far as the file is whole."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class SqliteFile:
         )
         self._database.text_factory = lambda text: text.decode(errors='replace')
         try:
+            # without it sqlite refuses a file that is shorter than its header says
+            self._database.execute('PRAGMA writable_schema = ON')
+            for table in ('topics', 'messages'):
+                self._database.execute(f'SELECT 1 FROM {table} LIMIT 0')  # noqa: S608
             counts = self._count()
             self.topics = list(self._topics({key: row[0] for key, row in counts.items()}))
         except (sqlite3.Error, LookupError, TypeError) as error:
@@ -52,11 +56,30 @@ class SqliteFile:
 
     def _count(self) -> dict[int, tuple[int, int, int]]:
         """Return count, first and last time of the messages of each topic, by its key."""
-        rows = self._database.execute(
-            'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
-            "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
-        )
-        return {key: (count, first, last) for key, count, first, last in rows}
+        try:
+            rows = self._database.execute(
+                'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
+                "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
+            )
+            return {key: (count, first, last) for key, count, first, last in rows}
+        except sqlite3.DatabaseError:  # damaged: by those rows that can be reached
+            counts: dict[int, tuple[int, int, int]] = {}
+            for time_ns, _, key in self._reachable('1', ()):
+                count, first, last = counts.get(key, (0, time_ns, time_ns))
+                counts[key] = count + 1, min(first, time_ns), max(last, time_ns)
+            return counts
+
+    def _reachable(self, where: str, values: Sequence[int]) -> list[tuple[int, int, int]]:
+        """Return time, row and topic of the messages up to the first damaged page, by time."""
+        found = []
+        query = f'SELECT timestamp, rowid, topic_id FROM messages WHERE {where}'  # noqa: S608
+        try:
+            for time_ns, row, key in self._database.execute(query, values):
+                if isinstance(time_ns, int):
+                    found.append((time_ns, row, key))
+        except sqlite3.Error as error:
+            self._note(f'{self.shown}: {error}; {len(found)} rows of messages could be reached')
+        return sorted(found)
 
     def _topics(self, counts: dict[int, int]) -> Iterator[StoredTopic]:
         definitions = self._definitions()
@@ -113,15 +136,37 @@ class SqliteFile:
                 conditions.append(condition)
                 values.append(bound)
         where = ' AND '.join(conditions)
-        query = f'SELECT topic_id, timestamp, data FROM messages WHERE {where} ORDER BY timestamp'  # noqa: S608
+        query = (
+            f'SELECT topic_id, timestamp, data FROM messages WHERE {where} '  # noqa: S608
+            'ORDER BY timestamp, rowid'
+        )
+        done = 0
         try:
             for key, time_ns, data in self._database.execute(query, values):
+                done += 1
                 if isinstance(time_ns, int) and isinstance(data, bytes):
                     yield key, time_ns, data
                 else:
                     self._note(f'a row of {self.shown} is no message: time {time_ns!r}')
         except (sqlite3.Error, OverflowError) as error:
-            self._note(f'{self.shown}: nothing readable after this: {error}')
+            self._note(f'{self.shown} is damaged: {error}')
+            yield from self._row_by_row(self._reachable(where, values)[done:])
+
+    def _row_by_row(self, rows: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, bytes]]:
+        """Yield those messages of a damaged file that can be read, by time, row and topic."""
+        lost = 0
+        for time_ns, row, key in rows:
+            try:
+                query = 'SELECT data FROM messages WHERE rowid = ?'
+                (data,) = self._database.execute(query, (row,)).fetchone() or (None,)
+            except sqlite3.Error:
+                data = None
+            if isinstance(data, bytes):
+                yield key, time_ns, data
+            else:
+                lost += 1
+        if lost:
+            self._note(f'{self.shown}: {lost} messages are damaged')
 
     def _note(self, line: str) -> None:
         if line not in self.damage:

@@ -76,6 +76,37 @@ def test_rows_that_are_no_messages_are_named(tmp_path):
     assert any('is no message' in line for line in damage)
 
 
+@pytest.fixture(scope='module')
+def large(tmp_path_factory):
+    return write(tmp_path_factory.mktemp('large') / 'rec', texts(30), 'sqlite3') / 'rec.db3'
+
+
+@pytest.mark.parametrize('tenths', [2, 5, 8])
+def test_a_cut_file_is_read_as_far_as_it_goes(tmp_path, large, tenths):
+    path = tmp_path / 'cut.db3'
+    content = large.read_bytes()
+    path.write_bytes(content[: len(content) * tenths // 10])
+    times, damage, _ = read(path)
+    assert times == [*range(len(times))]
+    assert len(times) >= 30 * tenths // 10 - 3
+    assert damage
+
+
+def test_a_damaged_page_costs_its_messages(tmp_path, large):
+    """Not all pages show damage: that of a message's inside is read as it is."""
+    path = tmp_path / 'broken.db3'
+    content = large.read_bytes()
+    for tenths in range(2, 10):
+        broken = bytearray(content)
+        start = len(content) * tenths // 10 // 4096 * 4096
+        broken[start : start + 4096] = b'\xff' * 4096
+        path.write_bytes(broken)
+        times, damage, _ = read(path)
+        assert times == sorted(times)
+        assert len(times) >= 20
+        assert damage or len(times) == 30
+
+
 def test_another_database_is_refused(tmp_path):
     path = tmp_path / 'other.db3'
     connection = sqlite3.connect(path)
