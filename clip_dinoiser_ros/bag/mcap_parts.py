@@ -140,11 +140,12 @@ def read_part(file: BinaryIO, part: Part) -> bytes:
     Raises:
         Exception: It is damaged: ValueError, or whatever the decompressors raise.
     """
-    file.seek(part.offset)
-    data = file.read(part.length)
-    if len(data) < part.length:
-        raise ValueError(f'{len(data)} of {part.length} bytes are there')
-    return unpack_chunk(data[RECORD.size :]) if part.is_chunk else data
+    head = RECORD.size if part.is_chunk else 0
+    file.seek(part.offset + head)
+    data = file.read(part.length - head)
+    if len(data) < part.length - head:
+        raise ValueError(f'{len(data)} of {part.length - head} bytes are there')
+    return unpack_chunk(data) if part.is_chunk else data
 
 
 def unpack_chunk(body: bytes) -> bytes:
