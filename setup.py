@@ -36,7 +36,7 @@ setup(
         'tqdm',
     ],
     extras_require={
-        'bags': ['rosbags', 'ruamel.yaml', 'av'],
+        'bags': ['rosbags', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],
         'onnx': ['onnx', 'onnxscript', 'onnxruntime'],  # to write a file and to check it
     },
     entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},

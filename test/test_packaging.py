@@ -30,6 +30,8 @@ PIP_NAMES = {
     'open_clip': 'open_clip_torch',
     'safetensors': 'safetensors',
     'rosbags': 'rosbags',
+    'mcap': 'mcap',
+    'zstandard': 'zstandard',
     'ruamel': 'ruamel.yaml',
     'av': 'av',
     'tqdm': 'tqdm',

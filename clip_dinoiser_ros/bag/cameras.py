@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.bag.recording import BagError, Recording, Topic
+from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.images import ImageError
@@ -22,6 +23,9 @@ from clip_dinoiser_ros.frames.outputs import NODE
 # last parts of image topics that say nothing about which camera it is
 _IMAGE_WORDS = re.compile(r'(image|img)(_(raw|rect|color|colour|mono|rgb))*')
 _CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
+# A compressed topic is compared with the raw one by a few frames at a few moments.
+_MOMENTS, _FRAMES = 3, 2
+_NEAR_NS = 5 * 10**8  # the two of one frame were recorded within this time
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,30 @@ def choose_cameras(
     kinds = (IMAGE, COMPRESSED)
     found = sorted(t.name for t in recording.topics.values() if t.type_name in kinds)
     there = f'image topics of {recording.path}: {", ".join(found) or "none"}'
+    why = [*recording.notes, *recording.damage]
     left_out: dict[str, str] = {}
     if topics:
         for topic in topics:
-            if topic not in found:
-                raise BagError(f'{topic} is no image topic here; {there}')
-        chosen = sorted(set(topics))
+            if recording.find(topic) not in found:
+                raise BagError('\n'.join([f'{topic} is no image topic here; {there}', *why]))
+        chosen = sorted({recording.find(topic) or topic for topic in topics})
     else:
         left_out = {t: r for t in found if (r := _not_a_camera(recording, recording.topics[t]))}
         chosen = [topic for topic in found if topic not in left_out]
         for topic in [t for t in chosen if f'{t}/compressed' in chosen]:
-            left_out[f'{topic}/compressed'] = f'the same as {topic}'
-            chosen.remove(f'{topic}/compressed')
+            if _same_frames(recording, topic, f'{topic}/compressed'):
+                left_out[f'{topic}/compressed'] = f'the same as {topic}'
+                chosen.remove(f'{topic}/compressed')
+        deep = [topic for topic in chosen if _is_deep_grey(recording, topic)]
+        if len(deep) < len(chosen):
+            reason = 'it is 16-bit grey beside other cameras, as depth is; --topic takes it'
+            left_out.update(dict.fromkeys(deep, reason))
+            chosen = [topic for topic in chosen if topic not in deep]
     notes = [f'{topic} is not segmented: {reason}' for topic, reason in left_out.items()]
     if not chosen:
-        raise BagError('\n'.join([f'no camera to segment; {there}', *notes, *recording.damage]))
-    return _named(chosen, dict(names or {})), notes
+        raise BagError('\n'.join([f'no camera to segment; {there}', *notes, *why]))
+    given = {recording.find(topic) or topic: name for topic, name in (names or {}).items()}
+    return _named(chosen, given), notes
 
 
 def _named(topics: list[str], names: dict[str, str]) -> list[Camera]:
@@ -119,17 +131,46 @@ def _not_a_camera(recording: Recording, topic: Topic) -> str:
         types.get(f'{space}/vocabulary') == 'clip_dinoiser_ros/msg/Vocabulary' for space in above
     ):
         return 'it was made by this program'
-    try:
-        message: Any = typestore().deserialize_cdr(first.data, topic.type_name)
-    except Exception:  # judged message by message later
-        return ''
-    kind = message.encoding if topic.type_name == IMAGE else message.format
+    kind = _kind(first)
     if 'compressedDepth' in kind or re.match('(16U|32F|64F)C1', kind):
         return f'it is a depth image ({kind})'
     labels = types.get(f'{above[-1]}/label_info') == 'vision_msgs/msg/LabelInfo'
     if labels and kind in ('mono8', 'mono16', '8UC1', '16UC1'):
         return 'it is a label image, with a label_info beside it'
     return ''
+
+
+def _same_frames(recording: Recording, raw: str, packed: str) -> bool:
+    """Whether a compressed topic has the frames of the raw one: most of some, by their stamps."""
+    span = (recording.end_ns - recording.start_ns) // _MOMENTS
+    tried = same = 0
+    for moment in range(_MOMENTS):
+        start = recording.start_ns + moment * span
+        for message in islice(recording.messages([packed], start), _FRAMES):
+            near = recording.messages([raw], message.time_ns - _NEAR_NS, message.time_ns + _NEAR_NS)
+            tried += 1
+            same += any(_stamp(one) == _stamp(message) for one in near)
+    return same > tried / 2
+
+
+def _stamp(message: Message) -> bytes:
+    """Return the stamp of an image in the byte order of the computer that recorded it."""
+    return message.data[4:12]
+
+
+def _is_deep_grey(recording: Recording, topic: str) -> bool:
+    """Whether an image topic is said to be 16-bit grey."""
+    first = next(recording.messages([topic]), None)
+    return first is not None and _kind(first).startswith('mono16')
+
+
+def _kind(message: Message) -> str:
+    """Return the encoding of an image, or the format of a compressed one; empty when damaged."""
+    try:
+        image: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
+    except Exception:  # judged message by message later
+        return ''
+    return str(image.encoding if message.topic.type_name == IMAGE else image.format)
 
 
 def decode_message(data: bytes, type_name: str) -> tuple[Any, npt.NDArray[np.uint8]]:

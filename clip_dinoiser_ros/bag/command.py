@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         selection = _selection(args, recording, cameras)
         copied, left_out = _copied(args, recording, cameras)
         selection = dataclasses.replace(selection, copied=copied)
-        for note in [*notes, *left_out]:
+        for note in [*recording.notes, *notes, *left_out]:
             _say(note)
         drawings = Drawings(args, recording, selection)
         settings = _settings(args, recording, selection)
@@ -191,10 +191,11 @@ def _copied(
     if args.copy is None:
         return frozenset(), []
     for name in args.copy:
-        if name not in recording.topics:
+        if recording.find(name) is None:
             raise BagError(f'--copy {name}: no such topic; there are {", ".join(recording.topics)}')
     segmented = {camera.topic for camera in cameras}
-    wanted = set(args.copy) or set(recording.topics) - segmented
+    named = {recording.find(name) or name for name in args.copy}
+    wanted = named or set(recording.topics) - segmented
     ours = {camera.output(output) for camera in cameras for output in OUTPUTS}
     notes = [f'{name} is not copied: it is made anew' for name in sorted(wanted & ours)]
     wanted -= ours

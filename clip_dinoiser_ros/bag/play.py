@@ -11,14 +11,17 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import Qos, QosReliability
 
 from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
+from clip_dinoiser_ros.core.reasons import one_line
 
 SECOND = 10**9
+DAMAGED = 3  # exit code: all was played that could be read, but not everything could
 CLOCK_PERIOD_S = 0.01
 ACK_TIMEOUT_S = 5.0
 QUIET_S = 0.5  # without a new subscriber: all that are there have found us
@@ -35,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--topic', action='append', default=[], metavar='T', help='only this one; repeatable'
     )
     parser.add_argument(
+        '--remap',
+        action='append',
+        nargs='+',
+        default=[],
+        metavar='OLD:=NEW',
+        help='publish topic OLD as NEW, as ros2 bag play does; repeatable',
+    )
+    parser.add_argument(
         '--wait',
         type=float,
         default=5.0,
@@ -44,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play until the end or Ctrl-C; both are a good end."""
+    """Play until the end or Ctrl-C, both of which are a good end; return the exit code."""
     for name, least in (('rate', 1e-3), ('wait', 0.0)):
         if not least <= getattr(args, name) < math.inf:
             raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
@@ -54,24 +65,46 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise BagError(f'play needs ROS: source its setup first ({error})') from error
     with Recording(args.input) as recording:
-        missing = [name for name in args.topic if name not in recording.topics]
-        if missing:
-            there = ', '.join(recording.topics)
-            raise BagError(f'--topic {missing[0]}: no such topic; there are {there}')
+        topics = [_topic(recording, '--topic', name) for name in args.topic]
+        names = _names(recording, [rule for rules in args.remap for rule in rules])
         context = rclpy.Context()
         # its own handler would shut down in the middle of a message
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
             signal.signal(number, signal.default_int_handler)
         try:
-            Player(context, recording, args.topic, args.clock).play(args.rate, args.loop, args.wait)
+            player = Player(context, recording, topics, args.clock, names)
+            player.play(args.rate, args.loop, args.wait)
         except KeyboardInterrupt:
             _say('stopped')
         finally:
             context.try_shutdown()
     for line in recording.damage:
         _say(line)
-    return 0
+    return DAMAGED if recording.damage else 0
+
+
+def _topic(recording: Recording, option: str, name: str) -> str:
+    """Return the recorded name of a topic that the command line names."""
+    found = recording.find(name)
+    if found is None:
+        there = ', '.join(recording.topics)
+        raise BagError(f'{option} {name}: no such topic; there are {there}')
+    return found
+
+
+def _names(recording: Recording, rules: Sequence[str]) -> dict[str, str]:
+    """Return the new names of topics, by their recorded names, from rules OLD:=NEW."""
+    names: dict[str, str] = {}
+    for rule in rules:
+        old, sign, new = rule.partition(':=')
+        if not (old and sign and new):
+            raise BagError(f'--remap {rule}: allowed is OLD:=NEW, such as /rgb:=/camera/image')
+        topic = _topic(recording, '--remap', old)
+        if topic in names:
+            raise BagError(f'--remap {rule}: {topic} already becomes {names[topic]}')
+        names[topic] = new
+    return names
 
 
 class Player:
@@ -82,12 +115,24 @@ class Player:
         recording: Open.
         topics: Names; empty: all whose types are installed.
         clock: Publish /clock.
+        names: Names to publish topics by, instead of their own.
+
+    Raises:
+        BagError: Nothing can be published, or not by a name that is given.
     """
 
-    def __init__(self, context: Any, recording: Recording, topics: list[str], clock: bool) -> None:
+    def __init__(
+        self,
+        context: Any,
+        recording: Recording,
+        topics: Sequence[str],
+        clock: bool,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         import rclpy
 
         self._recording = recording
+        self._names = names or {}
         self._node = rclpy.create_node('clip_dinoiser_player', context=context, enable_rosout=False)
         self._publishers: dict[str, Any] = {}
         for name, topic in sorted(recording.topics.items()):
@@ -97,19 +142,28 @@ class Player:
         if not self._publishers:
             raise BagError(f'{recording.path}: nothing here can be published')
         self._clock = self._clock_publisher() if clock else None
+        for note in recording.notes:
+            _say(note)
         _say(f'{len(self._publishers)} topics, {self._length_s():.1f} s')
 
     def _length_s(self) -> float:
         return max(0, self._recording.end_ns - self._recording.start_ns) / SECOND
 
     def _add(self, topic: Topic) -> None:
+        from rclpy.exceptions import InvalidTopicNameException
+
+        name = self._names.get(topic.name, topic.name)
         try:
             message_type = message_class(topic.type_name)
             self._publishers[topic.name] = self._node.create_publisher(
-                message_type, topic.name, _profile(topic)
+                message_type, name, _profile(topic)
             )
         except (ImportError, AttributeError) as error:
             _say(f'{topic.name} is not played: {topic.type_name} is not installed ({error})')
+        except InvalidTopicNameException as error:
+            if topic.name in self._names:
+                raise BagError(f'--remap {topic.name}:={name}: {one_line(error)}') from error
+            _say(f'{topic.name} is not played: {one_line(error)}')
 
     def _clock_publisher(self) -> Any:
         from rosgraph_msgs.msg import Clock

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from heapq import merge
-from itertools import chain, islice, pairwise
-from pathlib import Path, PurePath
-from typing import Any
+from itertools import chain, pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rosbags.interfaces import (
-    Connection,
     Qos,
     QosDurability,
     QosHistory,
@@ -22,18 +21,17 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import Reader
-from ruamel.yaml import YAML
 
-from clip_dinoiser_ros.bag.mend import MendedFile
+from clip_dinoiser_ros.bag.files import SUFFIXES, BagError, find_files, storage
+from clip_dinoiser_ros.bag.mcap_file import McapFile
+from clip_dinoiser_ros.bag.sqlite_file import SqliteFile
+from clip_dinoiser_ros.bag.stored import StorageFile, StoredTopic
 from clip_dinoiser_ros.bag.types import definition, typestore
+from clip_dinoiser_ros.bag.unpacked import ZSTD, readable, unpack_message
 
-SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+__all__ = ['SUFFIXES', 'BagError', 'Message', 'Recording', 'Topic', 'make_topic']
+
 END_OF_TIME_NS = 2**31 * 10**9  # the last second that builtin_interfaces/msg/Time can tell
-
-
-class BagError(ValueError):
-    """A bag that cannot be read or written; says which, why, and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def make_topic(name: str, type_name: str, latched: bool = False) -> Topic:
 
 
 class Recording:
-    """A rosbag2: a folder, or one mcap or sqlite3 file. Open it with `with`.
+    """A rosbag2: a folder, or one mcap or sqlite3 file, also packed by zstd. Open it with `with`.
 
     A file that was cut off or is damaged in places is read as far as it is whole, a folder whose
     recorder was killed before it wrote metadata.yaml by its files, and one in which some files
@@ -114,41 +112,46 @@ class Recording:
         topics: By name.
         start_ns, end_ns: Times of the first message and just after the last; 0 when it is empty.
         storage: mcap or sqlite3.
-        damage: What could not be read, one line each; grows while messages are read.
+        notes: What is left out without being damaged, one line each: topics that are not of ROS 2,
+            files in the folder that are no recordings.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.topics: dict[str, Topic] = {}
-        self.damage: list[str] = []
+        self.notes: list[str] = []
         self.start_ns = self.end_ns = 0
         self.storage = ''
-        self._readers: list[Reader] = []
+        self._damage: list[str] = []
+        self._files: list[StorageFile] = []
+        self._stack = ExitStack()
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read, one line each; grows while messages are read."""
+        return self._damage + [line for file in self._files for line in file.damage]
 
     def __enter__(self) -> Recording:
-        parts, told = _parts(self.path)
+        found = find_files(self.path)
+        self.notes += found.notes
         errors: list[Exception] = []
-        for path in parts:
-            try:
-                self._readers.append(self._open(path))
-            except (BagError, FileNotFoundError) as error:
-                errors.append(error)
-        if not self._readers:
-            raise errors[0]
-        self.damage += [str(error) for error in errors]
-        self.storage = _storage(self.path)
-        self._collect()
-        found = sum(reader.message_count for reader in self._readers)
-        if told is not None and found < told:
-            self.damage.append(
-                f'{told - found} of {told} messages that metadata.yaml tells of are missing'
-            )
+        with self._stack:
+            for path in found.paths:
+                try:
+                    self._open(path)
+                except (BagError, FileNotFoundError) as error:
+                    errors.append(error)
+            if not self._files:
+                raise errors[0] if len(errors) == 1 else BagError('; '.join(map(str, errors)))
+            self._damage += [str(error) for error in errors] + found.damage
+            self.storage = storage(found.paths[0])
+            self._compare(found.told)
+            self._collect()
+            self._stack = self._stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for reader in self._readers:
-            reader.close()
-        self._readers = []
+        self._stack.close()
 
     def messages(
         self,
@@ -163,149 +166,115 @@ class Recording:
             start_ns: None: from the first.
             end_ns: Messages of this time and later are left out; None: to the last.
         """
-        spans = [(r.start_time, r.end_time) for r in self._readers if r.message_count]
-        parts = [self._part(index, topics, start_ns, end_ns) for index in range(len(self._readers))]
-        if all(before[1] <= after[0] for before, after in pairwise(spans)):
+        filled = [file for file in self._files if file.count]
+        parts = [self._of_file(file, topics, start_ns, end_ns) for file in filled]
+        if all(one.end_ns <= next_one.start_ns for one, next_one in pairwise(filled)):
             yield from chain.from_iterable(parts)
         else:  # files of one recording that overlap in time
             yield from merge(*parts, key=lambda message: message.time_ns)
 
-    def _part(
-        self, index: int, topics: Collection[str] | None, start: int | None, end: int | None
+    def find(self, name: str) -> str | None:
+        """Return the name of a topic as it was recorded, given with or without its first slash."""
+        return next((n for n in (name, f'/{name}', name.lstrip('/')) if n in self.topics), None)
+
+    def _of_file(
+        self, file: StorageFile, topics: Collection[str] | None, start: int | None, end: int | None
     ) -> Iterator[Message]:
-        """Read one file; where it turns out to be damaged, go on with what is whole of it."""
+        chosen = {
+            topic.key: self.topics[topic.name]
+            for topic in file.topics
+            if (topics is None or topic.name in topics)
+            and self.topics[topic.name].type_name == topic.type_name
+        }
+        if not chosen:
+            return
         done = 0
-        while True:
-            reader = self._readers[index]
-            chosen = [
-                c
-                for c in reader.connections
-                if (topics is None or c.topic in topics)
-                and c.topic in self.topics
-                and self.topics[c.topic].type_name == c.msgtype
-            ]
-            if not chosen:
-                return
-            try:
-                messages = reader.messages(chosen, start, end)
-                for connection, time_ns, data in islice(messages, done, None):
-                    done += 1
-                    if 0 <= time_ns < END_OF_TIME_NS:
-                        yield Message(self.topics[connection.topic], time_ns, data)
-                    else:
-                        self.damage.append(f'{connection.topic} at {time_ns} ns: no such time')
-                counted = sum(connection.msgcount for connection in chosen)
-                if start is None and end is None and done < counted:
-                    self.damage.append(
-                        f'{reader.path}: {counted - done} of {counted} messages by its index are '
-                        'not where they should be'
-                    )
-                return
-            except Exception as error:  # whatever rosbags and decompressors raise
-                if reader.path.suffix != '.mcap' or isinstance(reader.path, MendedFile):
-                    self.damage.append(f'{reader.path}: nothing readable after this: {error}')
-                    return
-                mended = self._readers[index] = self._open_mended(Path(str(reader.path)))
-                reader.close()
-                for topic in {c.topic for c in mended.connections} - self.topics.keys():
-                    self.damage.append(f'{topic} is not in the index of {reader.path} and not read')
+        for key, time_ns, data in file.messages(chosen.keys(), start, end):
+            done += 1
+            topic = chosen[key]
+            if not 0 <= time_ns < END_OF_TIME_NS:
+                self._note(f'{topic.name} at {time_ns} ns: no such time')
+                continue
+            if data.startswith(ZSTD):
+                try:
+                    data = unpack_message(data)
+                except ValueError as error:
+                    self._note(f'{topic.name} at {time_ns} ns: {error}')
+                    continue
+            yield Message(topic, time_ns, data)
+        counted = sum(topic.count for topic in file.topics if topic.key in chosen)
+        if start is None and end is None and done < counted and not file.damage:
+            self._note(
+                f'{file.shown}: {counted - done} of {counted} messages by its index are not '
+                'where they should be'
+            )
 
-    def _open(self, path: Path) -> Reader:
-        try:
-            reader = Reader(path)
-            reader.open()
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            if path.suffix == '.mcap':
-                return self._open_mended(path)
-            raise BagError(f'{path} cannot be read: {error}') from error
-        return reader
+    def _note(self, line: str) -> None:
+        if line not in self._damage:
+            self._damage.append(line)
 
-    def _open_mended(self, path: Path) -> Reader:
+    def _open(self, path: Path) -> None:
+        """Open a file, a packed one by way of a temporary copy."""
+        if not path.exists():
+            raise FileNotFoundError(f'File {str(path)!r} does not exist.')
+        kinds: dict[str, type[McapFile] | type[SqliteFile]] = {
+            'mcap': McapFile,
+            'sqlite3': SqliteFile,
+        }
+        kind = kinds.get(storage(path))
+        if kind is None:
+            raise BagError(f'{path} cannot be read: allowed are .mcap and .db3, also with .zstd')
         try:
-            mended = MendedFile(path)
-            reader = Reader(mended)  # type: ignore[arg-type]
-            reader.open()
-        except Exception as error:
+            source, damage = readable(path, self._folder)
+            file: StorageFile = kind(source, path)
+        except (OSError, ValueError) as error:
             raise BagError(f'{path} cannot be read: {error}') from error
-        self.damage += mended.damaged
-        return reader
+        self._stack.callback(file.close)
+        self._files.append(file)
+        self._damage += damage
+
+    def _folder(self) -> Path:
+        """Make a folder for the temporary copy of a file."""
+        return Path(self._stack.enter_context(TemporaryDirectory(prefix='clip_dinoiser_')))
+
+    def _compare(self, told: int | None) -> None:
+        """Say of messages that metadata.yaml tells of and of files that end too early."""
+        found = sum(file.count for file in self._files)
+        if told is not None and found < told:
+            self._damage.append(
+                f'{told - found} of {told} messages that metadata.yaml tells of are missing'
+            )
+        if found != told:  # otherwise no message is behind the cut: only the index was cut off
+            self._damage[:0] = [file.cut for file in self._files if file.cut]
 
     def _collect(self) -> None:
-        connections: dict[str, list[Connection]] = {}
-        for reader in self._readers:
-            for connection in reader.connections:
-                same = connections.setdefault(connection.topic, [])
-                if same and same[0].msgtype != connection.msgtype:
-                    self.damage.append(
-                        f'{connection.topic} has two types: {same[0].msgtype} is read, '
-                        f'{connection.msgtype} is not'
+        same: dict[str, list[StoredTopic]] = {}
+        for file in self._files:
+            self.notes += [note for note in file.notes if note not in self.notes]
+            for topic in file.topics:
+                others = same.setdefault(topic.name, [])
+                if others and others[0].type_name != topic.type_name:
+                    self._damage.append(
+                        f'{topic.name} has two types: {others[0].type_name} is read, '
+                        f'{topic.type_name} is not'
                     )
                 else:
-                    same.append(connection)
-        self.topics = {name: _topic(same) for name, same in connections.items()}
-        filled = [reader for reader in self._readers if reader.message_count]
+                    others.append(topic)
+        self.topics = {name: _topic(stored) for name, stored in same.items()}
+        filled = [file for file in self._files if file.count]
         if filled:
-            self.start_ns = min(reader.start_time for reader in filled)
-            self.end_ns = max(reader.end_time for reader in filled)
+            self.start_ns = min(file.start_ns for file in filled)
+            self.end_ns = max(file.end_ns for file in filled)
 
 
-def _topic(connections: list[Connection]) -> Topic:
-    first = connections[0]
-    qos: dict[str, Any] = {}
-    for connection in connections:
-        for profile in getattr(connection.ext, 'offered_qos_profiles', []):
-            qos[repr(profile)] = profile
+def _topic(stored: list[StoredTopic]) -> Topic:
+    first = next((topic for topic in stored if topic.definition), stored[0])
     return Topic(
-        name=first.topic,
-        type_name=first.msgtype,
-        definition=definition(first),
-        qos=tuple(qos.values()),
-        count=sum(connection.msgcount for connection in connections),
+        name=first.name,
+        type_name=first.type_name,
+        definition=definition(
+            first.type_name, first.definition, first.definition_format, first.digest
+        ),
+        qos=tuple({repr(qos): qos for topic in stored for qos in topic.qos}.values()),
+        count=sum(topic.count for topic in stored),
     )
-
-
-def _parts(path: Path) -> tuple[list[Path], int | None]:
-    """Find the files of a recording, in order; the folder itself where it is compressed.
-
-    Returns:
-        The files, and how many messages metadata.yaml tells of; None where it tells nothing.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f'{path} does not exist; give a folder, a .mcap or a .db3 file')
-    if path.is_file():
-        if path.suffix not in SUFFIXES:
-            hint = ' (a ROS 1 bag: rosbags-convert makes a rosbag2 of it)' * (path.suffix == '.bag')
-            raise BagError(f'{path} is no bag: allowed are a folder, .mcap and .db3{hint}')
-        return [path], None
-    told = None
-    metadata = path / 'metadata.yaml'
-    if metadata.exists():
-        try:
-            described = YAML(typ='safe').load(metadata.read_text())['rosbag2_bagfile_information']
-            if described.get('compression_mode'):
-                return [path], None
-            told = int(described['message_count'])
-            # only the names: a path with ../ would lead out of the folder
-            parts = [path / PurePath(part).name for part in described['relative_file_paths']]
-        except Exception as error:
-            raise BagError(f'{metadata} cannot be read: {error}') from error
-    else:
-        files = [file for file in path.iterdir() if file.suffix in SUFFIXES]
-        parts = sorted(files, key=_by_number)
-    if not parts:
-        raise BagError(f'{path} is no bag: it has neither metadata.yaml nor a .mcap or .db3 file')
-    return parts, told
-
-
-def _by_number(path: Path) -> tuple[int, str]:
-    """Sort name_10 behind name_9, as recorders count."""
-    number = re.search(r'_(\d+)$', path.stem)
-    return (int(number[1]) if number else 0, path.name)
-
-
-def _storage(path: Path) -> str:
-    files = [path] if path.is_file() else path.iterdir()
-    suffixes = {Path(file.stem).suffix if file.suffix == '.zstd' else file.suffix for file in files}
-    return 'mcap' if '.mcap' in suffixes else 'sqlite3'

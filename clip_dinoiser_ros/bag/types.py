@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -44,28 +44,53 @@ def message_types() -> MessageTypes:
     )
 
 
-def definition(connection: Connection) -> tuple[str, str] | None:
-    """Return the definition of a connection's type and its hash; None when nobody knows them."""
-    text = connection.msgdef.data
-    known = connection.msgdef.format != MessageDefinitionFormat.NONE
-    if known and connection.digest:
-        return text, connection.digest
+def ros_type(name: str) -> str | None:
+    """Return the name of a type as ROS 2 has it: pkg/msg/Name.
+
+    Older and other writers leave the middle out (pkg/Name), or take the name from DDS
+    (pkg::msg::dds_::Name_).
+
+    Returns:
+        None where it is no name of a type.
+    """
+    parts = re.split('::|/', name)
+    if len(parts) == 4 and parts[2] == 'dds_':
+        parts = [*parts[:2], parts[3].removesuffix('_')]
+    if len(parts) == 2:
+        parts.insert(1, 'msg')
+    named = all(re.fullmatch('[A-Za-z][A-Za-z0-9_]*', part) for part in parts)
+    if len(parts) != 3 or not named or parts[1] not in ('msg', 'srv', 'action'):
+        return None
+    return '/'.join(parts)
+
+
+def definition(type_name: str, text: str, kind: str, digest: str) -> tuple[str, str] | None:
+    """Return the definition of a type and its hash; None when nobody knows them.
+
+    Args:
+        type_name: Such as sensor_msgs/msg/Image.
+        text: Its definition as recorded; empty where there is none.
+        kind: How it is written: ros2msg, ros2idl or omgidl; any other is not understood.
+        digest: Its hash as recorded; empty where there is none.
+    """
+    known = bool(text) and kind in ('ros2msg', 'ros2idl', 'omgidl')
+    if known and digest:
+        return text, digest
     try:
         store = typestore()
         if known:
             store = get_typestore(Stores.EMPTY)
-            store.register(_parse(connection))
-            return text, store.hash_rihs01(connection.msgtype)
-        generated, _ = store.generate_msgdef(connection.msgtype, ros_version=2)
-        return generated, connection.digest or store.hash_rihs01(connection.msgtype)
+            store.register(_parse(type_name, text, kind))
+            return text, store.hash_rihs01(type_name)
+        generated, _ = store.generate_msgdef(type_name, ros_version=2)
+        return generated, digest or store.hash_rihs01(type_name)
     except Exception:  # rosbags has no common base of its errors, and the text comes from outside
         return None
 
 
-def _parse(connection: Connection) -> Any:
-    text, name = connection.msgdef.data, connection.msgtype
-    if connection.msgdef.format == MessageDefinitionFormat.MSG:
-        return get_types_from_msg(text, name)
+def _parse(type_name: str, text: str, kind: str) -> Any:
+    if kind == 'ros2msg':
+        return get_types_from_msg(text, type_name)
     types: dict[str, Any] = {}
     for part in text.split('=' * 80 + '\n')[1:]:
         types.update(get_types_from_idl(part.split('\n', 1)[1]))

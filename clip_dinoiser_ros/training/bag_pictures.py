@@ -38,7 +38,7 @@ class BagPictures:
 
     They are taken out once and set aside in a temporary file, so the bag is read only at the start.
     A bag that was cut off, or is damaged in places, is read as far as it is whole; `about` says
-    under `damage` what could not be read.
+    under `damage` what could not be read, and under `left_out` what is whole and of no use here.
 
     Args:
         bag: Folder of a rosbag2, or one .mcap or .db3 file.
@@ -69,7 +69,7 @@ class BagPictures:
                     self.names.append(name)
                 except ValueError as error:
                     unreadable.append(f'{name}: {error}')
-            damage = list(dict.fromkeys(recording.damage))
+            damage, left_out = recording.damage, recording.notes
         if not self.names:
             reasons = unreadable[:1] + damage
             raise SourceError(
@@ -84,6 +84,7 @@ class BagPictures:
             'used': len(self.names),
             'unreadable': unreadable,
             'damage': damage,
+            'left_out': left_out,
         }
 
     def read(self, index: int) -> Picture:
@@ -97,7 +98,9 @@ def _open(bag: Path) -> Iterator[Recording]:
     try:
         from clip_dinoiser_ros.bag.recording import BagError, Recording
     except ImportError as error:
-        raise SourceError(f'reading {str(bag)!r} needs rosbags: pip install rosbags') from error
+        raise SourceError(
+            f'reading {str(bag)!r} needs {error.name}: pip install {error.name}'
+        ) from error
     if not bag.exists():
         raise SourceError(f'bag {str(bag)!r} does not exist')
     try:

@@ -21,6 +21,8 @@ from clip_dinoiser_ros.training.recipe import Recipe
 from clip_dinoiser_ros.training.teachers import Teacher, TeacherError, WorldTeacher
 from clip_dinoiser_ros.training.trainer import Running, train
 
+DAMAGED = 3  # exit code: trained, but not all of the recording could be read
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
@@ -162,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
     about = {'model': args.model, 'pretrained': args.pretrained, 'start_heads': args.heads}
     train(clip, pictures, teacher, args.out, recipe, running, start, about)
     print(Path(args.out) / record.HEADS)  # noqa: T201 - what the next command needs
-    return 0
+    return DAMAGED if pictures.about.get('damage') else 0
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
@@ -185,6 +187,8 @@ def _pictures(args: argparse.Namespace) -> Pictures:
         from clip_dinoiser_ros.training.bag_pictures import BagPictures
 
         pictures = BagPictures(args.bag, args.topic, args.images)
+        for line in pictures.about['left_out']:
+            print(f'clip-dinoiser: {line}', file=sys.stderr)  # noqa: T201
         for line in pictures.about['damage']:
             print(f'clip-dinoiser: {line}; going on with what is whole', file=sys.stderr)  # noqa: T201
         return pictures

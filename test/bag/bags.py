@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from mcap.writer import Writer as McapWriter
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -20,7 +22,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
-from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
+from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, ros_type, typestore
 from clip_dinoiser_ros.frames import images
 
 SECOND = 10**9
@@ -65,6 +67,15 @@ def text_message(text: str) -> tuple[str, bytes]:
     return name, bytes(typestore().serialize_cdr(make(name, data=text), name))
 
 
+def texts(count: int, size: int = 100_000) -> list[tuple[str, int, tuple[str, bytes]]]:
+    """Make messages, so long by default that each chunk of an mcap holds a dozen."""
+    rng = np.random.default_rng(1)
+    return [
+        ('/talk', START_NS + i, text_message(f'{i} ' + rng.bytes(size // 2).hex()))
+        for i in range(count)
+    ]
+
+
 def write(
     path: Path,
     messages: list[tuple[str, int, tuple[str, bytes]]],
@@ -83,6 +94,44 @@ def write(
                     offered_qos_profiles=[LATCHED] if topic in latched else [],
                 )
             writer.write(connections[topic], time_ns, data)
+    return path
+
+
+def write_mcap(
+    path: Path,
+    messages: list[tuple[str, int, tuple[str, bytes]]],
+    foreign: Sequence[tuple[str, str, str, str, bytes]] = (),
+    profile: str = 'ros2',
+    kind: str = 'ros2msg',
+    **options: Any,
+) -> Path:
+    """Write an mcap file by the library of its format, with what that leaves open.
+
+    Args:
+        path: The file.
+        messages: (topic, time in ns, (type, CDR)).
+        foreign: One message each, before the others: topic, schema's encoding, schema's name,
+            message's encoding, content.
+        profile: Of the header.
+        kind: Encoding of the schemas.
+        options: Of the library's Writer.
+    """
+    with path.open('wb') as file:
+        writer = McapWriter(file, **options)
+        writer.start(profile)
+        for topic, schema_kind, schema_name, encoding, data in foreign:
+            schema = writer.register_schema(schema_name, schema_kind, b'') if schema_name else 0
+            channel = writer.register_channel(topic, encoding, schema)
+            writer.add_message(channel, START_NS, data, START_NS)
+        channels: dict[str, int] = {}
+        for topic, time_ns, (type_name, data) in messages:
+            if topic not in channels:
+                known = ros_type(type_name) or IMAGE
+                text, _ = typestore().generate_msgdef(known, ros_version=2)
+                schema = writer.register_schema(type_name, kind, text.encode())
+                channels[topic] = writer.register_channel(topic, 'cdr', schema)
+            writer.add_message(channels[topic], time_ns, data, time_ns)
+        writer.finish()
     return path
 
 

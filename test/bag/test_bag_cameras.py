@@ -98,6 +98,60 @@ def test_every_camera_is_found_and_nothing_else(tmp_path):
         assert [camera.name for camera in cameras] == ['seen_camera_overlay']
 
 
+def test_a_compressed_topic_with_frames_of_its_own_is_a_camera(tmp_path):
+    hour = 3600 * 10**9
+    raw, packed = '/front/image_raw', '/front/image_raw/compressed'
+    cases = {
+        'same': ([0, 1, 2], [0, 1, 2], 1),
+        'fewer of the raw ones': ([0, 2], [0, 1, 2], 1),
+        'later': ([0, 1, 2], [hour, hour + 1, hour + 2], 2),
+        'both then only compressed': ([0], [0, hour, 2 * hour], 2),
+    }
+    for name, (raw_times, packed_times, expected) in cases.items():
+        messages = [(raw, START_NS + t, image_message(PICTURE, START_NS + t)) for t in raw_times]
+        messages += [
+            (packed, START_NS + t, compressed_message(PICTURE, START_NS + t)) for t in packed_times
+        ]
+        messages.sort(key=lambda message: message[1])
+        with Recording(write(tmp_path / name, messages)) as recording:
+            cameras, notes = choose_cameras(recording)
+            assert len(cameras) == expected, name
+            assert len(notes) == 2 - expected
+
+
+def test_stamps_differ_although_the_times_agree(tmp_path):
+    messages = []
+    for t in range(3):
+        messages += [
+            ('/a/image_raw', START_NS + t, image_message(PICTURE, START_NS + t)),
+            ('/a/image_raw/compressed', START_NS + t, compressed_message(PICTURE, t)),
+        ]
+    with Recording(write(tmp_path / 'bag', messages)) as recording:
+        assert len(choose_cameras(recording)[0]) == 2
+
+
+def test_16_bit_grey_is_a_camera_where_no_other_is(tmp_path):
+    deep = image_message(np.zeros((32, 48), np.uint16), 0, 'mono16')
+    path = bag(
+        tmp_path, ('/depth/image_raw', deep), ('/color/image_raw', image_message(PICTURE, 0))
+    )
+    with Recording(path) as recording:
+        cameras, notes = choose_cameras(recording)
+        assert [camera.topic for camera in cameras] == ['/color/image_raw']
+        assert 'it is 16-bit grey beside other cameras' in notes[0]
+        cameras, _ = choose_cameras(recording, ['/depth/image_raw'])
+        assert [camera.topic for camera in cameras] == ['/depth/image_raw']
+    with Recording(write(tmp_path / 'alone', [('/lwir/image', START_NS, deep)])) as recording:
+        assert [camera.topic for camera in choose_cameras(recording)[0]] == ['/lwir/image']
+
+
+def test_topics_are_found_without_their_first_slash(tmp_path):
+    picture = image_message(PICTURE, 0)
+    with Recording(bag(tmp_path, ('/a/image_raw', picture), ('b', picture))) as recording:
+        cameras, _ = choose_cameras(recording, ['a/image_raw', '/b'], {'a/image_raw': 'left'})
+        assert [(c.topic, c.name) for c in cameras] == [('/a/image_raw', 'left'), ('b', 'b')]
+
+
 def test_names_differ_or_are_refused(tmp_path):
     picture = image_message(PICTURE, 0)
     path = bag(tmp_path, ('/a/image_raw', picture), ('/a/image_rect', picture), ('/b', picture))

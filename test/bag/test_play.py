@@ -142,6 +142,18 @@ def test_loop_until_ctrl_c_and_latched_topics(talk):
         assert texts[:10] == ['0', '1', '2', '3', '4'] * 2
 
 
+def test_topics_under_other_names(talk):
+    with Peer() as peer:
+        heard, maps = [], []
+        peer.node.create_subscription(String, '/heard', lambda m: heard.append(m.data), 10)
+        peer.node.create_subscription(String, '/chart', lambda m: maps.append(m.data), LATCHED)
+        rules = ('--remap', 'talk:=/heard', '--remap', '/map:=chart')
+        ended(play(talk, '--rate', 20, '--wait', 30, '--topic', 'talk', '--topic', 'map', *rules))
+        peer.until(lambda: len(heard) == 5 and maps)
+        assert heard == ['0', '1', '2', '3', '4']
+        assert maps == ['the map']
+
+
 def test_types_that_are_not_installed_are_named(tmp_path, talk):
     with Writer(tmp_path / 'in', version=9) as writer:
         topic = writer.add_connection(
@@ -155,7 +167,15 @@ def test_types_that_are_not_installed_are_named(tmp_path, talk):
 
 @pytest.mark.parametrize(
     ('words', 'reason'),
-    [(('--rate', 0), '--rate is 0.0'), (('--topic', '/none'), 'there are /map, /talk')],
+    [
+        (('--rate', 0), '--rate is 0.0'),
+        (('--topic', '/none'), 'there are /map, /talk'),
+        (('--remap', '/none:=/a'), 'there are /map, /talk'),
+        (('--remap', '/talk'), 'allowed is OLD:=NEW'),
+        (('--remap', ':=/talk'), 'allowed is OLD:=NEW'),
+        (('--remap', '/talk:=/a', 'talk:=/b'), '/talk already becomes /a'),
+        (('--remap', '/talk:=/a b'), '--remap /talk:=/a b: Invalid topic name'),
+    ],
 )
 def test_wrong_arguments_are_named(talk, words, reason, capsys):
     from clip_dinoiser_ros import cli

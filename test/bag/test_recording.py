@@ -3,20 +3,10 @@
 
 """Bags are read whole, and damaged ones as far as they are whole."""
 
-import numpy as np
 import pytest
-from bags import START_NS, text_message, write
+from bags import START_NS, text_message, texts, write
 
 from clip_dinoiser_ros.bag.recording import BagError, Recording
-
-
-def texts(count, size=100_000):
-    """So long that each chunk of an mcap holds a dozen."""
-    rng = np.random.default_rng(1)
-    return [
-        ('/talk', START_NS + i, text_message(f'{i} ' + rng.bytes(size // 2).hex()))
-        for i in range(count)
-    ]
 
 
 def read_times(path, **kwargs):

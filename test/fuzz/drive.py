@@ -3,8 +3,9 @@
 
 """`make fuzz`: Atheris drives the targets, one after the other, each in a process of its own.
 
-Atheris sees which branches of our code and of rosbags' an input reaches and keeps those that reach
-new ones. What it finds lies with a log in build/fuzz/TARGET: make a test of it, in test_found.py.
+Atheris sees which branches of our code, mcap and rosbags an input reaches and keeps those that
+reach new ones. What it finds lies with a log in build/fuzz/TARGET: make a test of it, in
+test_found.py.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _drive(name: str, seconds: int, inputs: list[str]) -> None:
         sys.exit('atheris is missing: make fuzz installs it, for CPython 3.11 to 3.14 on Linux')
     import atheris
 
-    with atheris.instrument_imports(include=['clip_dinoiser_ros', 'rosbags']):
+    with atheris.instrument_imports(include=['clip_dinoiser_ros', 'mcap', 'rosbags']):
         import targets
     folder = FOLDER / name
     corpus = folder / 'corpus'

@@ -10,16 +10,21 @@ Atheris in `make fuzz`, from the same `seeds`.
 
 from __future__ import annotations
 
+import io
+import sqlite3
 import struct
 import tempfile
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import zstandard
+from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from clip_dinoiser_ros.bag.cameras import decode_message
@@ -140,6 +145,26 @@ def sqlite_file(content: bytes) -> None:
     _read_file('bag.db3', content)
 
 
+def unchunked_file(content: bytes) -> None:
+    """As `mcap_file`, with seeds whose messages stand outside of chunks."""
+    _read_file('bag.mcap', content)
+
+
+def packed_file(content: bytes) -> None:
+    """As that, for .mcap.zstd."""
+    _read_file('bag.mcap.zstd', content)
+
+
+def sqlite_log(content: bytes) -> None:
+    """Whatever stands in the write-ahead log of a .db3, that is read or the file alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'bag.db3')
+        path.write_bytes(_log_content()[0])
+        path.with_name('bag.db3-wal').write_bytes(content)
+        _read(path)
+        assert path.with_name('bag.db3-wal').read_bytes() == content
+
+
 def metadata(content: bytes) -> None:
     """Whatever metadata.yaml says, a bag is read or refused, and no file outside of it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +200,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         recorded_image,
         prompts,
         mcap_file,
+        unchunked_file,
+        packed_file,
         sqlite_file,
+        sqlite_log,
         metadata,
     )
 }
@@ -192,6 +220,9 @@ def seeds(target: str) -> list[bytes]:
         'prompts': _prompts,
         'mcap_file': lambda: [_bag_content(StoragePlugin.MCAP, 'bag.mcap')],
         'sqlite_file': lambda: [_bag_content(StoragePlugin.SQLITE3, 'bag.db3')],
+        'unchunked_file': lambda: [_unchunked_content()],
+        'packed_file': lambda: [zstandard.compress(_bag_content(StoragePlugin.MCAP, 'bag.mcap'))],
+        'sqlite_log': lambda: [_log_content()[1]],
         'metadata': lambda: [_bag_content(StoragePlugin.MCAP, 'metadata.yaml')],
     }[target]()
 
@@ -248,3 +279,32 @@ def _bag_content(storage: StoragePlugin, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         _write_bag(Path(folder, 'bag'), storage)
         return Path(folder, 'bag', name).read_bytes()
+
+
+def _unchunked_content() -> bytes:
+    """An mcap file without chunks: three messages of a text."""
+    file = io.BytesIO()
+    writer = McapWriter(file, use_chunking=False)
+    writer.start('ros2')
+    schema = writer.register_schema('std_msgs/msg/String', 'ros2msg', b'string data')
+    channel = writer.register_channel('/talk', 'cdr', schema)
+    for index in range(3):
+        writer.add_message(channel, _START_NS + index, b'\0\1\0\0\2\0\0\0a\0', _START_NS)
+    writer.finish()
+    return file.getvalue()
+
+
+@cache
+def _log_content() -> tuple[bytes, bytes]:
+    """A .db3 of small pages, and the log with a message that was written since."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'bag.db3')
+        path.write_bytes(_bag_content(StoragePlugin.SQLITE3, 'bag.db3'))
+        connection = sqlite3.connect(path)
+        connection.executescript('PRAGMA page_size=512; VACUUM; PRAGMA journal_mode=WAL')
+        connection.execute('INSERT INTO messages SELECT id + 9, 1, timestamp, data FROM messages')
+        connection.commit()
+        log = path.with_name('bag.db3-wal').read_bytes()
+        database = path.read_bytes()
+        connection.close()
+    return database, log

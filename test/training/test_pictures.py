@@ -211,6 +211,15 @@ def test_a_cut_bag_is_read_up_to_the_cut(tmp_path):
     assert 'bag.mcap is cut off: nothing readable after byte' in damage
 
 
+def test_what_lies_in_the_folder_and_is_not_read_is_damage(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
+    (bag / 'bag_1.mcap.gz').write_bytes(b'')
+    (bag / 'notes.txt').write_text('')
+    about = BagPictures(bag).about
+    assert about['damage'] == [f'bag_1.mcap.gz lies in {bag} and is not read']
+    assert about['left_out'] == [f'notes.txt lies in {bag} and is no recording']
+
+
 def test_a_whole_bag_has_no_damage(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
     assert BagPictures(bag).about['damage'] == []

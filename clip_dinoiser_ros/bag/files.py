@@ -1,0 +1,155 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which files a recording consists of, and what else lies in its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from ruamel.yaml import YAML
+
+SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+METADATA = 'metadata.yaml'
+LOGS = ('-wal', '-journal')  # of sqlite3: what was not yet in the file when its recorder ended
+_MESSAGES = re.compile(r'\.(mcap|db3|bag)\b')  # anywhere in a name: what could hold messages
+_MAGICS = (b'\x89MCAP0\r\n', b'SQLite format 3\0', b'#ROSBAG', b'\x28\xb5\x2f\xfd')
+
+
+class BagError(ValueError):
+    """A bag that cannot be read or written; says which, why, and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a recording.
+
+    Attributes:
+        paths: In order; some may be missing.
+        told: How many messages metadata.yaml tells of; None where it tells nothing.
+        damage: What could hold messages and is not read, one line each.
+        notes: What else lies there, one line each.
+    """
+
+    paths: list[Path]
+    told: int | None = None
+    damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def storage(path: Path) -> str:
+    """Return the format of a file by its name, mcap or sqlite3; empty when it has neither."""
+    name = path.with_suffix('') if path.suffix == '.zstd' else path
+    return SUFFIXES.get(name.suffix, '')
+
+
+def find_files(path: Path) -> Files:
+    """Find the files of a recording: by its metadata.yaml, else all in the folder, by number.
+
+    Args:
+        path: A folder or one file.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        BagError: It is no recording.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f'{path} does not exist; give a folder, a .mcap or a .db3 file')
+    if path.is_file():
+        if not storage(path):
+            hint = ' (a ROS 1 bag: rosbags-convert makes a rosbag2 of it)' * (path.suffix == '.bag')
+            raise BagError(
+                f'{path} is no bag: allowed are a folder, .mcap and .db3, also with .zstd{hint}'
+            )
+        return Files([path])
+    damage: list[str] = []
+    told = None
+    parts: list[Path] = []
+    if (path / METADATA).exists():
+        try:
+            parts, told = _described(path)
+        except Exception as error:  # ruamel raises many types, and the content comes from outside
+            what = ' '.join(f'{type(error).__name__} {error}'.split())
+            damage.append(f'{path / METADATA} cannot be read; its files are, without it: {what}')
+    if not parts:
+        parts = sorted(_recorded(path), key=_by_number)
+    if not parts:
+        reasons = ''.join(f'; {line}' for line in damage)
+        raise BagError(
+            f'{path} is no bag: it has neither {METADATA} nor a .mcap or .db3 file{reasons}'
+        )
+    found = Files(parts, told, damage)
+    _name_others(path, found)
+    return found
+
+
+def _described(folder: Path) -> tuple[list[Path], int]:
+    """Return the files and the number of messages that metadata.yaml tells of."""
+    text = (folder / METADATA).read_text()
+    described = YAML(typ='safe').load(text)['rosbag2_bagfile_information']
+    # only the names: a path with ../ would lead out of the folder
+    names = [PurePath(part).name for part in described['relative_file_paths']]
+    parts = dict.fromkeys(_packed_or_not(folder / name) for name in names)
+    return [*parts], int(described['message_count'])
+
+
+def _packed_or_not(path: Path) -> Path:
+    """Return a file, or the one that it became when someone packed or unpacked it since."""
+    other = path.with_suffix('') if path.suffix == '.zstd' else path.with_name(f'{path.name}.zstd')
+    return other if not path.exists() and other.exists() else path
+
+
+def _recorded(folder: Path) -> Iterator[Path]:
+    """Return every storage file in a folder; of one that is there twice, that not packed."""
+    for file in folder.iterdir():
+        twin = file.with_suffix('') if file.suffix == '.zstd' else None
+        if storage(file) and file.is_file() and not (twin and twin.exists()):
+            yield file
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    """Sort name_10 behind name_9, as recorders count."""
+    number = re.search(r'_(\d+)(\.mcap|\.db3)?$', path.stem)
+    return (int(number[1]) if number else 0, path.name)
+
+
+def _name_others(folder: Path, found: Files) -> None:
+    """Name what lies in the folder and is not read."""
+    read = {path.name for path in found.paths}
+    logs = {f'{name}{end}' for name in read for end in LOGS}
+    for file in sorted(folder.iterdir()):
+        name = file.name
+        if name in read or name in logs or name == METADATA or name.startswith('.'):
+            continue
+        if name.endswith('-shm'):  # sqlite's index of a log: holds no messages
+            continue
+        twin = name.removesuffix('.zstd') if name.endswith('.zstd') else f'{name}.zstd'
+        if twin in read:
+            found.notes.append(f'{name} is not read: {twin} is')
+        elif _may_hold_messages(file):
+            found.damage.append(f'{name} lies in {folder} and is not read')
+        else:
+            found.notes.append(f'{name} lies in {folder} and is no recording')
+
+
+def _may_hold_messages(path: Path) -> bool:
+    """Whether a file, or one in a folder, could be a recording by its name or its first bytes."""
+    if path.is_dir():
+        return any(name == METADATA or _MESSAGES.search(name) for name in _names(path))
+    if _MESSAGES.search(path.name):
+        return True
+    try:
+        with path.open('rb') as file:
+            return file.read(16).startswith(_MAGICS)
+    except OSError:  # what cannot be opened may be anything
+        return True
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return [METADATA]
