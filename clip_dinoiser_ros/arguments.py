@@ -116,7 +116,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         '--min-confidence',
         type=float,
         default=0.0,
-        help='less certain pixels are unlabelled, 0 to 1 (%(default)s)',
+        help='pixels whose class is less probable are unlabelled, 0 to 1 (%(default)s)',
     )
 
 
@@ -132,6 +132,7 @@ def encode_prompts(
     Raises:
         PromptError: A prompt that cannot be used; which one and why.
     """
+    from clip_dinoiser_ros.core.prompt_advice import advice
     from clip_dinoiser_ros.core.vocabulary import join_prompts
     from clip_dinoiser_ros.frames.class_ids import ClassIds
 
@@ -140,6 +141,8 @@ def encode_prompts(
     unknown = segmenter.unknown_words(vocabulary)
     if unknown:
         print(f'the demo model never met: {", ".join(unknown)}', file=sys.stderr)  # noqa: T201
+    for warning in advice(vocabulary, len(args.prompts)):
+        print(f'warning: {warning}', file=sys.stderr)  # noqa: T201
     names = vocabulary.names[: len(args.prompts)]
     return vocabulary, ClassIds().with_names(names).table(names, len(args.negative_prompts))
 

@@ -11,7 +11,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ('clip_dinoiser_ros', 'launch', 'msg', 'scripts', 'test')
 SUFFIXES = {'.py', '.sh', '.msg'}
-OTHERS = ('setup.py', 'CMakeLists.txt', 'Makefile', '.ci/run', 'test/vision_msgs/CMakeLists.txt')
+OTHERS = (
+    'setup.py',
+    'CMakeLists.txt',
+    'Makefile',
+    '.ci/run',
+    'docker/Dockerfile',
+    'test/vision_msgs/CMakeLists.txt',
+)
 # what an interpreter or a tool wants to see first
 BEFORE = ('#!', '# shellcheck shell=')
 

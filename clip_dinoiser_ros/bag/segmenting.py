@@ -47,7 +47,7 @@ class Words:
         vocabulary: The classes.
         table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         gamma, delta: See `Segmenter.segment`.
-        min_confidence: Pixels less certain are unlabelled.
+        min_confidence: Pixels less certain are unlabelled; see `frame_images`.
         confidence_encoding: mono8 or 32FC1.
         overlay: Write the overlay too.
         output_scale: Size of what is written as a fraction of the image's.

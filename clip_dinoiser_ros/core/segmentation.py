@@ -50,7 +50,7 @@ class Segmentation:
     def confidence(self) -> npt.NDArray[np.float32]:
         """float32 (H, W) in [0, 1].
 
-        It is the probability of the label; where the background filter struck, 1 - objectness, at
+        It is the probability of the label; where the background filter applies, 1 - objectness, at
         least 0.5.
         """
         if isinstance(self._confidence, Tensor):

@@ -130,11 +130,16 @@ def frame_images(
     Args:
         result: Of one frame.
         table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
-        min_confidence: Pixels less certain are unlabelled.
+        min_confidence: Pixels whose class is less probable are unlabelled. Those of the class with
+            the background filter stay: their confidence is no probability of a class.
         confidence_encoding: mono8 or 32FC1.
         inside: bool (H, W); other pixels are unlabelled, with the confidence 0. None: all are.
     """
-    labelled = result.confidence >= min_confidence if min_confidence > 0 else None
+    labelled = None
+    if min_confidence > 0:
+        labelled = result.confidence >= min_confidence
+        if result.vocabulary.background is not None:
+            labelled |= result.labels == result.vocabulary.background
     if inside is not None:
         labelled = inside if labelled is None else labelled & inside
     labels = to_class_ids(result.labels, table, labelled)

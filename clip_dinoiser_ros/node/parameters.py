@@ -23,7 +23,23 @@ from clip_dinoiser_ros.frames.region import EVERYTHING, RegionError, check_regio
 
 TRANSPORTS = ('raw', 'compressed')
 CLOUDS = ('organised', 'compact')
-DEFAULT_PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
+# The scene, indoors and outdoors, and things that most robots meet: see docs/decisions.md
+DEFAULT_PROMPTS = (
+    'floor',
+    'wall',
+    'ceiling',
+    'door',
+    'table',
+    'chair',
+    'person',
+    'road',
+    'sidewalk',
+    'grass',
+    'tree',
+    'building',
+    'car',
+    'sky',
+)
 
 
 class ParameterError(ValueError):
@@ -143,7 +159,7 @@ SPECS: Mapping[str, _Spec] = {
         dinoiser.DELTA, 'Patches less certain than this may become background', range=(0.0, 1.0)
     ),
     'min_confidence': _runtime(
-        0.0, 'Pixels less certain than this are published as unlabelled', range=(0.0, 1.0)
+        0.0, 'Pixels whose class is less probable are published as unlabelled', range=(0.0, 1.0)
     ),
     'confidence_encoding': _runtime(
         'mono8',

@@ -23,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
+from clip_dinoiser_ros.core.prompt_advice import advice
 from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.core.vocabulary import join_prompts
 from clip_dinoiser_ros.frames.class_ids import ClassIds
@@ -351,6 +352,8 @@ class SegmentationNode(LifecycleNode):
         unknown = segmenter.unknown_words(vocabulary)
         if unknown:
             self.get_logger().warning(f'the demo model never met: {", ".join(unknown)}')
+        for warning in advice(vocabulary, len(settings.prompts)):
+            self.get_logger().warning(warning)
         names = vocabulary.names[: len(settings.prompts)]
         ids = self._ids.with_names(names)
         table = ids.table(names, len(negatives))

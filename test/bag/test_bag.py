@@ -204,7 +204,9 @@ def test_copy_takes_what_is_named(run_quickly, tmp_path, drive):
     assert len(labels(again, 'rear')) == 2  # copied along
 
 
-def test_unlabelled_pixels_and_float_confidence(run, tmp_path, picture):
+def test_unlabelled_pixels_and_float_confidence(
+    run, tmp_path, picture, golden_segmenter, golden_prompts
+):
     path = write(tmp_path / 'in', [(FRONT, at(0), image_message(picture['image'], 0))])
     options = ('--min-confidence', 0.3, '--confidence-encoding', '32FC1')
     assert run('bag', path, tmp_path / 'out', *options) == 0
@@ -212,7 +214,9 @@ def test_unlabelled_pixels_and_float_confidence(run, tmp_path, picture):
     (found,) = labels(messages, 'front')
     (confidence,) = of(messages, '/clip_dinoiser/front/confidence')
     assert confidence.encoding == '32FC1'
-    assert np.array_equal(found == 255, pixels(confidence) < np.float32(0.3))
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    background = golden_segmenter.segment(picture['image'], vocabulary).labels == 0  # is not cut
+    assert np.array_equal(found == 255, (pixels(confidence) < np.float32(0.3)) & ~background)
     assert 0 < (found == 255).mean() < 1
 
 

@@ -43,6 +43,14 @@ def test_golden_labels_come_out(run, tmp_path, pictures, golden_segmenter, golde
     assert f'{shares[top]:6.1%}  {golden_prompts[top]}' in said
 
 
+def test_prompts_that_work_against_each_other_are_told_of(run, tmp_path, pictures, capsys):
+    files = [pictures / 'yard.png', '--output', tmp_path / 'out']
+    assert run('image', *files, last=['--prompts', 'background', 'person', 'floor']) == 0
+    assert "warning: the background filter will make holes in 'floor'" in capsys.readouterr().err
+    assert run('image', *files, '--force', last=['--prompts', 'person', 'floor']) == 0
+    assert 'warning' not in capsys.readouterr().err
+
+
 def test_folder_and_files_and_nothing_else(run_quickly, tmp_path, pictures, picture):
     (pictures / 'notes.txt').write_text('no image')
     extra = tmp_path / 'yard.jpeg'  # the stem of another
@@ -64,7 +72,9 @@ def test_less_certain_pixels_are_unlabelled(run_quickly, tmp_path, pictures):
     assert run_quickly('image', pictures / 'yard.png', *arguments) == 0
     labels = cv2.imread(str(out / 'yard_labels.png'), cv2.IMREAD_UNCHANGED)
     image = cv2.imread(str(pictures / 'yard.png'))
-    assert np.array_equal(labels == 255, image[..., 1] < 127.5)
+    background = image[..., 2] // 32 % 3 == 0  # by the filter, which is not cut
+    assert np.array_equal(labels == 255, (image[..., 1] < 127.5) & ~background)
+    assert (labels == 0).any()
 
 
 def test_negative_classes_are_unlabelled(run, tmp_path, pictures, golden_segmenter, golden_prompts):

@@ -3,6 +3,8 @@
 
 """What is published of a frame: its size, and what is left out of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,28 @@ def test_outside_of_the_region_nothing_is_claimed(encoding, min_confidence):
     np.testing.assert_allclose(shown.confidence, expected * scale, atol=0.5 * (scale > 1))
     np.testing.assert_array_equal(shown.labelled, shown.labels != 255)
     np.testing.assert_array_equal(confidence, np.float32([[0.2, 0.9], [0.7, 0.8]]))  # as it was
+
+
+@pytest.mark.parametrize(
+    ('background', 'expected'), [(1, [[255, 5], [6, 5]]), (None, [[255, 255], [6, 5]])]
+)
+def test_what_the_background_filter_takes_is_not_cut(background, expected):
+    """There the confidence is no probability of a class."""
+    vocabulary = replace(VOCABULARY, background=background)
+    confidence = np.float32([[0.5, 0.5], [0.7, 0.8]])
+    result = Segmentation(np.uint8([[0, 1], [2, 1]]), confidence, vocabulary)
+    shown = frame_images(result, np.uint8([4, 5, 6]), min_confidence=0.6)
+    assert shown.labels.tolist() == expected
+    np.testing.assert_array_equal(shown.labelled, shown.labels != 255)
+
+
+def test_a_region_and_a_negative_class_cut_the_background_too():
+    vocabulary = replace(VOCABULARY, background=1)
+    result = Segmentation(np.uint8([[1, 1]]), np.float32([[0.5, 0.5]]), vocabulary)
+    inside = np.array([[True, False]])
+    shown = frame_images(result, np.uint8([4, 5, 6]), 0.6, inside=inside)
+    assert shown.labels.tolist() == [[5, 255]]
+    assert frame_images(result, np.uint8([4, 255, 255]), 0.6).labels.tolist() == [[255, 255]]
 
 
 @pytest.mark.parametrize('inside', [None, np.array([[True, False], [True, True]])])

@@ -194,9 +194,11 @@ def test_uncertain_pixels_are_unlabelled(peer, image, golden_segmenter, golden_p
     assert peer.set(min_confidence=least)[0].successful
     peer.send(image, 30)
     labels = array(peer.of_frame('labels', 30))
-    sure = result.confidence >= least
+    assert golden_prompts[0] == 'background'
+    sure = (result.confidence >= least) | (result.labels == 0)  # what the filter takes is not cut
     clear = np.abs(result.confidence - least) > 1e-4
-    assert 0.2 < sure.mean() < 0.8
+    assert 0.2 < sure.mean() < 0.9
+    assert ((result.confidence < least) & sure).any()
     expected = np.where(sure, result.labels, 255)
     np.testing.assert_array_equal(labels[clear], expected[clear])
     assert peer.messages('label_info')[-1].threshold == pytest.approx(least)

@@ -1,0 +1,48 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Warnings about prompts that can be encoded but do not give what their author expects."""
+
+from __future__ import annotations
+
+from clip_dinoiser_ros.core.vocabulary import Vocabulary
+
+# Stuff: what has no outline of its own. To the objectness head it looks like no object
+NAMES = (
+    'asphalt carpet ceiling dirt floor grass gravel ground lawn pavement road sand sidewalk sky '
+    'snow street terrain wall water'
+)
+SURFACES = frozenset(NAMES.split())
+
+
+def advice(vocabulary: Vocabulary, published: int) -> list[str]:
+    """Return one sentence for each thing about a vocabulary that its author should know.
+
+    Args:
+        vocabulary: All classes that compete.
+        published: How many of them, from the first, are asked for; negative ones follow.
+    """
+    told = []
+    found = [
+        prompt.text
+        for index, prompt in enumerate(vocabulary.prompts[:published])
+        if index != vocabulary.background and any(map(is_surface, prompt.synonyms))
+    ]
+    if found and vocabulary.background is not None:
+        told.append(
+            f'the background filter will make holes in {", ".join(map(repr, found))}: it takes '
+            'surfaces, which look like no object; set background to an empty text to turn it off, '
+            'or ask for objects only'
+        )
+    if len(vocabulary) == 1:
+        told.append(
+            f'{vocabulary.names[0]!r} is the only class, so every pixel shows it with confidence '
+            "1.0; add 'background', or what else is in view"
+        )
+    return told
+
+
+def is_surface(text: str) -> bool:
+    """Whether a name is that of a surface: its last word says so, as in 'wooden floors'."""
+    *_, noun = text.casefold().split()
+    return noun in SURFACES or noun.removesuffix('s') in SURFACES
