@@ -72,9 +72,7 @@ def _resolve(name: str, lists: tuple[str, ...], *, keep: bool) -> list[dict[str,
         if keep and (FOLDER / f'{name}.lock.txt').exists():
             shutil.copy(FOLDER / f'{name}.lock.txt', pins)  # uv keeps what its output file says
         _compile('--output-file', pins, *files)
-        _compile(
-            '--format', 'pylock.toml', '--output-file', lock, '--constraints', pins, *files
-        )
+        _compile('--format', 'pylock.toml', '--output-file', lock, '--constraints', pins, *files)
         packages: list[dict[str, Any]] = tomllib.loads(lock.read_text())['packages']
     return [package for package in packages if _pythons(package)]
 

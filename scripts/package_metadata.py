@@ -32,7 +32,9 @@ def requires(files: list[dict[str, Any]]) -> Required:
         if required not in found:
             found.append(required)
     if len(found) > 1:
-        raise ValueError(f'the wheels beside {files[0]["url"]} differ in what they require: {found}')
+        raise ValueError(
+            f'the wheels beside {files[0]["url"]} differ in what they require: {found}'
+        )
     return found[0]
 
 
