@@ -154,4 +154,4 @@ def test_the_limits_are_the_nodes(run_quickly, tmp_path, capsys):
     path = write(tmp_path / 'in', 2, 2, [0, 0])
     assert run_quickly('bag', path, tmp_path / 'out', '--max-pixels', '3071') == 1
     assert '3071' in capsys.readouterr().err
-    assert run_quickly('bag', path, tmp_path / 'out', '--max-pixels', '3072') == 0
+    assert run_quickly('bag', path, tmp_path / 'other', '--max-pixels', '3072') == 0
