@@ -30,10 +30,19 @@ _NEAR_NS = 5 * 10**8  # the two of one frame were recorded within this time
 
 @dataclass(frozen=True)
 class Camera:
-    """An image topic that is segmented, and the name in the topics of its outputs."""
+    """An image topic that is segmented.
+
+    Attributes:
+        topic: Of the images.
+        name: Stands in the topics of the outputs.
+        depth_topic: Of depth images aligned to the images; empty: none.
+        camera_info_topic: Of the CameraInfo of the images; empty: none.
+    """
 
     topic: str
     name: str
+    depth_topic: str = ''
+    camera_info_topic: str = ''
 
     def output(self, name: str) -> str:
         """Return the topic of an output, as the node would publish it."""
@@ -173,12 +182,19 @@ def _kind(message: Message) -> str:
     return str(image.encoding if message.topic.type_name == IMAGE else image.format)
 
 
-def decode_message(data: bytes, type_name: str) -> tuple[Any, npt.NDArray[np.uint8]]:
+def decode_message(
+    data: bytes,
+    type_name: str,
+    max_pixels: int = images.MAX_PIXELS,
+    max_bytes: int = compressed.MAX_BYTES,
+) -> tuple[Any, npt.NDArray[np.uint8]]:
     """Decode an image message.
 
     Args:
         data: CDR.
         type_name: sensor_msgs/msg/Image or CompressedImage.
+        max_pixels: Larger images are refused.
+        max_bytes: Larger JPEG and PNG are refused.
 
     Returns:
         Its header, and uint8 (H, W, 3) RGB.
@@ -191,5 +207,5 @@ def decode_message(data: bytes, type_name: str) -> tuple[Any, npt.NDArray[np.uin
     except Exception as error:  # rosbags raises several kinds on damaged bytes
         raise ImageError(f'not a {type_name}: {error or type(error).__name__}') from error
     if type_name == IMAGE:
-        return message.header, images.to_rgb(message)
-    return message.header, compressed.to_rgb(message)
+        return message.header, images.to_rgb(message, max_pixels)
+    return message.header, compressed.to_rgb(message, max_pixels, max_bytes)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -14,14 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.bag import camera_options
 from clip_dinoiser_ros.bag.cameras import Camera, choose_cameras
 from clip_dinoiser_ros.bag.drawings import Drawings, damage_lines
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
-from clip_dinoiser_ros.bag.segmenting import SECOND, BagSegmenter, Progress, Words
+from clip_dinoiser_ros.bag.segmenting import EXTRA_OUTPUTS, SECOND, VERSION, BagSegmenter, Progress
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
-from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, OUTPUTS
+from clip_dinoiser_ros.frames.compressed import MAX_BYTES
+from clip_dinoiser_ros.frames.images import MAX_PIXELS
+from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, LIVE_OUTPUTS, OUTPUTS
+from clip_dinoiser_ros.frames.process import Processor
+from clip_dinoiser_ros.frames.settings import CLOUDS, Active, CameraSettings, Settings
 
 DAMAGED = 3  # exit code: all is written, but messages had to be passed over
 
@@ -44,7 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='TOPIC',
         help='take other topics along: those named, or all that are not segmented',
     )
-    group.add_argument('--overlay', action='store_true', help='write the overlay topics too')
+    group.add_argument('--overlay', action='store_true', help='the same as --outputs overlay')
+    group.add_argument(
+        '--outputs',
+        nargs='+',
+        default=[],
+        choices=EXTRA_OUTPUTS,
+        help="write these of the node's outputs too; classes: mask and confidence of every class",
+    )
     group.add_argument(
         '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
     )
@@ -55,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='size of what is written as a fraction of the image, 0.01 to 1 (%(default)s)',
     )
+    _add_cloud(parser)
     group.add_argument('--video', type=Path, metavar='OUT.mp4', help='overlay and legend, H.264')
     group.add_argument('--report', type=Path, metavar='OUT.html', help='one self-contained page')
     group.add_argument('--force', action='store_true', help='replace what is there')
@@ -63,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method = arguments.add_threshold_arguments(parser)
     method.add_argument(
         '--smoothing',
+        '--temporal-smoothing',
         type=float,
         default=0.0,
         metavar='S',
@@ -86,6 +102,25 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar='TOPIC=NAME',
         help='name of a camera in the output topics; else made from its topic',
     )
+    group.add_argument(
+        '--region',
+        action='append',
+        default=[],
+        metavar='[NAME=]X,Y,...',
+        help='part of the image, as the parameter NAME.region; repeatable, NAME is a camera',
+    )
+    group.add_argument(
+        '--max-pixels',
+        type=int,
+        default=MAX_PIXELS,
+        help='larger images are left out (%(default)s)',
+    )
+    group.add_argument(
+        '--max-bytes',
+        type=int,
+        default=MAX_BYTES,
+        help='most bytes of a JPEG or PNG (%(default)s)',
+    )
     group.add_argument('--start', type=float, metavar='S', help='seconds after the first message')
     group.add_argument('--end', type=float, metavar='S', help='seconds after the first message')
     group.add_argument(
@@ -100,11 +135,36 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cloud(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('points and CameraInfo, as the parameters of the node')
+    for option, what in (
+        ('--depth-topic', 'depth images aligned to the images: write points'),
+        ('--camera-info-topic', 'CameraInfo of the images: write that of the labels'),
+    ):
+        group.add_argument(
+            option,
+            action='append',
+            default=[],
+            metavar='[NAME=]T',
+            help=f'{what}; repeatable, NAME is a camera',
+        )
+    group.add_argument('--cloud', default='organised', choices=CLOUDS, help='%(default)s')
+    group.add_argument(
+        '--sync-tolerance-ms',
+        type=float,
+        default=100.0,
+        metavar='MS',
+        help='most time between the stamps of an image and of its depth (%(default)s)',
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Segment a bag, and make the video and the report of it."""
     _check(args)
     with Recording(args.input) as recording:
         cameras, notes = choose_cameras(recording, args.topic, _names(args.name))
+        cameras = camera_options.with_topics(args, recording, cameras)
+        regions = camera_options.regions(args, cameras)
         selection = _selection(args, recording, cameras)
         copied, left_out = _copied(args, recording, cameras)
         selection = dataclasses.replace(selection, copied=copied)
@@ -116,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
             _resumable(args.output),
             PartialBag(args.output, recording.storage, settings, args.resume, args.force) as bag,
         ):
-            progress = _segment(args, recording, selection, bag)
+            progress = _segment(args, recording, selection, bag, regions)
             if not progress.frames:
                 lines = damage_lines(recording, progress)
                 raise BagError(
@@ -140,15 +200,18 @@ def _resumable(out: Path) -> Iterator[None]:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what cannot come to a good end, before anything is loaded."""
-    for name, least in (('every', 1), ('batch', 1)):
+    for name, least in (('every', 1), ('batch', 1), ('max_pixels', 1), ('max_bytes', 1)):
         if getattr(args, name) < least:
-            raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
+            option = name.replace('_', '-')
+            raise BagError(f'--{option} is {getattr(args, name)}; at least {least} is allowed')
     if not 0.0 <= args.min_confidence <= 1.0:
         raise BagError(f'--min-confidence is {args.min_confidence}; allowed is 0 to 1')
     if not 0.01 <= args.output_scale <= 1.0:
         raise BagError(f'--output-scale is {args.output_scale}; allowed is 0.01 to 1')
     if not 0.0 <= args.smoothing <= 0.99:
         raise BagError(f'--smoothing is {args.smoothing}; allowed is 0 to 0.99')
+    if not 0.0 <= args.sync_tolerance_ms < math.inf:
+        raise BagError(f'--sync-tolerance-ms is {args.sync_tolerance_ms}; allowed is 0 or more')
     source, target = args.input.resolve(), args.output.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise BagError(f'{args.output} would be written over or into {args.input}')
@@ -179,6 +242,7 @@ def _selection(args: argparse.Namespace, recording: Recording, cameras: list[Cam
     return Selection(
         cameras={camera.topic: camera for camera in cameras},
         every=args.every,
+        limits=(args.max_pixels, args.max_bytes),
         start_ns=None if start is None else first + round(start * SECOND),
         end_ns=None if end is None else first + round(end * SECOND),
     )
@@ -196,7 +260,7 @@ def _copied(
     segmented = {camera.topic for camera in cameras}
     named = {recording.find(name) or name for name in args.copy}
     wanted = named or set(recording.topics) - segmented
-    ours = {camera.output(output) for camera in cameras for output in OUTPUTS}
+    ours = {camera.output(output) for camera in cameras for output in (*OUTPUTS, *LIVE_OUTPUTS)}
     notes = [f'{name} is not copied: it is made anew' for name in sorted(wanted & ours)]
     wanted -= ours
     unknown = {name for name in wanted if recording.topics[name].definition is None}
@@ -212,8 +276,9 @@ def _settings(
     """All that decides over the output, so that a resumed run can be held to it."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
-        'output_scale gamma delta smoothing model pretrained heads device precision short_side '
-        'every'
+        'outputs output_scale region depth_topic camera_info_topic cloud sync_tolerance_ms '
+        'max_pixels max_bytes gamma delta smoothing model pretrained heads device precision '
+        'short_side every'
     )
     return {
         'input': str(args.input.resolve()),
@@ -227,7 +292,11 @@ def _settings(
 
 
 def _segment(
-    args: argparse.Namespace, recording: Recording, selection: Selection, bag: PartialBag
+    args: argparse.Namespace,
+    recording: Recording,
+    selection: Selection,
+    bag: PartialBag,
+    regions: Mapping[str, CameraSettings],
 ) -> Progress:
     """Write all messages, from where an earlier run ended."""
     if bag.complete:
@@ -236,18 +305,10 @@ def _segment(
         return progress
     segmenter = arguments.load_segmenter(args)
     vocabulary, table = arguments.encode_prompts(segmenter, args)
-    words = Words(
-        vocabulary=vocabulary,
-        table=table,
-        gamma=args.gamma,
-        delta=args.delta,
-        min_confidence=args.min_confidence,
-        confidence_encoding=args.confidence_encoding,
-        overlay=args.overlay,
-        output_scale=args.output_scale,
-        smoothing=args.smoothing,
-    )
-    worker = BagSegmenter(segmenter, words, bag)
+    active = Active(_node_settings(args, regions), vocabulary, table, VERSION)
+    extras = {*args.outputs, *(['overlay'] if args.overlay else [])}
+    processor = Processor(segmenter, logging.getLogger(__name__))
+    worker = BagSegmenter(processor, active, bag, extras)
     last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': 0, 'seen': {}}
     windows = read_windows(recording, selection, args.batch, last['read'], last['seen'])
     read, seen = last['read'], last['seen']
@@ -265,10 +326,33 @@ def _segment(
     return worker.progress
 
 
+def _node_settings(args: argparse.Namespace, regions: Mapping[str, CameraSettings]) -> Settings:
+    """Return the settings as the node's parameters of the same names."""
+    return Settings(
+        prompts=tuple(args.prompts),
+        negative_prompts=tuple(args.negative_prompts),
+        background=args.background,
+        templates=args.templates,
+        gamma=args.gamma,
+        delta=args.delta,
+        min_confidence=args.min_confidence,
+        confidence_encoding=args.confidence_encoding,
+        max_rate=0.0,
+        output_scale=args.output_scale,
+        cloud=args.cloud,
+        sync_tolerance_ms=args.sync_tolerance_ms,
+        temporal_smoothing=args.smoothing,
+        stale_after=0.0,
+        of_cameras=regions,
+    )
+
+
 def _sum_up(args: argparse.Namespace, recording: Recording, progress: Progress) -> int:
     """Say what was done; return the exit code."""
     for name, frames in sorted(progress.segmented.items()):
         _say(f'{name}: {frames} frames segmented')
+    for name, frames in sorted(progress.without_cloud.items()):
+        _say(f'{name}: {frames} frames have no cloud or camera_info: {progress.cloud_reason}')
     damage = damage_lines(recording, progress)
     if damage:
         count = sum(progress.rejected.values())

@@ -6,63 +6,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
-from clip_dinoiser_ros.bag.types import IMAGE, message_types, typestore
+from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, cloud_types, message_types, typestore
 from clip_dinoiser_ros.bag.windows import Frame, Window
-from clip_dinoiser_ros.core import Segmentation, Segmenter, Vocabulary
-from clip_dinoiser_ros.core.segmentation import enlarge_all
-from clip_dinoiser_ros.core.smoothing import Smoothing
-from clip_dinoiser_ros.frames import images
-from clip_dinoiser_ros.frames.outputs import (
-    OUTPUTS,
-    announcement,
-    frame_images,
-    scaled_size,
-    shrink,
+from clip_dinoiser_ros.core.memory import is_out_of_memory
+from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames.class_ids import published_classes
+from clip_dinoiser_ros.frames.class_slugs import class_slug
+from clip_dinoiser_ros.frames.cloud_messages import CLOUD_ERRORS, labels_camera_info, paired_cloud
+from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS, LIVE_OUTPUTS, OUTPUTS, announcement
+from clip_dinoiser_ros.frames.process import (
+    DecodedFrame,
+    FrameOutputs,
+    Pixels,
+    Processor,
+    cloud_source,
 )
-from clip_dinoiser_ros.frames.overlay import draw_overlay
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.settings import Active
 
 VERSION = 1  # of the vocabulary: a recording is segmented with one
 SECOND = 10**9
 MAX_LISTED = 100  # damaged messages that are remembered one by one
-
-
-@dataclass(frozen=True, eq=False)
-class Words:
-    """What frames are segmented with, as the node's parameters.
-
-    Attributes:
-        vocabulary: The classes.
-        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
-        gamma, delta: See `Segmenter.segment`.
-        min_confidence: Pixels less certain are unlabelled; see `frame_images`.
-        confidence_encoding: mono8 or 32FC1.
-        overlay: Write the overlay too.
-        output_scale: Size of what is written as a fraction of the image's.
-        smoothing: Weight of earlier frames; see `Smoothing`.
-    """
-
-    vocabulary: Vocabulary
-    table: npt.NDArray[np.unsignedinteger]
-    gamma: float
-    delta: float
-    min_confidence: float = 0.0
-    confidence_encoding: str = 'mono8'
-    overlay: bool = False
-    output_scale: float = 1.0
-    smoothing: float = 0.0
+# what is written only when asked for
+EXTRA_OUTPUTS = ('overlay', 'overlay/compressed', 'classes', 'class_confidences')
 
 
 @dataclass
@@ -73,11 +50,15 @@ class Progress:
         segmented: Frames, by camera name.
         rejected: Damaged frames, by camera name.
         listed: The first of the damaged: topic, time, reason.
+        without_cloud: Frames whose depth or CameraInfo is missing, by camera name.
+        cloud_reason: Why the last of these has no cloud.
     """
 
     segmented: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     listed: list[str] = field(default_factory=list)
+    without_cloud: dict[str, int] = field(default_factory=dict)
+    cloud_reason: str = ''
 
     @property
     def frames(self) -> int:
@@ -90,29 +71,29 @@ class Progress:
             self.segmented = dict(lines[-1]['segmented'])
             self.rejected = dict(lines[-1]['rejected'])
             self.listed = [text for line in lines for text in line['listed']]
-
-
-@dataclass(frozen=True, eq=False)
-class _Done:
-    """What the model made of a frame."""
-
-    result: Segmentation
-    batch_size: int
-    segment_ms: float
+            self.without_cloud = dict(lines[-1]['without_cloud'])
+            self.cloud_reason = lines[-1]['cloud_reason']
 
 
 class BagSegmenter:
     """Segments windows and writes what the node would publish.
 
     Args:
-        segmenter: The model.
-        words: What to look for.
+        processor: The model and what it keeps of earlier frames.
+        active: Settings and vocabulary.
         bag: Where the messages go.
+        extras: Outputs of `EXTRA_OUTPUTS` that are written too.
     """
 
-    def __init__(self, segmenter: Segmenter, words: Words, bag: PartialBag) -> None:
-        self._segmenter, self._words, self._bag = segmenter, words, bag
-        self._smoothing = Smoothing()
+    def __init__(
+        self,
+        processor: Processor,
+        active: Active,
+        bag: PartialBag,
+        extras: Collection[str] = (),
+    ) -> None:
+        self._processor, self._active, self._bag = processor, active, bag
+        self._extras = extras
         self._types = typestore().types
         self.progress = Progress()
         self.progress.restore(bag.lines)
@@ -144,39 +125,25 @@ class BagSegmenter:
             'segmented': dict(self.progress.segmented),
             'rejected': dict(self.progress.rejected),
             'listed': self.progress.listed[listed:],
+            'without_cloud': dict(self.progress.without_cloud),
+            'cloud_reason': self.progress.cloud_reason,
         }
 
-    def _segment(self, frames: list[Frame]) -> dict[int, _Done | str]:
+    def _segment(self, frames: list[Frame]) -> dict[int, FrameOutputs | str]:
         """Segment frames, those of one size together; by id(frame), a text where it cannot be."""
-        done: dict[int, _Done | str] = {id(frame): frame.damage for frame in frames}
+        done: dict[int, FrameOutputs | str] = {id(frame): frame.damage for frame in frames}
         whole = sorted((f for f in frames if f.image is not None), key=_size)
         for _, group in groupby(whole, key=_size):
             batch = list(group)
-            start = time.perf_counter()
-            try:
-                results = self._results(batch)
-            except ValueError as error:  # an image too small, or too large for the model
-                done.update({id(frame): str(error) for frame in batch})
-                continue
-            segment_ms = 1e3 * (time.perf_counter() - start)
-            for frame, result in zip(batch, results, strict=True):
-                done[id(frame)] = _Done(result, len(batch), segment_ms)
+            outcomes = self._processor.process([_decoded(frame) for frame in batch], self._active)
+            for frame, outcome in zip(batch, outcomes, strict=True):
+                if not isinstance(outcome, Exception):
+                    done[id(frame)] = outcome
+                elif isinstance(outcome, ValueError) or is_out_of_memory(outcome):
+                    done[id(frame)] = one_line(outcome)  # a size that the model cannot take
+                else:
+                    raise outcome
         return done
-
-    def _results(self, batch: list[Frame]) -> list[Segmentation]:
-        """Segment frames of one size, in the order of time."""
-        words = self._words
-        pictures = [frame.image for frame in batch if frame.image is not None]
-        patches = self._segmenter.segment_patches(
-            pictures, words.vocabulary, words.gamma, words.delta
-        )
-        steady = [
-            self._smoothing.smooth(
-                frame.camera.name, stamp_ns(frame.header), found, words.smoothing
-            )
-            for frame, found in zip(batch, patches, strict=True)
-        ]
-        return enlarge_all(steady, scaled_size(pictures[0].shape[:2], words.output_scale))
 
     def _reject(self, frame: Frame, reason: str) -> None:
         name, message = frame.camera.name, frame.message
@@ -186,29 +153,15 @@ class BagSegmenter:
                 f'{message.topic.name} at {message.time_ns / SECOND:.6f} s: {reason}'
             )
 
-    def _write(self, frame: Frame, done: _Done) -> None:
+    def _write(self, frame: Frame, outputs: FrameOutputs) -> None:
         """Write the messages of one frame, in the order in which the node publishes."""
-        name, words = frame.camera.name, self._words
+        name = frame.camera.name
         if name not in self.progress.segmented:
             self._announce(frame)
         start = time.perf_counter()
-        pictures = frame_images(
-            done.result, words.table, words.min_confidence, words.confidence_encoding
-        )
-        self._write_image(frame, 'labels', pictures.labels, pictures.labels_encoding)
-        self._write_image(frame, 'confidence', pictures.confidence, pictures.confidence_encoding)
-        if words.overlay and frame.image is not None:
-            ids = [int(class_id) for class_id in words.table]
-            overlay = draw_overlay(
-                shrink(frame.image, done.result.labels.shape),
-                done.result.labels,
-                words.vocabulary.names,
-                ids,
-                pictures.labelled,
-                words.vocabulary.background,
-                done.result.confidence,
-            )
-            self._write_image(frame, 'overlay', overlay, 'rgb8')
+        self._write_image(frame, 'labels', outputs.labels)
+        self._write_image(frame, 'confidence', outputs.confidence)
+        self._write_extras(frame, outputs)
         publish_ms = 1e3 * (time.perf_counter() - start)
         segmented = self.progress.segmented.get(name, 0) + 1
         self.progress.segmented[name] = segmented
@@ -220,31 +173,87 @@ class BagSegmenter:
             frames_segmented=segmented,
             frames_replaced=frame.position + 1 - segmented - rejected,
             frames_rejected=rejected,
-            batch_size=done.batch_size,
+            batch_size=outputs.batch_size,
             wait_ms=0.0,  # nothing waits in a recording
             decode_ms=frame.decode_ms,
-            segment_ms=done.segment_ms,
+            segment_ms=outputs.segment_ms,
             publish_ms=publish_ms,
-            total_ms=frame.decode_ms + done.segment_ms + publish_ms,
+            total_ms=frame.decode_ms + outputs.segment_ms + publish_ms,
         )
         self._write_message(frame, 'frame_info', info)
+
+    def _write_extras(self, frame: Frame, outputs: FrameOutputs) -> None:
+        """Write the outputs that the node makes only for subscribers, where they are wanted."""
+        if 'overlay' in self._extras:
+            self._write_image(frame, 'overlay', (outputs.overlay, 'rgb8'))
+        if 'overlay/compressed' in self._extras:
+            jpeg = self._types[COMPRESSED](
+                header=frame.header,
+                format=compressed.JPEG_FORMAT,
+                data=np.frombuffer(compressed.encode_jpeg(outputs.overlay), np.uint8),
+            )
+            self._write_message(frame, 'overlay/compressed', jpeg)
+        if 'class_confidences' in self._extras:
+            self._write_image(frame, 'class_confidences', outputs.class_confidences())
+        if frame.camera.camera_info_topic:
+            self._write_camera_info(frame, outputs)
+        if frame.camera.depth_topic:
+            self._write_cloud(frame, outputs)
+        if 'classes' in self._extras:
+            names = self._active.vocabulary.names[: published_classes(self._active.table)]
+            for index, name in enumerate(names):
+                topic = f'classes/{class_slug(name)}'
+                self._write_image(frame, f'{topic}/mask', outputs.class_mask(index))
+                self._write_image(frame, f'{topic}/confidence', outputs.class_confidence(index))
+
+    def _write_camera_info(self, frame: Frame, outputs: FrameOutputs) -> None:
+        assert frame.partners is not None
+        if frame.partners.info is None:
+            self._miss_cloud(frame, f'no camera_info has come on {frame.camera.camera_info_topic}')
+            return
+        try:
+            info = labels_camera_info(
+                frame.partners.info, frame.header, outputs.size, cloud_types()
+            )
+        except CLOUD_ERRORS as error:
+            self._miss_cloud(frame, str(error))
+            return
+        self._write_message(frame, 'camera_info', info)
+
+    def _write_cloud(self, frame: Frame, outputs: FrameOutputs) -> None:
+        assert frame.partners is not None
+        depth, info = frame.partners.depth, frame.partners.info
+        try:
+            cloud = paired_cloud(cloud_source(outputs), depth, info, frame.camera, cloud_types())
+        except CLOUD_ERRORS as error:
+            self._miss_cloud(frame, str(error))
+            return
+        self._write_message(frame, 'points', cloud)
+
+    def _miss_cloud(self, frame: Frame, reason: str) -> None:
+        counts = self.progress.without_cloud
+        counts[frame.camera.name] = counts.get(frame.camera.name, 0) + 1
+        self.progress.cloud_reason = reason
 
     def _announce(self, frame: Frame) -> None:
         """Say which classes the labels of a camera speak of, before the first of them."""
         seconds, nanoseconds = divmod(frame.message.time_ns, SECOND)
         stamp = self._types['builtin_interfaces/msg/Time'](sec=seconds, nanosec=nanoseconds)
         header = self._types['std_msgs/msg/Header'](stamp=stamp, frame_id='')
-        words = self._words
+        active = self._active
         label_info, vocabulary = announcement(
-            message_types(), header, words.vocabulary, words.table, VERSION, words.min_confidence
+            message_types(),
+            header,
+            active.vocabulary,
+            active.table,
+            VERSION,
+            active.settings.min_confidence,
         )
         self._write_message(frame, 'label_info', label_info)
         self._write_message(frame, 'vocabulary', vocabulary)
 
-    def _write_image(
-        self, frame: Frame, output: str, pixels: npt.NDArray[Any], encoding: str
-    ) -> None:
-        message = images.to_message(pixels, encoding, frame.header, self._types[IMAGE])
+    def _write_image(self, frame: Frame, output: str, pixels: Pixels) -> None:
+        message = images.to_message(*pixels, frame.header, self._types[IMAGE])
         self._write_message(frame, output, message)
 
     def _write_message(self, frame: Frame, output: str, message: Any) -> None:
@@ -257,7 +266,15 @@ def _size(frame: Frame) -> tuple[int, ...]:
     return () if frame.image is None else frame.image.shape
 
 
+def _decoded(frame: Frame) -> DecodedFrame:
+    assert frame.image is not None
+    return DecodedFrame(frame.camera.name, frame.header, frame.image, frame.decode_ms)
+
+
 @cache
 def _topic(camera: Camera, output: str) -> Topic:
-    kind = OUTPUTS[output]
+    if output.startswith('classes/'):
+        kind = CLASS_OUTPUTS[output.rsplit('/', 1)[1]]
+    else:
+        kind = {**OUTPUTS, **LIVE_OUTPUTS}[output]
     return make_topic(camera.output(output), kind.type_name, kind.latched)

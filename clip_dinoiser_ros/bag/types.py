@@ -13,6 +13,7 @@ from typing import Any
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from clip_dinoiser_ros.frames.cloud_messages import CloudTypes
 from clip_dinoiser_ros.frames.outputs import MessageTypes
 
 # Copies of msg/ and of vision_msgs' definitions: they are there wherever this package is, while
@@ -41,6 +42,17 @@ def message_types() -> MessageTypes:
         label_info=types['vision_msgs/msg/LabelInfo'],
         vision_class=types['vision_msgs/msg/VisionClass'],
         vocabulary=types['clip_dinoiser_ros/msg/Vocabulary'],
+    )
+
+
+def cloud_types() -> CloudTypes:
+    """Return the dataclasses that make clouds."""
+    types = typestore().types
+    return CloudTypes(
+        point_cloud=types['sensor_msgs/msg/PointCloud2'],
+        point_field=types['sensor_msgs/msg/PointField'],
+        camera_info=types['sensor_msgs/msg/CameraInfo'],
+        region_of_interest=types['sensor_msgs/msg/RegionOfInterest'],
     )
 
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -16,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.bag.cameras import Camera, decode_message
+from clip_dinoiser_ros.bag.partners import PartnerFinder, Partners
 from clip_dinoiser_ros.bag.recording import Message, Recording
-from clip_dinoiser_ros.frames.images import ImageError
+from clip_dinoiser_ros.frames.compressed import MAX_BYTES as MAX_IMAGE_BYTES
+from clip_dinoiser_ros.frames.images import MAX_PIXELS, ImageError
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 MAX_BYTES = 64 * 2**20  # of messages that are only copied
 T = TypeVar('T')
@@ -32,6 +36,7 @@ class Selection:
         every: Of each camera the first frame and every N-th after it.
         start_ns, end_ns: Recording times; the end is not included.
         copied: Topics that go along as they are.
+        limits: Larger images are damaged: most pixels, and most bytes of JPEG and PNG.
     """
 
     cameras: Mapping[str, Camera]
@@ -39,6 +44,7 @@ class Selection:
     start_ns: int | None = None
     end_ns: int | None = None
     copied: frozenset[str] = frozenset()
+    limits: tuple[int, int] = (MAX_PIXELS, MAX_IMAGE_BYTES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,7 @@ class Frame:
         damage: Why there is no image; empty where there is one.
         decode_ms: How long it took to decode.
         position: Counts the camera's messages, those between every N-th too, from 0.
+        partners: Depth and CameraInfo of the image; None where the camera has no such topics.
     """
 
     camera: Camera
@@ -62,6 +69,7 @@ class Frame:
     damage: str = ''
     decode_ms: float = 0.0
     position: int = 0
+    partners: Partners | None = None
 
 
 @dataclass
@@ -99,32 +107,71 @@ def read_windows(
         read: Messages that were read before, as a window says; they are passed over.
         seen: Frames of each camera among them.
     """
-    topics = {*selection.cameras, *selection.copied}
-    messages = chain(
-        _latched_before(recording, selection),
-        recording.messages(topics, selection.start_ns, selection.end_ns),
+    partners = PartnerFinder(selection.cameras.values())
+    topics = {*selection.cameras, *selection.copied, *partners.topics}
+    messages = _LookAhead(
+        chain(
+            _latched_before(recording, selection),
+            recording.messages(topics, selection.start_ns, selection.end_ns),
+        )
     )
+    for message in islice(messages, read):
+        if message.topic.name in partners.topics:
+            partners.put(message)
     window = Window(read=read, seen=dict(seen or {}))
     count = size = 0
-    for message in islice(messages, read, None):
+    for message in messages:
         window.read += 1
         window.end_ns = message.time_ns
         topic = message.topic.name
         if topic in selection.copied:
             window.items.append(message)
             size += len(message.data)
+        if topic in partners.topics:
+            partners.put(message)
         if topic in selection.cameras:
             position = window.seen.get(topic, 0)
             window.seen[topic] = position + 1
             if position % selection.every == 0:
-                window.items.append(decode_frame(selection.cameras[topic], message, position))
+                camera = selection.cameras[topic]
+                frame = decode_frame(camera, message, position, selection.limits)
+                window.items.append(_with_partners(frame, partners))
                 count += 1
         if count >= frames or size >= MAX_BYTES:
+            partners.settle(messages.ahead(), window.end_ns)
             yield window
             window = Window(read=window.read, seen=dict(window.seen))
             count = size = 0
     if window.items:
+        partners.settle(iter(()), window.end_ns)
         yield window
+
+
+class _LookAhead:
+    """An iterator whose next items can be looked at before they are taken."""
+
+    def __init__(self, messages: Iterator[Message]) -> None:
+        self._messages = messages
+        self._waiting: deque[Message] = deque()
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        return self._waiting.popleft() if self._waiting else next(self._messages)
+
+    def ahead(self) -> Iterator[Message]:
+        """Go through what follows; it is still to come."""
+        yield from tuple(self._waiting)
+        for message in self._messages:
+            self._waiting.append(message)
+            yield message
+
+
+def _with_partners(frame: Frame, partners: PartnerFinder) -> Frame:
+    if frame.header is None or not (frame.camera.depth_topic or frame.camera.camera_info_topic):
+        return frame
+    return replace(frame, partners=partners.expect(frame.camera, stamp_ns(frame.header)))
 
 
 def _latched_before(recording: Recording, selection: Selection) -> Iterator[Message]:
@@ -141,11 +188,16 @@ def _latched_before(recording: Recording, selection: Selection) -> Iterator[Mess
             yield Message(message.topic, start, message.data)
 
 
-def decode_frame(camera: Camera, message: Message, position: int) -> Frame:
+def decode_frame(
+    camera: Camera,
+    message: Message,
+    position: int,
+    limits: tuple[int, int] = (MAX_PIXELS, MAX_IMAGE_BYTES),
+) -> Frame:
     """Decode a camera message; a damaged one becomes a frame that says why."""
     start = time.perf_counter()
     try:
-        header, image = decode_message(message.data, message.topic.type_name)
+        header, image = decode_message(message.data, message.topic.type_name, *limits)
     except ImageError as error:
         return Frame(camera, message, None, None, str(error), position=position)
     decode_ms = 1e3 * (time.perf_counter() - start)

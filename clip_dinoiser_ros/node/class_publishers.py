@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
@@ -15,16 +14,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from clip_dinoiser_ros.core.reasons import one_line
-from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.class_slugs import class_slug
-from clip_dinoiser_ros.frames.outputs import (
-    CLASS_OUTPUTS,
-    FrameImages,
-    class_mask,
-    encode_confidence,
-    within,
-)
+from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS
+from clip_dinoiser_ros.frames.process import FrameOutputs
 
 
 class ClassPublishers:
@@ -86,27 +79,16 @@ class ClassPublishers:
         """Take the topics away."""
         self.use([])
 
-    def publish(self, header: Any, shown: FrameImages, table: Any, patches: Patches) -> None:
-        """Publish what someone listens to of a frame.
-
-        Args:
-            header: Of the camera image.
-            shown: The labels and the encoding of confidence that are published.
-            table: (K,), what each class is published as; see `ClassIds.table`.
-            patches: What the frame shows, at patch resolution.
-        """
-        size = shown.labels.shape[:2]
-        encoding = shown.confidence_encoding
-        for index, name in enumerate(patches.vocabulary.names):
+    def publish(self, frame: FrameOutputs) -> None:
+        """Publish the outputs of single classes that have subscribers."""
+        for index, name in enumerate(frame.active.vocabulary.names):
             publishers = self._publishers.get(name, {})
             if _is_heard(publishers, 'mask'):
-                mask = class_mask(shown.labels, int(table[index]))
-                publishers['mask'].publish(images.to_message(mask, 'mono8', header, Image))
+                mask = images.to_message(*frame.class_mask(index), frame.header, Image)
+                publishers['mask'].publish(mask)
             if _is_heard(publishers, 'confidence'):
-                # one by one: all classes of a large image at once can be gigabytes
-                (confidence,) = within(patches.class_confidences(size, [index]), shown.inside)
-                pixels = encode_confidence(confidence, encoding)
-                publishers['confidence'].publish(images.to_message(pixels, encoding, header, Image))
+                pixels = frame.class_confidence(index)
+                publishers['confidence'].publish(images.to_message(*pixels, frame.header, Image))
 
 
 def _is_heard(publishers: dict[str, Publisher], output: str) -> bool:

@@ -7,50 +7,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, RegionOfInterest
 
-from clip_dinoiser_ros.frames import images
-from clip_dinoiser_ros.frames.cloud import make_cloud
-from clip_dinoiser_ros.frames.intrinsics import (
-    CameraInfoError,
-    Matrices,
-    matrices,
-    same_proportions,
+from clip_dinoiser_ros.frames.cloud_messages import (
+    CLOUD_ERRORS,
+    CloudError,
+    CloudSource,
+    CloudTypes,
+    labels_camera_info,
+    paired_cloud,
 )
+from clip_dinoiser_ros.frames.intrinsics import CameraInfoError
+from clip_dinoiser_ros.frames.settings import Settings
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, DepthRing
-from clip_dinoiser_ros.node.parameters import Camera, Settings
+from clip_dinoiser_ros.node.parameters import Camera
 from clip_dinoiser_ros.node.throttle import Throttle
 
 MAX_WAITING = MAX_EXPECTED - 1  # frames; one more is in work
 
 
-class CloudError(ValueError):
-    """No cloud can be made of a frame; says what is missing."""
-
-
-@dataclass(frozen=True, eq=False)
-class CloudSource:
-    """What a cloud is made of, apart from the depth.
-
-    Attributes:
-        header: Of the camera image.
-        image: uint8 (H, W, 3) RGB.
-        labels: uint8 or uint16 (H, W), class ids.
-        confidence: float32 (H, W) in [0, 1].
-        settings: That the frame was segmented with.
-    """
-
-    header: Any
-    image: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.unsignedinteger]
-    confidence: npt.NDArray[np.float32]
-    settings: Settings
+_TYPES = CloudTypes(PointCloud2, PointField, CameraInfo, RegionOfInterest)
 
 
 class Clouds:
@@ -119,66 +98,33 @@ class Clouds:
         )
 
     def _make(self, source: CloudSource) -> PointCloud2:
-        scaled = self._matrices(source.labels.shape[:2])
-        depth = images.to_depth(self._nearest(source))
-        if not same_proportions(depth.shape, source.labels.shape[:2]):
-            raise CloudError(
-                f'the depth image has {depth.shape[1]}x{depth.shape[0]}, which are not the '
-                f'proportions of the image: it has to be aligned to it'
-            )
-        points = make_cloud(
-            source.image,
-            source.labels,
-            source.confidence,
-            depth,
-            scaled.rectified(),
-            compact=source.settings.cloud == 'compact',
-        )
-        return cloud_message(points, source.header)
-
-    def _nearest(self, source: CloudSource) -> Any:
-        """Return the depth message that belongs to a frame."""
         found = self.depth.nearest(stamp_ns(source.header))
-        if found is None:
-            raise CloudError(f'no depth has come on {self._camera.depth_topic}')
-        depth, gap_ns = found
-        if gap_ns > _tolerance_ns(source.settings):
-            raise CloudError(
-                f'the nearest depth on {self._camera.depth_topic} is {gap_ns / 1e6:.0f} ms from '
-                f'the image; sync_tolerance_ms is {source.settings.sync_tolerance_ms:g}'
-            )
-        own, other = source.header.frame_id, depth.header.frame_id
+        depth = None if found is None else found[0]
+        cloud = paired_cloud(source, depth, self._info, self._camera, _TYPES)
+        self._compare_frames(source.header.frame_id, depth.header.frame_id)
+        return cloud
+
+    def _compare_frames(self, own: str, other: str) -> None:
+        """Say once that depth has another frame id than the image."""
         if own != other and not self._frames_compared:
             self._warn_now(
                 f'{self._camera.name}: depth comes in the frame {other!r}, the image in {own!r}; '
                 'clouds are right only where the depth image is aligned to the image'
             )
         self._frames_compared = True
-        return depth
 
-    def _matrices(self, size: tuple[int, int]) -> Matrices:
+    def _known_info(self) -> CameraInfo:
         if self._info is None:
             raise CloudError(f'no camera_info has come on {self._camera.camera_info_topic}')
-        return matrices(self._info, size)
+        return self._info
 
     def camera_info(self, header: Any, size: tuple[int, int]) -> CameraInfo | None:
         """Return the CameraInfo of the label image, (H, W), of a frame; None: it is not known."""
         try:
-            scaled = self._matrices(size)
+            return labels_camera_info(self._known_info(), header, size, _TYPES)
         except (CloudError, CameraInfoError) as error:
             self._warn(f'no camera_info: {error}')
             return None
-        assert self._info is not None
-        return CameraInfo(
-            header=header,
-            height=size[0],
-            width=size[1],
-            distortion_model=self._info.distortion_model,
-            d=self._info.d,
-            k=scaled.k.ravel(),
-            r=self._info.r,
-            p=scaled.p.ravel(),
-        )
 
     def _warn(self, text: str) -> None:
         """Say something at most once a second."""
@@ -186,38 +132,9 @@ class Clouds:
             self._warn_now(f'{self._camera.name}: {text}')
 
 
-def cloud_message(points: npt.NDArray[np.void], header: Any) -> PointCloud2:
-    """Make a message of points from `make_cloud`: organised (H, W), or compact (N,)."""
-    height, width = points.shape if points.ndim == 2 else (1, len(points))
-    fields = points.dtype.fields
-    assert fields is not None
-    message = PointCloud2(
-        header=header,
-        height=height,
-        width=width,
-        fields=[
-            PointField(name=name, offset=offset, datatype=_datatype(name, kind), count=1)
-            for name, (kind, offset, *_) in fields.items()
-        ],
-        is_bigendian=False,
-        point_step=points.itemsize,
-        row_step=points.itemsize * width,
-        is_dense=not np.isnan(points['z']).any(),
-    )
-    message.data.frombytes(points.reshape(-1).view(np.uint8))  # assigning walks it byte by byte
-    return message
-
-
-def _datatype(name: str, kind: np.dtype[Any]) -> int:
-    if name != 'label':
-        return PointField.FLOAT32
-    return PointField.UINT8 if kind.itemsize == 1 else PointField.UINT16
-
-
 def _tolerance_ns(settings: Settings) -> float:
     return settings.sync_tolerance_ms * 1e6
 
 
 def _reason(error: Exception) -> str:
-    known = isinstance(error, (CloudError, CameraInfoError, images.ImageError))
-    return str(error) if known else f'{type(error).__name__}: {error}'
+    return str(error) if isinstance(error, CLOUD_ERRORS) else f'{type(error).__name__}: {error}'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -20,9 +20,9 @@ from clip_dinoiser_ros.frames.compressed import MAX_BYTES
 from clip_dinoiser_ros.frames.images import MAX_PIXELS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS
 from clip_dinoiser_ros.frames.region import EVERYTHING, RegionError, check_region
+from clip_dinoiser_ros.frames.settings import CLOUDS, CameraSettings, Settings
 
 TRANSPORTS = ('raw', 'compressed')
-CLOUDS = ('organised', 'compact')
 # The scene, indoors and outdoors, and things that most robots meet: see docs/decisions.md
 DEFAULT_PROMPTS = (
     'floor',
@@ -44,47 +44,6 @@ DEFAULT_PROMPTS = (
 
 class ParameterError(ValueError):
     """A parameter value that cannot be used; says what was given and what is allowed."""
-
-
-@dataclass(frozen=True)
-class CameraSettings:
-    """What can change of one camera while the node runs; fields are parameters NAME.field."""
-
-    max_rate: float = 0.0
-    region: tuple[float, ...] = EVERYTHING
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What can change while the node runs; field names are parameter names.
-
-    Attributes:
-        of_cameras: Their own settings by name.
-    """
-
-    prompts: tuple[str, ...]
-    negative_prompts: tuple[str, ...]
-    background: str
-    templates: str
-    gamma: float
-    delta: float
-    min_confidence: float
-    confidence_encoding: str
-    max_rate: float
-    output_scale: float
-    cloud: str
-    sync_tolerance_ms: float
-    temporal_smoothing: float
-    stale_after: float
-    of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
-
-    def camera(self, name: str) -> CameraSettings:
-        """Return the settings of one camera."""
-        return self.of_cameras.get(name, CameraSettings())
-
-    def max_rates(self) -> dict[str, float]:
-        """Return the most frames per second of every camera; 0: no limit."""
-        return {name: own.max_rate or self.max_rate for name, own in self.of_cameras.items()}
 
 
 @dataclass(frozen=True)

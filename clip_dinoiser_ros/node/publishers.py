@@ -6,12 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -19,30 +15,23 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
-from clip_dinoiser_ros.core import Vocabulary
-from clip_dinoiser_ros.core.segmentation import Patches, Segmentation
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.outputs import (
     LIVE_OUTPUTS,
-    MAX_CLASS_CONFIDENCES_BYTES,
     OUTPUTS,
-    FrameImages,
     MessageTypes,
     Output,
     announcement,
-    frame_images,
-    shrink,
-    within,
 )
-from clip_dinoiser_ros.frames.overlay import draw_overlay
-from clip_dinoiser_ros.frames.region import region_mask
+from clip_dinoiser_ros.frames.process import FrameOutputs, OutputTooLargeError, Pixels, cloud_source
+from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers
-from clip_dinoiser_ros.node.clouds import Clouds, CloudSource
-from clip_dinoiser_ros.node.parameters import Camera, Settings
+from clip_dinoiser_ros.node.clouds import Clouds
+from clip_dinoiser_ros.node.parameters import Camera
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
@@ -54,48 +43,6 @@ _CLASSES = {
     'vision_msgs/msg/LabelInfo': LabelInfo,
     'clip_dinoiser_ros/msg/Vocabulary': VocabularyMessage,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Active:
-    """What the next frame is segmented with; replaced as a whole, never changed.
-
-    Attributes:
-        settings: The runtime parameters.
-        vocabulary: Their prompts, encoded.
-        table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
-        version: Counts the vocabularies of the node, from 1.
-    """
-
-    settings: Settings
-    vocabulary: Vocabulary
-    table: npt.NDArray[np.unsignedinteger]
-    version: int
-
-
-@dataclass(frozen=True, eq=False)
-class Segmented:
-    """One frame and what the segmenter made of it.
-
-    Attributes:
-        header: Of the camera image, copied as it is.
-        image: uint8 (H, W, 3) RGB.
-        patches: What it shows, at patch resolution.
-        result: The same in every pixel, of the image or of a smaller one (`output_scale`).
-        active: What it was segmented with.
-    """
-
-    header: Any
-    image: npt.NDArray[np.uint8]
-    patches: Patches
-    result: Segmentation
-    active: Active
-
-    @cached_property
-    def small_image(self) -> npt.NDArray[np.uint8]:
-        """The image in the size of the result, (H, W, 3); computed once."""
-        height, width = self.result.labels.shape
-        return shrink(self.image, (height, width))
 
 
 class CameraPublishers:
@@ -116,7 +63,7 @@ class CameraPublishers:
         self._publishers: dict[str, Any] = {}
         self._classes = ClassPublishers(node, camera.name)
         # made only while someone subscribes; None: not this time
-        self._lazy: dict[str, Callable[[Segmented, FrameImages], Any]] = {
+        self._lazy: dict[str, Callable[[FrameOutputs], Any]] = {
             'class_confidences': self._class_confidences,
             'points': self._add_to_clouds,
             'camera_info': self._camera_info,
@@ -167,30 +114,21 @@ class CameraPublishers:
         self._publishers['label_info'].publish(label_info)
         self._publishers['vocabulary'].publish(message)
 
-    def publish(self, frame: Segmented) -> None:
-        """Publish labels and confidence of one frame, and what else someone listens to."""
-        settings, active = frame.active.settings, frame.active
-        shown = frame_images(
-            frame.result,
-            active.table,
-            settings.min_confidence,
-            settings.confidence_encoding,
-            region_mask(settings.camera(self._camera).region, _size(frame)),
-        )
-        labels = images.to_message(shown.labels, shown.labels_encoding, frame.header, Image)
-        self._publishers['labels'].publish(labels)
-        confidence = images.to_message(
-            shown.confidence, shown.confidence_encoding, frame.header, Image
-        )
-        self._publishers['confidence'].publish(confidence)
-        self._publish_overlay(frame, shown)
+    def publish(self, frame: FrameOutputs) -> None:
+        """Publish labels and confidence of one frame, and the outputs that have subscribers."""
+        self._publish_image('labels', frame.labels, frame.header)
+        self._publish_image('confidence', frame.confidence, frame.header)
+        self._publish_overlay(frame)
         for name, make in self._lazy.items():
             if self._is_heard(name):
-                message = make(frame, shown)
+                message = make(frame)
                 if message is not None:
                     self._publishers[name].publish(message)
-        self._classes.publish(frame.header, shown, active.table, frame.patches)
+        self._classes.publish(frame)
         self.publish_clouds()
+
+    def _publish_image(self, name: str, pixels: Pixels, header: Any) -> None:
+        self._publishers[name].publish(images.to_message(*pixels, header, Image))
 
     def _is_heard(self, name: str) -> bool:
         publisher = self._publishers.get(name)
@@ -207,66 +145,33 @@ class CameraPublishers:
         for cloud in self.clouds.ready():
             self._publishers['points'].publish(cloud)
 
-    def _add_to_clouds(self, frame: Segmented, shown: FrameImages) -> None:
-        self.clouds.add(
-            CloudSource(
-                header=frame.header,
-                image=frame.small_image,
-                labels=shown.labels,
-                confidence=shown.certainty,
-                settings=frame.active.settings,
-            )
-        )
+    def _add_to_clouds(self, frame: FrameOutputs) -> None:
+        self.clouds.add(cloud_source(frame))
 
-    def _camera_info(self, frame: Segmented, shown: FrameImages) -> CameraInfo | None:
-        return self.clouds.camera_info(frame.header, _size(frame))
+    def _camera_info(self, frame: FrameOutputs) -> CameraInfo | None:
+        return self.clouds.camera_info(frame.header, frame.size)
 
-    def _publish_overlay(self, frame: Segmented, shown: FrameImages) -> None:
-        """Draw the overlay, once, for those who want it raw and those who want it compressed."""
-        raw, small = self._is_heard('overlay'), self._is_heard('overlay/compressed')
-        if not raw and not small:
-            return
-        vocabulary = frame.active.vocabulary
-        ids = [int(class_id) for class_id in frame.active.table]
-        overlay = draw_overlay(
-            frame.small_image,
-            frame.result.labels,
-            vocabulary.names,
-            ids,
-            shown.labelled,
-            vocabulary.background,
-            frame.result.confidence,
-        )
-        if raw:
-            message = images.to_message(overlay, 'rgb8', frame.header, Image)
-            self._publishers['overlay'].publish(message)
-        if small:
+    def _publish_overlay(self, frame: FrameOutputs) -> None:
+        """Publish the overlay, drawn once, raw and compressed where each has subscribers."""
+        if self._is_heard('overlay'):
+            self._publish_image('overlay', (frame.overlay, 'rgb8'), frame.header)
+        if self._is_heard('overlay/compressed'):
             jpeg = CompressedImage(header=frame.header, format=compressed.JPEG_FORMAT)
-            jpeg.data.frombytes(compressed.encode_jpeg(overlay))
+            jpeg.data.frombytes(compressed.encode_jpeg(frame.overlay))
             self._publishers['overlay/compressed'].publish(jpeg)
 
-    def _class_confidences(self, frame: Segmented, shown: FrameImages) -> Image | None:
-        (height, width), count = _size(frame), published_classes(frame.active.table)
-        size = 4 * height * width * count
-        if size > MAX_CLASS_CONFIDENCES_BYTES:
+    def _class_confidences(self, frame: FrameOutputs) -> Image | None:
+        try:
+            return images.to_message(*frame.class_confidences(), frame.header, Image)
+        except OutputTooLargeError as error:
             self._refused += 1
             self._node.get_logger().error(
                 f'{self._camera}: class_confidences not published ({self._refused} so far): '
-                f'{count} classes of {width}x{height} pixels are {size / 2**20:.0f} MiB, allowed '
-                f'are {MAX_CLASS_CONFIDENCES_BYTES // 2**20}; take fewer prompts or smaller images',
+                f'{error}',
                 throttle_duration_sec=1.0,
             )
             return None
-        maps = frame.patches.class_confidences((height, width), range(count))
-        maps = np.moveaxis(within(maps, shown.inside), 0, -1)
-        return images.to_message(maps, f'32FC{count}', frame.header, Image)
 
     def publish_frame_info(self, frame_info: FrameInfo) -> None:
         """Publish how the frame was made."""
         self._publishers['frame_info'].publish(frame_info)
-
-
-def _size(frame: Segmented) -> tuple[int, int]:
-    """Return the size (H, W) in which everything of a frame is published."""
-    height, width = frame.result.labels.shape
-    return height, width

@@ -27,17 +27,20 @@ from clip_dinoiser_ros.core.prompt_advice import advice
 from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.core.vocabulary import join_prompts
 from clip_dinoiser_ros.frames.class_ids import ClassIds
+from clip_dinoiser_ros.frames.guard import NEEDS_LESS
+from clip_dinoiser_ros.frames.process import Processor
+from clip_dinoiser_ros.frames.settings import Active, Settings
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process
+from clip_dinoiser_ros.node.guard import end_process
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
-from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
-from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
-from clip_dinoiser_ros.node.worker import Worker
+from clip_dinoiser_ros.node.parameters import Camera, Configuration
+from clip_dinoiser_ros.node.publishers import CameraPublishers
+from clip_dinoiser_ros.node.worker import Limits, Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
 DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs
@@ -168,17 +171,20 @@ class SegmentationNode(LifecycleNode):
         names = [camera.name for camera in cameras]
         self._slots = FrameSlots(names)
         self._health = Health(names, self._clock_watch.elapsed_s)
+        configuration = pipeline.configuration
         self._worker = Worker(
-            pipeline.segmenter,
-            self._slots,
-            pipeline.publishers,
-            self._current,
-            self._health,
-            self.get_logger(),
-            self._end,
-            pipeline.configuration.max_pixels,
-            pipeline.configuration.max_bytes,
-            pipeline.configuration.inference_timeout_s,
+            processor=Processor(pipeline.segmenter, self.get_logger()),
+            slots=self._slots,
+            publishers=pipeline.publishers,
+            active=self._current,
+            health=self._health,
+            logger=self.get_logger(),
+            ends=self._end,
+            limits=Limits(
+                configuration.max_pixels,
+                configuration.max_bytes,
+                configuration.inference_timeout_s,
+            ),
         )
         depths = [publishers.clouds.depth for publishers in pipeline.publishers.values()]
         self._clock_watch.resets = [

@@ -7,34 +7,38 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage
 
-from clip_dinoiser_ros.core import Segmentation, Segmenter
-from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
-from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.frames import compressed, images
-from clip_dinoiser_ros.frames.outputs import leaves_as_mono8, scaled_size
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.guard import FinalError, refuse_final
+from clip_dinoiser_ros.frames.process import DecodedFrame, FrameOutputs, Processor
+from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
-from clip_dinoiser_ros.node.guard import FinalError, Guard, Watchdog, refuse_final
+from clip_dinoiser_ros.node.guard import Watchdog
 from clip_dinoiser_ros.node.health import STAGES, Health
-from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
+from clip_dinoiser_ros.node.publishers import CameraPublishers
 from clip_dinoiser_ros.node.throttle import Throttle
 
 
-@dataclass(frozen=True, eq=False)
-class _Decoded:
-    frame: Frame
-    image: npt.NDArray[np.uint8]  # (H, W, 3) RGB
-    decode_s: float
+@dataclass(frozen=True)
+class Limits:
+    """What a frame may take at most.
+
+    Attributes:
+        max_pixels: Larger images are refused before decoding.
+        max_bytes: Larger JPEG and PNG are refused before decoding.
+        inference_timeout_s: How long the model may work on the frames of one size; 0: no limit.
+    """
+
+    max_pixels: int = images.MAX_PIXELS
+    max_bytes: int = compressed.MAX_BYTES
+    inference_timeout_s: float = 0.0
 
 
 class Worker:
@@ -44,41 +48,37 @@ class Worker:
     and before the first frame of its own.
 
     Args:
-        segmenter: The model.
-        slots: Where the newest frames lie.
-        publishers: Per camera.
-        active: Returns what the next frame is to be segmented with.
+        processor: The model and what it keeps of earlier frames.
+        slots: The newest frame of each camera.
+        publishers: By camera name.
+        active: Returns what the next frame is segmented with.
         health: Told what becomes of frames.
         logger: `error(text)` is called for frames that cannot be used.
         ends: Called with a reason when this process cannot segment any more.
-        max_pixels, max_bytes: Larger images are refused, the latter for JPEG and PNG.
-        inference_timeout_s: How long the frames of one size may take; 0: as long as they like.
+        limits: What a frame may take at most.
     """
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        *,
+        processor: Processor,
         slots: FrameSlots,
         publishers: Mapping[str, CameraPublishers],
         active: Callable[[], Active],
         health: Health,
         logger: Any,
         ends: Callable[[str], None],
-        max_pixels: int = images.MAX_PIXELS,
-        max_bytes: int = compressed.MAX_BYTES,
-        inference_timeout_s: float = 0.0,
+        limits: Limits = Limits(),
     ) -> None:
-        self._guard = Guard(self._segment, logger)
-        self._watchdog = Watchdog(inference_timeout_s, ends)
-        self._ends = ends
-        self._max_pixels, self._max_bytes = max_pixels, max_bytes
-        self._segmenter = segmenter
+        self._processor = processor
         self._slots = slots
         self._publishers = publishers
         self._active = active
         self._health = health
         self._logger = logger
-        self._smoothing = Smoothing()
+        self._ends = ends
+        self._limits = limits
+        self._watchdog = Watchdog(limits.inference_timeout_s, ends)
         self._announced: tuple[int, float] | None = None
         self._throttle = Throttle()
         self._thread = threading.Thread(target=self._run, name='segmentation', daemon=True)
@@ -89,7 +89,7 @@ class Worker:
 
     def reset(self) -> None:
         """Forget what was kept of earlier frames, after the clock was set."""
-        self._smoothing.reset()
+        self._processor.reset()
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread after the frame it works on; return whether it ended in time."""
@@ -116,9 +116,9 @@ class Worker:
             self._publish_clouds()
             active = self._active()  # newer than the one we waited with
             self._announce(active)
-            decoded = [d for d in map(self._decode, frames) if d is not None]
-            decoded.sort(key=lambda d: d.image.shape)
-            for _, batch in groupby(decoded, key=lambda d: d.image.shape):
+            decoded = [pair for pair in map(self._decode, frames) if pair is not None]
+            decoded.sort(key=_shape)
+            for _, batch in groupby(decoded, key=_shape):
                 with self._watchdog:
                     self._process(list(batch), active)
 
@@ -137,78 +137,52 @@ class Worker:
                 publishers.announce(active)
             self._announced = state
 
-    def _decode(self, frame: Frame) -> _Decoded | None:
+    def _decode(self, frame: Frame) -> tuple[Frame, DecodedFrame] | None:
         start = time.monotonic()
-        self._publishers[frame.camera].expect(frame.message.header)
+        header = frame.message.header
+        self._publishers[frame.camera].expect(header)
         try:
             if isinstance(frame.message, CompressedImage):
-                image = compressed.to_rgb(frame.message, self._max_pixels, self._max_bytes)
+                limits = self._limits
+                image = compressed.to_rgb(frame.message, limits.max_pixels, limits.max_bytes)
             else:
-                image = images.to_rgb(frame.message, self._max_pixels)
+                image = images.to_rgb(frame.message, self._limits.max_pixels)
         except Exception as error:
             self._reject(frame, _reason(error))
             return None
-        return _Decoded(frame, image, time.monotonic() - start)
+        decode_ms = 1e3 * (time.monotonic() - start)
+        return frame, DecodedFrame(frame.camera, header, image, decode_ms)
 
-    def _process(self, batch: list[_Decoded], active: Active) -> None:
-        """Segment images of one size and publish what they show."""
-        start = time.monotonic()
-        outcomes = self._guard.run([(d, active) for d in batch])
-        segment_s = time.monotonic() - start
-        for d, outcome in zip(batch, outcomes, strict=True):
+    def _process(self, batch: list[tuple[Frame, DecodedFrame]], active: Active) -> None:
+        """Segment images of one size and publish the results."""
+        outcomes = self._processor.process([decoded for _, decoded in batch], active)
+        for (frame, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):  # whatever the model raises, the node goes on
-                self._reject(d.frame, _reason(outcome))
+                self._reject(frame, _reason(outcome))
                 continue
-            segmented = Segmented(d.frame.message.header, d.image, *outcome, active)
             try:
-                self._publish(d, segmented, len(batch), segment_s)
+                self._publish(frame, outcome)
             except Exception as error:  # in the overlay, say: this thread must not die of it
                 refuse_final(error)
-                self._reject(d.frame, f'not published in full: {_reason(error)}')
+                self._reject(frame, f'not published in full: {_reason(error)}')
 
-    def _segment(
-        self, tasks: Sequence[tuple[_Decoded, Active]]
-    ) -> list[tuple[Patches, Segmentation]]:
-        """Run the model on images of one size."""
-        active = tasks[0][1]
-        settings = active.settings
-        found = self._segmenter.segment_patches(
-            [d.image for d, _ in tasks], active.vocabulary, settings.gamma, settings.delta
-        )
-        mono8 = leaves_as_mono8(
-            self._segmenter.device.type, settings.confidence_encoding, settings.min_confidence
-        )
-        steady = [
-            self._smooth(d.frame, patches, settings.temporal_smoothing)
-            for (d, _), patches in zip(tasks, found, strict=True)
-        ]
-        size = scaled_size(tasks[0][0].image.shape[:2], settings.output_scale)
-        return list(zip(steady, enlarge_all(steady, size, mono8), strict=True))
-
-    def _smooth(self, frame: Frame, found: Patches, weight: float) -> Patches:
-        stamp = stamp_ns(frame.message.header)
-        return self._smoothing.smooth(frame.camera, stamp, found, weight)
-
-    def _publish(
-        self, decoded: _Decoded, segmented: Segmented, batch_size: int, segment_s: float
-    ) -> None:
-        frame = decoded.frame
+    def _publish(self, frame: Frame, outputs: FrameOutputs) -> None:
         publishers = self._publishers[frame.camera]
         start = time.monotonic()
-        publishers.publish(segmented)
+        publishers.publish(outputs)
         end = time.monotonic()
         counts = self._slots.count(frame.camera, segmented=1)
         info = FrameInfo(
-            header=segmented.header,
-            vocabulary_version=segmented.active.version,
+            header=outputs.header,
+            vocabulary_version=outputs.active.version,
             frames_received=counts.received,
             frames_segmented=counts.segmented,
             frames_replaced=counts.replaced,
             frames_rejected=counts.rejected,
-            batch_size=batch_size,
+            batch_size=outputs.batch_size,
             wait_ms=1e3 * (frame.taken_s - frame.arrived_s),
-            decode_ms=1e3 * decoded.decode_s,
-            segment_ms=1e3 * segment_s,
+            decode_ms=outputs.frame.decode_ms,
+            segment_ms=outputs.segment_ms,
             publish_ms=1e3 * (end - start),
             total_ms=1e3 * (end - frame.arrived_s),
         )
@@ -223,6 +197,10 @@ class Worker:
         self._health.cameras[camera].rejected(reason)
         if self._throttle.allows(camera):
             self._logger.error(f'{camera}: frame dropped ({counts.rejected} so far): {reason}')
+
+
+def _shape(pair: tuple[Frame, DecodedFrame]) -> tuple[int, ...]:
+    return pair[1].image.shape
 
 
 def _reason(error: Exception) -> str:

@@ -42,6 +42,7 @@ class QuickSegmenter:
     """Labels by red, confidence by green."""
 
     seconds_per_batch = 0.0
+    device = torch.device('cpu')
 
     def encode(self, prompts, background, templates):
         parsed = parse_prompts(prompts)

@@ -13,9 +13,10 @@ from sensor_msgs.msg import CameraInfo, Image, PointField
 from std_msgs.msg import Header
 
 from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.cloud_messages import CloudSource
 from clip_dinoiser_ros.frames.intrinsics import Intrinsics
 from clip_dinoiser_ros.node import throttle
-from clip_dinoiser_ros.node.clouds import MAX_WAITING, Clouds, CloudSource
+from clip_dinoiser_ros.node.clouds import MAX_WAITING, Clouds
 from clip_dinoiser_ros.node.parameters import Camera, default_settings
 from clip_dinoiser_ros.world.scenes import scene
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from clip_dinoiser_ros.core.memory import is_out_of_memory
-from clip_dinoiser_ros.node.guard import BIGGER_AGAIN_S, FinalError, Guard, Watchdog, is_final
+from clip_dinoiser_ros.frames.guard import BIGGER_AGAIN_S, FinalError, Guard, is_final
+from clip_dinoiser_ros.node.guard import Watchdog
 
 OUT_OF_MEMORY = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
 

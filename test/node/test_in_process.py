@@ -18,14 +18,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.core.text_tower import TextTower
-from clip_dinoiser_ros.frames import compressed
-from clip_dinoiser_ros.node import class_publishers, publishers, worker
+from clip_dinoiser_ros.frames import compressed, process
 
 
 def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
     drawn = []
-    draw = publishers.draw_overlay
-    monkeypatch.setattr(publishers, 'draw_overlay', lambda *args: drawn.append(1) or draw(*args))
+    draw = process.draw_overlay
+    monkeypatch.setattr(process, 'draw_overlay', lambda *args: drawn.append(1) or draw(*args))
     image = golden('image_160x208_plain')['image']
     with Peer() as peer:
         peer.listen()
@@ -50,8 +49,8 @@ def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
 
 def test_one_drawing_serves_raw_and_compressed(active_node, monkeypatch):
     drawn, encoded = [], []
-    draw, encode = publishers.draw_overlay, compressed.encode_jpeg
-    monkeypatch.setattr(publishers, 'draw_overlay', lambda *args: drawn.append(1) or draw(*args))
+    draw, encode = process.draw_overlay, compressed.encode_jpeg
+    monkeypatch.setattr(process, 'draw_overlay', lambda *args: drawn.append(1) or draw(*args))
     monkeypatch.setattr(compressed, 'encode_jpeg', lambda image: encoded.append(1) or encode(image))
     image = golden('image_224x224_plain')['image']
     outputs = active_node._pipeline.publishers['camera']._publishers
@@ -91,14 +90,14 @@ def test_confidence_rounded_on_the_device_is_published_alike(active_node, monkey
         peer.listen(overlay=True)
         plain = published(peer, 1)
         asked = []
-        enlarge_all = worker.enlarge_all
+        enlarge_all = process.enlarge_all
 
         def record(found, size, mono8):
             asked.append(mono8)
             return enlarge_all(found, size, mono8)
 
-        monkeypatch.setattr(worker, 'leaves_as_mono8', lambda *_: True)
-        monkeypatch.setattr(worker, 'enlarge_all', record)
+        monkeypatch.setattr(process, 'leaves_as_mono8', lambda *_: True)
+        monkeypatch.setattr(process, 'enlarge_all', record)
         rounded = published(peer, 100)
         assert asked[-1]
         for one, other in zip(plain, rounded, strict=True):
@@ -108,7 +107,7 @@ def test_confidence_rounded_on_the_device_is_published_alike(active_node, monkey
 def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, golden_prompts):
     """Each mask and each map by itself: one needs no other class's."""
     masks, maps = [], []
-    mask, confidences = class_publishers.class_mask, Patches.class_confidences
+    mask, confidences = process.class_mask, Patches.class_confidences
 
     def count_mask(labels, class_id):
         masks.append(class_id)
@@ -118,7 +117,7 @@ def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, gol
         maps.append(classes)
         return confidences(patches, size, classes)
 
-    monkeypatch.setattr(class_publishers, 'class_mask', count_mask)
+    monkeypatch.setattr(process, 'class_mask', count_mask)
     monkeypatch.setattr(Patches, 'class_confidences', count_maps)
     image = golden('image_160x208_plain')['image']
     name = golden_prompts[2]
@@ -154,7 +153,7 @@ def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, gol
 
 
 def test_too_many_probabilities_are_refused_before_they_are_computed(active_node, monkeypatch):
-    monkeypatch.setattr(publishers, 'MAX_CLASS_CONFIDENCES_BYTES', 7 * 160 * 208 * 4 - 1)
+    monkeypatch.setattr(process, 'MAX_CLASS_CONFIDENCES_BYTES', 7 * 160 * 208 * 4 - 1)
     computed = []
     monkeypatch.setattr(Patches, 'class_confidences', lambda *args: computed.append(1))
     image = golden('image_160x208_plain')['image']
@@ -293,7 +292,7 @@ def test_an_output_that_fails_does_not_end_the_worker(active_node, monkeypatch):
     def fail(*args):
         raise RuntimeError('no such font (injected)')
 
-    monkeypatch.setattr(publishers, 'draw_overlay', fail)
+    monkeypatch.setattr(process, 'draw_overlay', fail)
     image = golden('image_160x208_plain')['image']
     with Peer() as peer:
         peer.listen()

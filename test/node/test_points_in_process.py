@@ -12,7 +12,7 @@ from harness import Peer
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
 from clip_dinoiser_ros.core import segmentation
-from clip_dinoiser_ros.node import clouds as module
+from clip_dinoiser_ros.frames import cloud_messages as module
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, RING_LENGTH
 
 IMAGE = golden('image_160x208_plain')['image']

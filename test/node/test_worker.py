@@ -17,7 +17,15 @@ def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch)
     said = []
     slots = FrameSlots(['front', 'rear'], clock=lambda: now)
     health = Health(['front', 'rear'], lambda: now)
-    worker = Worker(None, slots, {}, None, health, SimpleNamespace(error=said.append), said.append)
+    worker = Worker(
+        processor=None,
+        slots=slots,
+        publishers={},
+        active=None,
+        health=health,
+        logger=SimpleNamespace(error=said.append),
+        ends=said.append,
+    )
     for step in range(30):
         now = 50.0 + step / 10
         for camera in ('front', 'rear'):
@@ -39,7 +47,15 @@ def test_a_worker_that_fails_ends_the_process_and_says_why():
     told = []
     logger = SimpleNamespace(error=told.append)
     health = Health(['front'], lambda: 0.0)
-    worker = Worker(None, FrameSlots(['front']), {}, active, health, logger, told.append)
+    worker = Worker(
+        processor=None,
+        slots=FrameSlots(['front']),
+        publishers={},
+        active=active,
+        health=health,
+        logger=logger,
+        ends=told.append,
+    )
     worker.start()
     assert worker.stop(10.0)
     assert told == ["the thread that segments failed: KeyError: 'settings'"]

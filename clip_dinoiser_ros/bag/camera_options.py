@@ -1,0 +1,82 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Options of `clip-dinoiser bag` that belong to one camera: NAME=VALUE, or VALUE for all."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+from clip_dinoiser_ros.bag.cameras import Camera
+from clip_dinoiser_ros.bag.recording import BagError, Recording
+from clip_dinoiser_ros.bag.types import IMAGE
+from clip_dinoiser_ros.frames.region import RegionError, check_region
+from clip_dinoiser_ros.frames.settings import CameraSettings
+
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+
+
+def with_topics(
+    args: argparse.Namespace, recording: Recording, cameras: Sequence[Camera]
+) -> list[Camera]:
+    """Give the cameras the topics of their depth images and CameraInfo.
+
+    Raises:
+        BagError: No such camera or topic, a topic of another type, depth without CameraInfo.
+    """
+    depth = _per_camera('--depth-topic', args.depth_topic, cameras)
+    info = _per_camera('--camera-info-topic', args.camera_info_topic, cameras)
+    for option, topics, type_name in (
+        ('--depth-topic', depth, IMAGE),
+        ('--camera-info-topic', info, CAMERA_INFO),
+    ):
+        for topic in topics.values():
+            _check_topic(option, topic, type_name, recording)
+    for name in depth.keys() - info.keys():
+        raise BagError(f'--depth-topic of {name}: points need --camera-info-topic as well')
+    return [
+        replace(c, depth_topic=depth.get(c.name, ''), camera_info_topic=info.get(c.name, ''))
+        for c in cameras
+    ]
+
+
+def regions(args: argparse.Namespace, cameras: Sequence[Camera]) -> dict[str, CameraSettings]:
+    """Return the regions as settings, by camera name.
+
+    Raises:
+        BagError: No such camera, or no region; what is allowed.
+    """
+    found = {}
+    for name, text in _per_camera('--region', args.region, cameras).items():
+        try:
+            region = tuple(float(part) for part in text.split(','))
+            check_region(region)
+        except RegionError as error:
+            raise BagError(f'--region {text}: {error}') from error
+        except ValueError as error:
+            raise BagError(f'--region {text}: allowed are numbers separated by commas') from error
+        found[name] = CameraSettings(region=region)
+    return found
+
+
+def _per_camera(option: str, values: Sequence[str], cameras: Sequence[Camera]) -> dict[str, str]:
+    names = [camera.name for camera in cameras]
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, text = value.rpartition('=')
+        if equals and name not in names:
+            raise BagError(f'{option} {value}: no camera {name!r}; there are {", ".join(names)}')
+        for camera in [name] if equals else names:
+            if camera in found:
+                raise BagError(f'{option} {value}: {camera} has {found[camera]} already')
+            found[camera] = text
+    return found
+
+
+def _check_topic(option: str, topic: str, type_name: str, recording: Recording) -> None:
+    there = sorted(t.name for t in recording.topics.values() if t.type_name == type_name)
+    if topic not in there:
+        names = ', '.join(there) or 'none'
+        raise BagError(f'{option} {topic}: no such topic of {type_name}; there are {names}')

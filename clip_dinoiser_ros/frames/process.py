@@ -1,0 +1,235 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The road of a frame between decoding and publishing, for the node and for recordings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.core import Segmentation, Segmenter
+from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
+from clip_dinoiser_ros.core.smoothing import Smoothing
+from clip_dinoiser_ros.frames.class_ids import published_classes
+from clip_dinoiser_ros.frames.cloud_messages import CloudSource
+from clip_dinoiser_ros.frames.guard import Guard
+from clip_dinoiser_ros.frames.outputs import (
+    MAX_CLASS_CONFIDENCES_BYTES,
+    FrameImages,
+    class_mask,
+    encode_confidence,
+    frame_images,
+    leaves_as_mono8,
+    scaled_size,
+    shrink,
+    within,
+)
+from clip_dinoiser_ros.frames.overlay import draw_overlay
+from clip_dinoiser_ros.frames.region import region_mask
+from clip_dinoiser_ros.frames.settings import Active
+from clip_dinoiser_ros.frames.stamps import stamp_ns
+
+Pixels = tuple[npt.NDArray[Any], str]  # an array (H, W) or (H, W, k), and its image encoding
+
+
+class OutputTooLargeError(ValueError):
+    """An output that would take too much memory; says how much, and what is allowed."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedFrame:
+    """One camera image, decoded.
+
+    Attributes:
+        camera: Name of the camera.
+        header: std_msgs/Header of the image message, published unchanged.
+        image: uint8 (H, W, 3) RGB.
+        decode_ms: How long decoding took, in milliseconds.
+    """
+
+    camera: str
+    header: Any
+    image: npt.NDArray[np.uint8]
+    decode_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class FrameOutputs:
+    """One segmented frame and all that can be published of it, each made when it is asked for.
+
+    Attributes:
+        frame: The decoded camera image.
+        patches: The classes at patch resolution.
+        result: The classes of every pixel, at the size of what is published (`output_scale`).
+        active: The settings and the vocabulary it was segmented with.
+        batch_size: Frames in the batch.
+        segment_ms: How long the model took for the batch, in milliseconds.
+    """
+
+    frame: DecodedFrame
+    patches: Patches
+    result: Segmentation
+    active: Active
+    batch_size: int
+    segment_ms: float
+
+    @property
+    def header(self) -> Any:
+        """Header of the camera image."""
+        return self.frame.header
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Size (H, W) of everything that is published of the frame."""
+        height, width = self.result.labels.shape
+        return height, width
+
+    @cached_property
+    def shown(self) -> FrameImages:
+        """Labels and confidence as they are published."""
+        settings = self.active.settings
+        return frame_images(
+            self.result,
+            self.active.table,
+            settings.min_confidence,
+            settings.confidence_encoding,
+            region_mask(settings.camera(self.frame.camera).region, self.size),
+        )
+
+    @cached_property
+    def small_image(self) -> npt.NDArray[np.uint8]:
+        """The camera image at the size of the labels, uint8 (H, W, 3) RGB."""
+        return shrink(self.frame.image, self.size)
+
+    @property
+    def labels(self) -> Pixels:
+        """Class ids (H, W): uint8 as mono8, or uint16 as mono16."""
+        return self.shown.labels, self.shown.labels_encoding
+
+    @property
+    def confidence(self) -> Pixels:
+        """Confidence (H, W): uint8 as mono8, or float32 as 32FC1."""
+        return self.shown.confidence, self.shown.confidence_encoding
+
+    @cached_property
+    def overlay(self) -> npt.NDArray[np.uint8]:
+        """The image tinted by class, with a legend: uint8 (H, W, 3) RGB."""
+        vocabulary = self.active.vocabulary
+        return draw_overlay(
+            self.small_image,
+            self.result.labels,
+            vocabulary.names,
+            [int(class_id) for class_id in self.active.table],
+            self.shown.labelled,
+            vocabulary.background,
+            self.result.confidence,
+        )
+
+    def class_mask(self, index: int) -> Pixels:
+        """Return 255 where the labels show a class of the vocabulary, else 0: uint8 (H, W)."""
+        return class_mask(self.shown.labels, int(self.active.table[index])), 'mono8'
+
+    def class_confidence(self, index: int) -> Pixels:
+        """Return the probability of a class of the vocabulary (H, W), encoded as the confidence."""
+        # one class at a time: all classes of a large image can take gigabytes
+        (maps,) = within(self.patches.class_confidences(self.size, [index]), self.shown.inside)
+        encoding = self.active.settings.confidence_encoding
+        return encode_confidence(maps, encoding), encoding
+
+    def class_confidences(self) -> Pixels:
+        """Return the probabilities of all published classes: float32 (H, W, k), 32FCk.
+
+        Raises:
+            OutputTooLargeError: They would take more than `MAX_CLASS_CONFIDENCES_BYTES`.
+        """
+        (height, width), count = self.size, published_classes(self.active.table)
+        size = 4 * height * width * count
+        if size > MAX_CLASS_CONFIDENCES_BYTES:
+            raise OutputTooLargeError(
+                f'{count} classes of {width}x{height} pixels are {size / 2**20:.0f} MiB, allowed '
+                f'are {MAX_CLASS_CONFIDENCES_BYTES // 2**20}; take fewer prompts or smaller images'
+            )
+        maps = self.patches.class_confidences(self.size, range(count))
+        return np.moveaxis(within(maps, self.shown.inside), 0, -1), f'32FC{count}'
+
+
+def cloud_source(frame: FrameOutputs) -> CloudSource:
+    """Return what the cloud of a frame is made of, apart from the depth."""
+    return CloudSource(
+        header=frame.header,
+        image=frame.small_image,
+        labels=frame.shown.labels,
+        confidence=frame.shown.certainty,
+        settings=frame.active.settings,
+    )
+
+
+class Processor:
+    """Segments decoded frames of one size; keeps what temporal smoothing needs of earlier ones.
+
+    Args:
+        segmenter: The model.
+        logger: Told when memory is short; see `Guard`.
+    """
+
+    def __init__(self, segmenter: Segmenter, logger: Any) -> None:
+        self._segmenter = segmenter
+        self._guard = Guard(self._segment, logger)
+        self._smoothing = Smoothing()
+
+    def process(
+        self, frames: Sequence[DecodedFrame], active: Active
+    ) -> list[FrameOutputs | Exception]:
+        """Segment frames of one size as one batch, or one by one where memory is short.
+
+        Args:
+            frames: In the order of their stamps, as temporal smoothing needs it.
+            active: What they are segmented with.
+
+        Returns:
+            For each frame its outputs, or the error that kept it from being segmented.
+
+        Raises:
+            FinalError: The device failed for good.
+        """
+        start = time.perf_counter()
+        outcomes = self._guard.run([(frame, active) for frame in frames])
+        segment_ms = 1e3 * (time.perf_counter() - start)
+        return [
+            outcome
+            if isinstance(outcome, Exception)
+            else FrameOutputs(frame, *outcome, active, len(frames), segment_ms)
+            for frame, outcome in zip(frames, outcomes, strict=True)
+        ]
+
+    def reset(self) -> None:
+        """Forget earlier frames, after the clock was set."""
+        self._smoothing.reset()
+
+    def _segment(
+        self, tasks: Sequence[tuple[DecodedFrame, Active]]
+    ) -> list[tuple[Patches, Segmentation]]:
+        """Run the model on frames of one size."""
+        frames, active = [frame for frame, _ in tasks], tasks[0][1]
+        settings = active.settings
+        found = self._segmenter.segment_patches(
+            [frame.image for frame in frames], active.vocabulary, settings.gamma, settings.delta
+        )
+        steady = [
+            self._smoothing.smooth(
+                frame.camera, stamp_ns(frame.header), patches, settings.temporal_smoothing
+            )
+            for frame, patches in zip(frames, found, strict=True)
+        ]
+        size = scaled_size(frames[0].image.shape[:2], settings.output_scale)
+        mono8 = leaves_as_mono8(
+            self._segmenter.device.type, settings.confidence_encoding, settings.min_confidence
+        )
+        return list(zip(steady, enlarge_all(steady, size, mono8), strict=True))

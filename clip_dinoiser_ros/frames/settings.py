@@ -1,0 +1,75 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What frames are segmented with: the runtime parameters of the node, also used for recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.core import Vocabulary
+from clip_dinoiser_ros.frames.region import EVERYTHING
+
+CLOUDS = ('organised', 'compact')
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """Settings of one camera; field names are those of the parameters NAME.field."""
+
+    max_rate: float = 0.0
+    region: tuple[float, ...] = EVERYTHING
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings that can change while the node runs; field names are parameter names.
+
+    Attributes:
+        of_cameras: Settings of single cameras, by name.
+    """
+
+    prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
+    background: str
+    templates: str
+    gamma: float
+    delta: float
+    min_confidence: float
+    confidence_encoding: str
+    max_rate: float
+    output_scale: float
+    cloud: str
+    sync_tolerance_ms: float
+    temporal_smoothing: float
+    stale_after: float
+    of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
+
+    def camera(self, name: str) -> CameraSettings:
+        """Return the settings of one camera."""
+        return self.of_cameras.get(name, CameraSettings())
+
+    def max_rates(self) -> dict[str, float]:
+        """Return the most frames per second of every camera; 0: no limit."""
+        return {name: own.max_rate or self.max_rate for name, own in self.of_cameras.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Active:
+    """What the next frame is segmented with; replaced as a whole, never changed.
+
+    Attributes:
+        settings: The runtime settings.
+        vocabulary: Their prompts, encoded.
+        table: (K,) uint8 or uint16, class id of each class of the vocabulary; see `ClassIds.table`.
+        version: Counts the vocabularies of the node, from 1.
+    """
+
+    settings: Settings
+    vocabulary: Vocabulary
+    table: npt.NDArray[np.unsignedinteger]
+    version: int

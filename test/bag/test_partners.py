@@ -1,0 +1,157 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Depth and CameraInfo find their frame by stamp, wherever a window ends and a run is resumed."""
+
+import bags
+import numpy as np
+import pytest
+from bags import SECOND, START_NS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clip_dinoiser_ros.bag.cameras import Camera
+from clip_dinoiser_ros.bag.recording import Recording
+from clip_dinoiser_ros.bag.windows import Frame, Selection, read_windows
+from clip_dinoiser_ros.frames.stamps import stamp_ns
+
+IMAGE, DEPTH, INFO = '/camera/image_raw', '/camera/depth', '/camera/camera_info'
+CAMERA = Camera(IMAGE, 'camera', DEPTH, INFO)
+STEP_NS = SECOND // 10
+
+
+def info_message(time_ns):
+    k = np.array([60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1])
+    message = bags.make(
+        'sensor_msgs/msg/CameraInfo',
+        header=bags.header(time_ns),
+        height=48,
+        width=64,
+        distortion_model='',
+        d=np.zeros(0),
+        k=k,
+        r=np.eye(3).ravel(),
+        p=np.zeros(12),
+        binning_x=0,
+        binning_y=0,
+        roi=bags.make(
+            'sensor_msgs/msg/RegionOfInterest',
+            x_offset=0,
+            y_offset=0,
+            height=0,
+            width=0,
+            do_rectify=False,
+        ),
+    )
+    name = 'sensor_msgs/msg/CameraInfo'
+    return name, bytes(bags.typestore().serialize_cdr(message, name))
+
+
+def depth_message(time_ns, metres):
+    return bags.image_message(np.full((48, 64), metres, np.float32), time_ns, '32FC1')
+
+
+def write(path, count, late_ns, offsets_ns):
+    """Frames, each with depth of a stamp near to its own, recorded `late_ns` after it."""
+    lines = []
+    for index in range(count):
+        time_ns = START_NS + index * STEP_NS
+        image = np.full((48, 64, 3), index, np.uint8)
+        depth = depth_message(time_ns + offsets_ns[index], 1.0 + index)
+        lines += [
+            (IMAGE, time_ns, bags.image_message(image, time_ns)),
+            (INFO, time_ns + 1, info_message(time_ns)),
+            (DEPTH, time_ns + late_ns, depth),
+        ]
+    return bags.write(path, sorted(lines, key=lambda line: line[1]))
+
+
+def partners(path, window, read=0, seen=None):
+    """The stamps of depth and CameraInfo by frame, and what the windows say to resume after."""
+    found, ends = {}, []
+    with Recording(path) as recording:
+        selection = Selection({IMAGE: CAMERA})
+        for part in read_windows(recording, selection, window, read, seen):
+            for item in part.items:
+                assert isinstance(item, Frame)
+                held = (item.partners.depth, item.partners.info)
+                found[item.message.time_ns] = [
+                    None if one is None else stamp_ns(one.header) for one in held
+                ]
+            ends.append((part.read, dict(part.seen)))
+    return found, ends
+
+
+@given(
+    window=st.integers(1, 5),
+    late_ms=st.integers(0, 350),
+    offsets_ms=st.lists(st.integers(-49, 49), min_size=8, max_size=8),
+)
+def test_the_nearest_of_the_whole_recording(tmp_path_factory, window, late_ms, offsets_ms):
+    offsets = [offset * 10**6 for offset in offsets_ms]
+    path = write(tmp_path_factory.mktemp('bag') / 'in', 8, late_ms * 10**6 + 2, offsets)
+    stamps = [START_NS + index * STEP_NS for index in range(8)]
+    depths = [stamp + offset for stamp, offset in zip(stamps, offsets, strict=True)]
+    found, ends = partners(path, window)
+    for stamp in stamps:
+        depth, info = found[stamp]
+        assert abs(depth - stamp) == min(abs(other - stamp) for other in depths)
+        assert info == stamp
+    for read, seen in ends:
+        resumed, _ = partners(path, window, read, seen)
+        assert resumed.items() <= found.items()
+
+
+def test_clouds_of_a_recording(run_quickly, tmp_path, capsys):
+    path = write(tmp_path / 'in', 5, STEP_NS // 2, [0] * 5)
+    options = ['--depth-topic', DEPTH, '--camera-info-topic', f'camera={INFO}', '--batch', '2']
+    assert run_quickly('bag', path, tmp_path / 'out', *options) == 0
+    clouds = [m for topic, _, m in bags.read(tmp_path / 'out') if topic.endswith('/points')]
+    depths = [float(cloud.data.view(np.float32).reshape(-1, 6)[0, 2]) for cloud in clouds]
+    assert depths == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert (clouds[0].height, clouds[0].width) == (48, 64)
+
+
+def test_frames_without_depth_are_counted(run_quickly, tmp_path, capsys):
+    path = write(tmp_path / 'in', 5, 2, [0, 0, 0, 0, 0])
+    options = ['--depth-topic', DEPTH, '--camera-info-topic', INFO, '--sync-tolerance-ms', '10']
+    shifted = write(tmp_path / 'shifted', 5, 2, [30 * 10**6] * 5)
+    assert run_quickly('bag', path, tmp_path / 'out', *options) == 0
+    assert 'no cloud' not in capsys.readouterr().err
+    assert run_quickly('bag', shifted, tmp_path / 'other', *options) == 0
+    said = capsys.readouterr().err
+    assert '5 frames have no cloud' in said
+    assert '30 ms from the image; sync_tolerance_ms is 10' in said
+    topics = {topic for topic, _, _ in bags.read(tmp_path / 'other')}
+    assert '/clip_dinoiser/camera/points' not in topics
+    assert '/clip_dinoiser/camera/camera_info' in topics
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--depth-topic', '/nowhere', '--camera-info-topic', INFO], ['/nowhere', DEPTH]),
+        (['--depth-topic', DEPTH], ['--camera-info-topic']),
+        (['--camera-info-topic', DEPTH], ['no such topic', INFO]),
+        (['--depth-topic', f'rear={DEPTH}'], ["no camera 'rear'", 'camera']),
+        (['--region', '0.5,0.5,0.1,0.1'], ['upper left']),
+        (['--region', 'a,b'], ['numbers separated by commas']),
+        (['--region', '0,0,1,1', '--region', 'camera=0,0,1,1'], ['already']),
+        (['--max-pixels', '0'], ['--max-pixels', 'at least 1']),
+        (['--sync-tolerance-ms', '-1'], ['0 or more']),
+    ],
+)
+def test_refused(run_quickly, tmp_path, capsys, options, words):
+    path = write(tmp_path / 'in', 1, 2, [0])
+    assert run_quickly('bag', path, tmp_path / 'out', *options) == 1
+    said = capsys.readouterr().err
+    for word in words:
+        assert word in said
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_limits_are_the_nodes(run_quickly, tmp_path, capsys):
+    path = write(tmp_path / 'in', 2, 2, [0, 0])
+    assert run_quickly('bag', path, tmp_path / 'out', '--max-pixels', '3071') == 1
+    assert '3071' in capsys.readouterr().err
+    assert run_quickly('bag', path, tmp_path / 'other', '--max-pixels', '3072') == 0
