@@ -433,7 +433,8 @@ def _read_camera(node: Node, name: str) -> Camera:
             'empty; points need both'
         )
     if transport == 'compressed' and not topics['image_topic'].endswith('/compressed'):
-        topics['image_topic'] += '/compressed'  # as image_transport names it
+        # as image_transport names it, below the topic that a remapping leads to
+        topics['image_topic'] = node.resolve_topic_name(topics['image_topic']) + '/compressed'
     return Camera(name=name, transport=transport, **topics)
 
 

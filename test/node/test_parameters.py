@@ -229,17 +229,6 @@ def test_what_hands_write_into_a_file_is_taken(parameters, tmp_path):
         assert node.end() == 0
 
 
-@pytest.mark.parametrize(
-    ('wrong', 'reason'), [({'gamma': 'high'}, 'gamma'), ({'short_side': 0.5}, 'short_side')]
-)
-def test_a_wrong_type_in_a_file_ends_the_start(parameters, tmp_path, wrong, reason):
-    with NodeProcess({**parameters, **wrong}, tmp_path) as node:
-        assert node.process.wait(60) == 1
-        node.wait_for_log('cannot start:')
-        assert reason in node.log
-        assert 'type' in node.log
-
-
 def test_gamma_and_delta_reach_the_model(peer, image, golden_segmenter, golden_prompts):
     vocabulary = golden_segmenter.encode(golden_prompts)
     assert all(result.successful for result in peer.set(gamma=0.5, delta=0.3))
