@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -68,6 +69,12 @@ class FrameSlots:
         self._changed = threading.Condition()
         self._woken = False
         self._closed = False
+        # whose turn it is: see `between_frames`
+        self._max_rate_hz = NO_LIMITS  # those of the last `take`
+        self._frames_out = False  # from a `take` that returned frames to the next
+        self._others_wait = False
+        self._others_work = False
+        self._frames_first = True
 
     def put(self, camera: str, message: Any) -> None:
         """Store the newest message of a camera; cheap enough for any callback."""
@@ -76,7 +83,7 @@ class FrameSlots:
             slot.received += 1
             slot.replaced += slot.message is not None
             slot.message, slot.arrived_s = message, self._clock()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def take(self, max_rate_hz: Mapping[str, float] = NO_LIMITS) -> list[Frame] | None:
         """Wait for work and take the newest frame of every camera that is due.
@@ -87,22 +94,63 @@ class FrameSlots:
         Returns:
             The frames; an empty list after `wake`; None once closed.
         """
-        period_s = {camera: 1.0 / rate for camera, rate in max_rate_hz.items() if rate}
         with self._changed:
+            self._max_rate_hz = max_rate_hz
+            self._frames_out = False
+            self._changed.notify_all()
             while True:
                 now = self._clock()
-                waiting = [(c, slot) for c, slot in self._slots.items() if slot.message is not None]
-                next_s = {c: slot.last_s + period_s.get(c, 0.0) for c, slot in waiting}
-                due = [(c, slot) for c, slot in waiting if next_s[c] <= now]
+                next_s = self._next_s()
+                due = [camera for camera, due_s in next_s.items() if due_s <= now]
+                if self._others_work or (self._others_wait and not self._frames_first):
+                    due, next_s = [], {}  # until they are done
                 if self._closed or self._woken or due:
                     break
                 self._changed.wait(min(next_s.values()) - now if next_s else None)
             if self._closed:
                 return None
             self._woken = False
-            return [self._take(c, slot, now, period_s.get(c, 0.0)) for c, slot in due]
+            self._frames_out = bool(due)
+            return [self._take(camera, now) for camera in due]
 
-    def _take(self, camera: str, slot: _Slot, now: float, period_s: float) -> Frame:
+    @contextmanager
+    def between_frames(self) -> Iterator[None]:
+        """Keep `take` from returning frames meanwhile; for one thread at a time.
+
+        Frames that are due and this take turns, so that neither waits for more than one turn of the
+        other, however busy that is.
+        """
+        with self._changed:
+            self._others_wait = True
+            self._changed.wait_for(self._others_may_work)
+            self._others_wait, self._others_work = False, True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._others_work, self._frames_first = False, True
+                self._changed.notify_all()
+
+    def _others_may_work(self) -> bool:
+        now = self._clock()
+        due = self._frames_first and any(due_s <= now for due_s in self._next_s().values())
+        return self._closed or not (self._frames_out or due)
+
+    def _period_s(self, camera: str) -> float:
+        rate = self._max_rate_hz.get(camera, 0.0)
+        return 1.0 / rate if rate else 0.0
+
+    def _next_s(self) -> dict[str, float]:
+        """When the frames that wait may be taken."""
+        return {
+            camera: slot.last_s + self._period_s(camera)
+            for camera, slot in self._slots.items()
+            if slot.message is not None
+        }
+
+    def _take(self, camera: str, now: float) -> Frame:
+        slot, period_s = self._slots[camera], self._period_s(camera)
+        self._frames_first = False
         frame = Frame(camera, slot.message, slot.arrived_s, now)
         slot.message = None
         due = slot.last_s + period_s
@@ -121,10 +169,10 @@ class FrameSlots:
         """Let `take` return although no frame came."""
         with self._changed:
             self._woken = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Let `take` return None from now on."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()

@@ -223,8 +223,7 @@ def declare_parameters(node: Node) -> None:
 
 def is_read_at_configure(name: str) -> bool:
     """Whether a parameter has an effect at the next configure only."""
-    camera, _, key = name.rpartition('.')
-    spec = CAMERA_SPECS.get(key) if camera else SPECS.get(name)
+    spec = _spec_of(name)
     return spec is not None and not spec.runtime
 
 
@@ -243,10 +242,51 @@ def _declare(node: Node, specs: Mapping[str, _Spec]) -> None:
                 descriptor.floating_point_range = [
                     FloatingPointRange(from_value=low, to_value=high, step=0.0)
                 ]
-        declared = node.declare_parameter(name, spec.default, descriptor)
-        if declared.type_ == Parameter.Type.NOT_SET and isinstance(spec.default, list):
-            # an empty list in a parameter file has no type, so rclpy leaves the parameter unset
-            node.set_parameters([Parameter(name, Parameter.Type.STRING_ARRAY, [])])
+        # of any type at first, so that a file may say 1 for 1.0 and 'person' for ['person']
+        node.declare_parameter(name, spec.default, ParameterDescriptor(dynamic_typing=True))
+        descriptor.type = Parameter(name, value=spec.default).type_.value
+        given = coerced(node.get_parameter(name), spec)
+        node.set_descriptor(name, descriptor, given.get_parameter_value())
+
+
+def coerced(given: Parameter, spec: _Spec | None = None) -> Parameter:
+    """Return a parameter with the type that it is declared with, where the value leaves no doubt.
+
+    These are integers for floats, one string for a list of one, and empty lists, which have no
+    type. Any other parameter is returned as it is.
+
+    Args:
+        given: As it came from a file or a service.
+        spec: Of the parameter; None: that of its name.
+    """
+    spec = spec or _spec_of(given.name)
+    if spec is None:
+        return given
+    value, wanted = given.value, Parameter(given.name, value=spec.default).type_
+    if wanted == Parameter.Type.DOUBLE and given.type_ == Parameter.Type.INTEGER:
+        value = float(value)
+    elif wanted == Parameter.Type.DOUBLE_ARRAY and given.type_ == Parameter.Type.INTEGER_ARRAY:
+        value = [float(number) for number in value]
+    elif wanted == Parameter.Type.STRING_ARRAY and given.type_ == Parameter.Type.STRING:
+        value = [value]
+    elif isinstance(spec.default, list) and _is_empty_list(given):
+        value = []
+    else:
+        return given
+    return Parameter(given.name, wanted, value)
+
+
+def _is_empty_list(given: Parameter) -> bool:
+    """Whether it is a list without items; one in a parameter file leaves the parameter unset."""
+    return given.type_ == Parameter.Type.NOT_SET or (
+        not isinstance(given.value, (bool, int, float, str)) and len(given.value) == 0
+    )
+
+
+def _spec_of(name: str) -> _Spec | None:
+    """Return how a parameter is declared; None: it is none of ours."""
+    camera, _, key = name.rpartition('.')
+    return CAMERA_SPECS.get(key) if camera else SPECS.get(name)
 
 
 def read_settings(node: Node, cameras: Iterable[str]) -> Settings:
@@ -368,7 +408,8 @@ def _read_camera(node: Node, name: str) -> Camera:
             'empty; points need both'
         )
     if transport == 'compressed' and not topics['image_topic'].endswith('/compressed'):
-        topics['image_topic'] += '/compressed'  # as image_transport names it
+        # as image_transport names it, below the topic that a remapping leads to
+        topics['image_topic'] = node.resolve_topic_name(topics['image_topic']) + '/compressed'
     return Camera(name=name, transport=transport, **topics)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,20 +15,19 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.core import Segmenter
-from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
+from clip_dinoiser_ros.core.memory import free_memory
 from clip_dinoiser_ros.core.prompt_advice import advice
-from clip_dinoiser_ros.core.reasons import one_line
-from clip_dinoiser_ros.core.vocabulary import join_prompts
+from clip_dinoiser_ros.core.vocabulary import Vocabulary
 from clip_dinoiser_ros.frames.class_ids import ClassIds
-from clip_dinoiser_ros.frames.guard import NEEDS_LESS
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import Active, Settings
 from clip_dinoiser_ros.frames.stamps import stamp_ns
@@ -35,14 +35,17 @@ from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
+from clip_dinoiser_ros.node.encoding import Encoding, encode
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.guard import end_process
+from clip_dinoiser_ros.node.guard import Watchdog, end_process
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
+from clip_dinoiser_ros.node.parameter_services import ParameterServicesNode, reason
 from clip_dinoiser_ros.node.parameters import Camera, Configuration
 from clip_dinoiser_ros.node.publishers import CameraPublishers
 from clip_dinoiser_ros.node.worker import Limits, Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
+PROMPTS = ('prompts', 'negative_prompts', 'background', 'templates')  # what makes a vocabulary
 DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -58,11 +61,12 @@ class _Pipeline:
     publishers: dict[str, CameraPublishers]
 
 
-class SegmentationNode(LifecycleNode):
+class SegmentationNode(ParameterServicesNode):
     """Segments camera images by the prompts in its parameters.
 
     The executor's thread stores frames and answers services; a worker thread, alive while the node
-    is active, segments. Whatever a parameter changes goes to the worker as one frozen `Active`.
+    is active, segments; a third one, alive while prompts are new, encodes them between frames.
+    Whatever a parameter changes goes to the worker as one frozen `Active`.
     """
 
     def __init__(self) -> None:
@@ -72,6 +76,9 @@ class SegmentationNode(LifecycleNode):
         self._version = 0  # of the newest vocabulary; goes on when the node is configured again
         self._active: Active | None = None
         self._pending: tuple[Settings, Active, ClassIds] | None = None
+        self._encoding: Encoding | None = None
+        self._encoded: tuple[tuple[object, ...], Vocabulary] | None = None
+        self._last_change: Future | None = None  # of prompts; done when they are in use or refused
         self._settings: Settings | None = None
         self._pipeline: _Pipeline | None = None
         self._slots: FrameSlots | None = None
@@ -105,7 +112,7 @@ class SegmentationNode(LifecycleNode):
                 allowed = [label for _, label, *_ in self._state_machine.available_transitions]
                 self.get_logger().error(
                     f'transition {asked} refused in state {self._state_machine.current_state[1]}, '
-                    f'allowed: {", ".join(allowed) or "none"} ({_reason(error)})'
+                    f'allowed: {", ".join(allowed) or "none"} ({reason(error)})'
                 )
                 response.success = False
                 return response
@@ -135,7 +142,7 @@ class SegmentationNode(LifecycleNode):
             for camera in configuration.cameras:
                 publishers[camera.name] = CameraPublishers(self, camera)
         except Exception as error:  # rclpy would drop whatever escapes without a word
-            self._fail(f'cannot configure: {_reason(error)}')
+            self._fail(f'cannot configure: {reason(error)}')
             for created in publishers.values():
                 created.destroy()
             return FAILURE
@@ -155,7 +162,7 @@ class SegmentationNode(LifecycleNode):
         try:
             self._start()
         except Exception as error:
-            self._fail(f'cannot activate: {_reason(error)}')
+            self._fail(f'cannot activate: {reason(error)}')
             self.stop(STOP_TIMEOUT_S)
             super().on_deactivate(state)
             return FAILURE
@@ -276,7 +283,13 @@ class SegmentationNode(LifecycleNode):
             self._worker = self._slots = None
         return stopped
 
+    def destroy_node(self) -> None:
+        """Let go of everything; prompts that are being encoded are given up."""
+        self._stop_encoding()
+        super().destroy_node()
+
     def _release(self) -> None:
+        self._stop_encoding()
         if self._pipeline is not None:
             for publishers in self._pipeline.publishers.values():
                 publishers.destroy()
@@ -347,14 +360,61 @@ class SegmentationNode(LifecycleNode):
         self._settings, self._active, self._ids = settings, active, ids
         self._version = active.version
 
+    async def prepare(self, changes: list[Parameter]) -> None:
+        """Encode new prompts while frames go on with the old ones."""
+        if not any(change.name in PROMPTS for change in changes):
+            return
+        # in the order of the requests
+        last, self._last_change = self._last_change, Future()
+        this = self._last_change
+        try:
+            if last is not None:
+                await last
+            await self._encode_ahead(changes)
+        finally:
+            this.set_result(None)
+
+    async def _encode_ahead(self, changes: list[Parameter]) -> None:
+        """Encode the prompts of a change, again for a model that took the other's place."""
+        while True:
+            if self._settings is None or self._pipeline is None:
+                return  # they are encoded at configure
+            try:
+                settings = parameters.changed_settings(self._settings, changes)
+            except Exception:
+                return  # the check says what is wrong, and rclpy before it when it is the type
+            prompts = _prompts(settings)
+            if prompts == _prompts(self._settings):
+                return
+            if self._encoded is not None and self._encoded[0] == prompts:
+                return
+            self._encoding = Encoding(
+                self._pipeline.segmenter,
+                settings,
+                self._between_frames,
+                Watchdog(self._pipeline.configuration.inference_timeout_s, self._end),
+                self.executor,
+            )
+            vocabulary = await self._encoding.done  # holds nothing of the model meanwhile
+            if vocabulary is not None:
+                self._encoded = prompts, vocabulary
+
+    def _between_frames(self) -> AbstractContextManager[None]:
+        slots = self._slots
+        return nullcontext() if slots is None else slots.between_frames()
+
+    def _stop_encoding(self) -> None:
+        if self._encoding is not None:
+            self._encoding.cancel()
+        self._encoding = self._encoded = None
+
     def _encode(self, settings: Settings, segmenter: Segmenter) -> tuple[Active, ClassIds]:
-        """Encode the prompts of settings and give every class its id."""
+        """Encode the prompts of settings, unless it is done, and give every class its id."""
         negatives = settings.negative_prompts
-        vocabulary = segmenter.encode(
-            join_prompts(settings.prompts, negatives),
-            settings.background or None,
-            settings.templates,
-        )
+        if self._encoded is not None and self._encoded[0] == _prompts(settings):
+            vocabulary = self._encoded[1]
+        else:
+            vocabulary = encode(segmenter, settings)
         unknown = segmenter.unknown_words(vocabulary)
         if unknown:
             self.get_logger().warning(f'the demo model never met: {", ".join(unknown)}')
@@ -377,12 +437,12 @@ class SegmentationNode(LifecycleNode):
             if self._settings is None or self._active is None or self._pipeline is None:
                 return SetParametersResult(successful=True)  # the rest is done at configure
             active, ids = self._active, self._ids
-            if _words(settings) != _words(self._settings):
+            if _prompts(settings) != _prompts(self._settings):
                 active, ids = self._encode(settings, self._pipeline.segmenter)
             else:
                 active = replace(active, settings=settings)
         except Exception as error:  # anything that escaped would end the executor
-            return SetParametersResult(successful=False, reason=_reason(error))
+            return SetParametersResult(successful=False, reason=reason(error))
         self._pending = (settings, active, ids)
         return SetParametersResult(successful=True)
 
@@ -398,13 +458,6 @@ class SegmentationNode(LifecycleNode):
                 self._slots.wake()
 
 
-def _reason(error: Exception) -> str:
-    """One line that says what was wrong; this project's own errors need no type in front."""
-    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
-    help_ = f'; {NEEDS_LESS}' if is_out_of_memory(error) else ''
-    return kind + one_line(error) + help_
-
-
-def _words(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
+def _prompts(settings: Settings) -> tuple[object, ...]:
     """The part of the settings that makes the vocabulary."""
-    return settings.prompts, settings.negative_prompts, settings.background, settings.templates
+    return tuple(getattr(settings, name) for name in PROMPTS)

@@ -52,29 +52,36 @@ def send(peer, data, index, kind='jpeg'):
 
 
 @pytest.mark.parametrize(
-    ('transport', 'given', 'topic'),
+    ('transport', 'given', 'remapped', 'topic'),
     [
-        ('compressed', None, 'front/image_raw/compressed'),
-        ('compressed', '/rig/front/image', '/rig/front/image/compressed'),
-        ('compressed', '/rig/front/image/compressed', '/rig/front/image/compressed'),
-        ('raw', '/rig/front/image', '/rig/front/image'),
+        ('compressed', None, None, '/front/image_raw/compressed'),
+        ('compressed', '/rig/front/image', None, '/rig/front/image/compressed'),
+        ('compressed', '/rig/front/image/compressed', None, '/rig/front/image/compressed'),
+        ('raw', '/rig/front/image', None, '/rig/front/image'),
+        ('compressed', None, 'front/image_raw:=/rig/left', '/rig/left/compressed'),
+        ('compressed', None, 'front/image_raw/compressed:=/rig/jpeg', '/rig/jpeg'),
+        ('raw', None, 'front/image_raw:=/rig/left', '/rig/left'),
     ],
 )
-def test_the_topic_is_named_as_image_transport_names_it(transport, given, topic):
+def test_the_topic_is_named_as_image_transport_names_it(transport, given, remapped, topic):
     values = {'cameras': ['front'], 'front.transport': transport}
     if given:
         values['front.image_topic'] = given
     context = rclpy.Context()
     rclpy.init(context=context)
     overrides = [Parameter(name, value=value) for name, value in values.items()]
-    node = rclpy.create_node('reader', context=context, parameter_overrides=overrides)
+    arguments = ['--ros-args', '-r', remapped] if remapped else []
+    node = rclpy.create_node(
+        'reader', context=context, parameter_overrides=overrides, cli_args=arguments
+    )
     try:
         node_parameters.declare_parameters(node)
         (camera,) = node_parameters.read_configuration(node).cameras
+        subscribed = node.resolve_topic_name(camera.image_topic)
     finally:
         node.destroy_node()
         context.try_shutdown()
-    assert (camera.image_topic, camera.transport) == (topic, transport)
+    assert (subscribed, camera.transport) == (topic, transport)
 
 
 @pytest.mark.parametrize(('kind', 'index'), [('jpg', 1), ('png', 2)])

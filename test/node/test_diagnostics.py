@@ -124,6 +124,18 @@ def test_no_diagnostics_when_switched_off(parameters, tmp_path):
         assert not peer.arrays
 
 
+def test_a_remapped_camera(quick, image, tmp_path):
+    """Log and diagnostics show where the images come from."""
+    remapped = ['-r', 'camera/image_raw:=/rig/left']
+    with NodeProcess(quick, tmp_path, remapped) as node, Operator() as peer:
+        node.wait_for_log('active; waiting for images on /rig/left')
+        peer.listen()
+        peer.send(image, 1, '/rig/left')
+        peer.of_frame('labels', 1)
+        assert values(peer.in_state('camera', 'active'))['topic'] == '/rig/left'
+        assert node.end() == 0
+
+
 def test_a_publisher_whose_qos_does_not_match_is_named(quick, image, tmp_path):
     reliable = {'qos_overrides./camera/image_raw.subscription.reliability': 'reliable'}
     with NodeProcess({**quick, **reliable}, tmp_path) as node, Operator() as peer:

@@ -72,7 +72,9 @@ def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path,
     ('wrong', 'said'),
     [
         ({'gamma': 7.0}, 'gamma'),
-        ({'prompts': 'dog'}, 'prompts'),
+        ({'gamma': 'high'}, "expected 'Type.DOUBLE' got 'Type.STRING': gamma"),
+        ({'prompts': 5}, 'prompts'),
+        ({'short_side': 0.5}, 'short_side'),
         ({'short_side': -1}, 'short_side'),
     ],
 )

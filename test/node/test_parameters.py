@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import array
+from harness import NodeProcess, Peer, array
 from rcl_interfaces.msg import Parameter, ParameterValue
-from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    ListParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 
@@ -93,7 +98,11 @@ def test_an_id_never_changes_its_meaning(peer):
         ('max_rate', -1.0, '1000.0'),
         ('confidence_encoding', 'rgb8', "'rgb8'; allowed: mono8, 32FC1"),
         ('gamma', 'high', 'type'),
-        ('prompts', 'dog', 'type'),
+        ('gamma', 1, 'Max: 0.99, value: 1.0'),
+        ('gamma', True, 'type'),
+        ('prompts', 5, 'type'),
+        ('prompts', [1, 2], 'type'),
+        ('prompts', '', "prompt 0 ('') has an empty name"),
     ],
 )
 def test_a_refused_change_says_why_and_changes_nothing(peer, image, name, value, reason):
@@ -115,17 +124,15 @@ def test_one_request_with_a_good_and_a_bad_value(peer):
 
 
 def test_an_empty_list_of_prompts_is_refused(peer, parameters):
-    """It arrives as a list of bytes, since an empty list has no type."""
-    empty = Parameter(name='prompts', value=ParameterValue(type=5))
-    request = SetParameters.Request(parameters=[empty])
-    assert not peer.call(SetParameters, 'set_parameters', request).results[0].successful
-    typed = Parameter(name='prompts', value=ParameterValue(type=9))
-    request = SetParameters.Request(parameters=[typed])
-    result = peer.call(SetParameters, 'set_parameters', request).results[0]
-    assert (result.successful, result.reason) == (
-        False,
-        'prompts is empty; give at least one class',
-    )
+    """It arrives as a list of some other type, since an empty list has none."""
+    for list_type in (5, 6, 9):
+        empty = Parameter(name='prompts', value=ParameterValue(type=list_type))
+        request = SetParameters.Request(parameters=[empty])
+        result = peer.call(SetParameters, 'set_parameters', request).results[0]
+        assert (result.successful, result.reason) == (
+            False,
+            'prompts is empty; give at least one class',
+        )
     unset = Parameter(name='prompts', value=ParameterValue(type=0))
     request = SetParameters.Request(parameters=[unset])
     assert not peer.call(SetParameters, 'set_parameters', request).results[0].successful
@@ -156,17 +163,70 @@ def test_any_script_is_announced_as_it_was_given(peer, image):
     peer.send_until(image, 60, 'labels', *heard)
 
 
-def test_a_malformed_request_does_not_end_the_node(node, peer, image):
-    """An unknown parameter type raises inside rclpy's own service."""
-    request = SetParameters.Request(
-        parameters=[Parameter(name='gamma', value=ParameterValue(type=99))]
-    )
-    peer.set(gamma=0.2)  # makes the client
-    peer._clients['/clip_dinoiser/set_parameters'].call_async(request)  # never answered
-    node.wait_for_log('request ignored: ValueError: 99')
+def test_a_malformed_request_is_refused(peer, image):
+    """An unknown parameter type, at which rclpy's own services raise."""
+    malformed = Parameter(name='gamma', value=ParameterValue(type=99))
+    request = SetParameters.Request(parameters=[malformed])
+    (result,) = peer.call(SetParameters, 'set_parameters', request).results
+    assert (result.successful, '99 is not a valid' in result.reason) == (False, True)
+    together = SetParametersAtomically.Request(parameters=[malformed])
+    result = peer.call(SetParametersAtomically, 'set_parameters_atomically', together).result
+    assert (result.successful, '99 is not a valid' in result.reason) == (False, True)
     assert peer.get('gamma') == [0.2]
     peer.send(image, 6)
     peer.of_frame('labels', 6)
+
+
+def types(peer, *names):
+    request = DescribeParameters.Request(names=names)
+    return [
+        d.type for d in peer.call(DescribeParameters, 'describe_parameters', request).descriptors
+    ]
+
+
+def test_what_hands_type_is_taken(peer):
+    """Integers for floats, one string for a list of one: as `ros2 param set` reads it."""
+    names = ['delta', 'max_rate', 'prompts', 'negative_prompts', 'camera.region']
+    before = types(peer, *names)
+    results = peer.set(delta=1, max_rate=5, prompts='a red, round ball')
+    assert all(result.successful for result in results)
+    assert [result.reason for result in results] == [
+        '',
+        '',
+        "prompts: one string is a list of one, ['a red, round ball']; commas stay part of it",
+    ]
+    whole = Parameter(
+        name='camera.region', value=ParameterValue(type=7, integer_array_value=[0, 0, 1, 1])
+    )
+    none = Parameter(name='negative_prompts', value=ParameterValue(type=6))
+    request = SetParametersAtomically.Request(parameters=[whole, none])
+    result = peer.call(SetParametersAtomically, 'set_parameters_atomically', request).result
+    assert result.successful, result.reason
+    values = peer.get(*names)
+    assert values == [1.0, 5.0, ['a red, round ball'], [], [0.0, 0.0, 1.0, 1.0]]
+    assert [type(value) for value in values[:2]] == [float, float]
+    assert types(peer, *names) == before == [3, 3, 9, 9, 8]
+    peer.wait('vocabulary', lambda m: list(m.prompts) == ['a red, round ball'])
+
+
+def test_what_hands_write_into_a_file_is_taken(parameters, tmp_path):
+    written = {
+        **parameters,
+        'prompts': 'grass',
+        'negative_prompts': [],
+        'delta': 1,
+        'diagnostics_period': 2,
+        'camera.max_rate': 5,
+        'camera.region': [0, 0, 1, 1],
+    }
+    with NodeProcess(written, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images')
+        names = ['prompts', 'negative_prompts', 'delta', 'diagnostics_period']
+        names += ['camera.max_rate', 'camera.region']
+        assert peer.get(*names) == [['grass'], [], 1.0, 2.0, 5.0, [0.0, 0.0, 1.0, 1.0]]
+        assert types(peer, *names) == [9, 9, 3, 3, 3, 8]
+        assert peer.set(**{'camera.max_rate': 2, 'prompts': 'sky'})[1].successful
+        assert node.end() == 0
 
 
 def test_gamma_and_delta_reach_the_model(peer, image, golden_segmenter, golden_prompts):

@@ -1,0 +1,92 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The thread that encodes new prompts, a few at a time between two frames."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from rclpy.executors import Executor
+from rclpy.task import Future
+
+from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.vocabulary import Vocabulary, join_prompts, parse_prompts
+from clip_dinoiser_ros.node.guard import Watchdog
+from clip_dinoiser_ros.frames.settings import Settings
+
+TURN_S = 0.06  # how long frames wait for prompts, unless a single one takes longer
+
+
+def encode(segmenter: Segmenter, settings: Settings) -> Vocabulary:
+    """Encode the prompts of settings; raises as `Segmenter.encode`."""
+    return segmenter.encode(
+        join_prompts(settings.prompts, settings.negative_prompts),
+        settings.background or None,
+        settings.templates,
+    )
+
+
+class Encoding:
+    """Encodes the prompts of settings in a thread of its own.
+
+    Both this thread and the one that segments would use every core. So they take turns: the
+    sentences of a few prompts, then the frames that wait.
+
+    Args:
+        segmenter: The model.
+        settings: With the new prompts.
+        turn: Gives a context in which no frame is segmented.
+        watchdog: Watches over each turn; closed at the end.
+        executor: Woken when it is done.
+
+    Attributes:
+        done: Completes with the Vocabulary, with None when cancelled, or with what was raised.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        settings: Settings,
+        turn: Callable[[], AbstractContextManager[object]],
+        watchdog: Watchdog,
+        executor: Executor,
+    ) -> None:
+        self.done = Future()
+        self._turn = turn
+        self._watchdog = watchdog
+        self._executor = executor
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(segmenter, settings), name='encoding', daemon=True
+        )
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End the thread after the prompts it works on, so that it lets go of the model."""
+        self._cancelled.set()
+        self._thread.join()
+
+    def _run(self, segmenter: Segmenter, settings: Settings) -> None:
+        try:
+            self.done.set_result(self._encode(segmenter, settings))
+        except Exception as error:
+            self.done.set_exception(error)
+        self._watchdog.close()
+        self._executor.wake()
+
+    def _encode(self, segmenter: Segmenter, settings: Settings) -> Vocabulary | None:
+        parsed = parse_prompts(join_prompts(settings.prompts, settings.negative_prompts))
+        texts = [synonym for prompt in parsed for synonym in prompt.synonyms]
+        start, count = 0, 1
+        while start < len(texts) and not self._cancelled.is_set():
+            with self._turn(), self._watchdog:
+                began_s = time.monotonic()
+                segmenter.encode(texts[start : start + count], None, settings.templates)
+                took_s = time.monotonic() - began_s
+            start += count
+            count = max(1, min(2 * count, int(count * TURN_S / took_s)))
+        return None if self._cancelled.is_set() else encode(segmenter, settings)
