@@ -36,6 +36,7 @@ from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
+from clip_dinoiser_ros.node.rclpy_internals import refuse_unavailable_transitions
 from clip_dinoiser_ros.node.worker import Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
@@ -81,32 +82,9 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.start(self.get_parameter('diagnostics_period').value)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._use_parameters)
-        self._refuse_what_the_state_has_not()
+        refuse_unavailable_transitions(self)
 
     # life cycle
-
-    def _refuse_what_the_state_has_not(self) -> None:
-        """Answer who asks for a transition that the state does not have.
-
-        rclpy raises then and sends no answer, and who asked waits for it.
-        """
-        service = self._service_change_state
-        change_state = service.callback
-
-        def answer(request: Any, response: Any) -> Any:
-            try:
-                return change_state(request, response)
-            except RuntimeError as error:  # rcl's own errors are RuntimeErrors
-                asked = request.transition.label or request.transition.id
-                allowed = [label for _, label, *_ in self._state_machine.available_transitions]
-                self.get_logger().error(
-                    f'transition {asked} refused in state {self._state_machine.current_state[1]}, '
-                    f'allowed: {", ".join(allowed) or "none"} ({_reason(error)})'
-                )
-                response.success = False
-                return response
-
-        service.callback = answer
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, encode the prompts, warm the device up, create the publishers."""
