@@ -24,7 +24,7 @@ from clip_dinoiser_ros.frames.outputs import leaves_as_mono8, scaled_size
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
-from clip_dinoiser_ros.node.guard import FinalError, Guard, Watchdog, refuse_final
+from clip_dinoiser_ros.node.guard import FinalError, FinalErrors, Guard, Watchdog, computes
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers, Segmented
 from clip_dinoiser_ros.node.throttle import Throttle
@@ -68,7 +68,8 @@ class Worker:
         max_bytes: int = compressed.MAX_BYTES,
         inference_timeout_s: float = 0.0,
     ) -> None:
-        self._guard = Guard(self._segment, logger)
+        self._errors = FinalErrors(lambda: computes(segmenter.device))
+        self._guard = Guard(self._segment, self._errors, logger)
         self._watchdog = Watchdog(inference_timeout_s, ends)
         self._ends = ends
         self._max_pixels, self._max_bytes = max_pixels, max_bytes
@@ -163,7 +164,7 @@ class Worker:
             try:
                 self._publish(d, segmented, len(batch), segment_s)
             except Exception as error:  # in the overlay, say: this thread must not die of it
-                refuse_final(error)
+                self._errors.refuse(error)
                 self._reject(d.frame, f'not published in full: {_reason(error)}')
 
     def _segment(
