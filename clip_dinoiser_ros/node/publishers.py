@@ -65,12 +65,14 @@ class Active:
         vocabulary: Their prompts, encoded.
         table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         version: Counts the vocabularies of the node, from 1.
+        run_id: Tells this run of the node from all others.
     """
 
     settings: Settings
     vocabulary: Vocabulary
     table: npt.NDArray[np.unsignedinteger]
     version: int
+    run_id: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +165,7 @@ class CameraPublishers:
             active.table,
             active.version,
             active.settings.min_confidence,
+            active.run_id,
         )
         self._publishers['label_info'].publish(label_info)
         self._publishers['vocabulary'].publish(message)

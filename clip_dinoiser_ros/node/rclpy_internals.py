@@ -35,3 +35,10 @@ def refuse_unavailable_transitions(node: LifecycleNode) -> None:
             return response
 
     service.callback = answer
+
+
+def current_state(node: LifecycleNode) -> str:
+    """Return the state of a node: 'unconfigured', 'inactive', 'active', 'finalized'."""
+    machine: Any = node._state_machine
+    label: str = machine.current_state[1]
+    return label

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -23,8 +24,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
+from clip_dinoiser_ros.core.nvidia import unused_gpu
 from clip_dinoiser_ros.core.reasons import one_line
-from clip_dinoiser_ros.core.vocabulary import join_prompts
+from clip_dinoiser_ros.core.vocabulary import join_prompts, parse_prompts
 from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node import parameters
@@ -32,14 +34,18 @@ from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process
+from clip_dinoiser_ros.node.guard import NEEDS_LESS, end_process, end_within
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
+from clip_dinoiser_ros.node.kept_state import KeptState
 from clip_dinoiser_ros.node.parameters import Camera, Configuration, Settings
 from clip_dinoiser_ros.node.publishers import Active, CameraPublishers
 from clip_dinoiser_ros.node.rclpy_internals import refuse_unavailable_transitions
+from clip_dinoiser_ros.node.start_ids import fixed_ids, start_ids
+from clip_dinoiser_ros.node.state_file import VOCABULARY_PARAMETERS
 from clip_dinoiser_ros.node.worker import Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
+END_TIMEOUT_S = 5.0  # how long the last diagnostics may take
 DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -60,13 +66,21 @@ class SegmentationNode(LifecycleNode):
 
     The executor's thread stores frames and answers services; a worker thread, alive while the node
     is active, segments. Whatever a parameter changes goes to the worker as one frozen `Active`.
+
+    Attributes:
+        kept: What is kept from run to run.
     """
 
     def __init__(self) -> None:
         super().__init__('clip_dinoiser')
         parameters.declare_parameters(self)
-        self._ids = ClassIds()
-        self._version = 0  # of the newest vocabulary; goes on when the node is configured again
+        self.kept = KeptState(
+            self.get_parameter('state_file').value,
+            self.get_fully_qualified_name(),
+            self.get_logger(),
+        )
+        self._ids = ClassIds(self.kept.before.ids)
+        self._version = self.kept.before.version  # of the newest vocabulary
         self._active: Active | None = None
         self._pending: tuple[Settings, Active, ClassIds] | None = None
         self._settings: Settings | None = None
@@ -83,8 +97,29 @@ class SegmentationNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._use_parameters)
         refuse_unavailable_transitions(self)
+        self._begin_run()
 
     # life cycle
+
+    def _begin_run(self) -> None:
+        """Have the prompts back that were set in a run that failed."""
+        values = {name: self.get_parameter(name).value for name in VOCABULARY_PARAMETERS}
+        given = {
+            n: v if isinstance(v, str) else [*filter(None, v or [])] for n, v in values.items()
+        }
+        restored = self.kept.begin(given)
+        if restored is None:
+            return
+        kinds = {str: Parameter.Type.STRING, list: Parameter.Type.STRING_ARRAY}
+        results = self.set_parameters(
+            [Parameter(name, kinds[type(value)], value) for name, value in restored.items()]
+        )
+        refused = [result.reason for result in results if not result.successful]
+        changed = [f'{name} {value}' for name, value in restored.items() if value != given[name]]
+        self.get_logger().warning(
+            'the last run did not end cleanly; parameters that were set in it are set again: '
+            f'{", ".join(changed)}' + '; refused: ' * bool(refused) + '; '.join(refused)
+        )
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, encode the prompts, warm the device up, create the publishers."""
@@ -104,6 +139,7 @@ class SegmentationNode(LifecycleNode):
                 configuration.precision,
                 configuration.short_side,
             )
+            self._ids = self._ids_of(configuration, settings)
             active, ids = self._encode(settings, segmenter)
             segmenter.warm_up(active.vocabulary, settings.gamma, settings.delta)
             for camera in configuration.cameras:
@@ -117,11 +153,27 @@ class SegmentationNode(LifecycleNode):
         self._pipeline = _Pipeline(configuration, segmenter, publishers)
         self._failure = ''
         self._diagnostics.start(configuration.diagnostics_period)
+        self._tell_of_unused_gpu(configuration.device, segmenter.device)
         self.get_logger().info(
             f'configured on {segmenter.device} in {segmenter.precision}; '
             f'cameras: {", ".join(publishers)}; classes: {", ".join(settings.prompts)}'
         )
         return SUCCESS
+
+    def _tell_of_unused_gpu(self, asked: str, used: torch.device) -> None:
+        why = unused_gpu() if (asked, used.type) == ('auto', 'cpu') else ''
+        if why:
+            self.get_logger().warning(
+                f'the model runs on the CPU although there is an NVIDIA GPU: {why}; '
+                'device cpu leaves this warning out'
+            )
+
+    def _ids_of(self, configuration: Configuration, settings: Settings) -> ClassIds:
+        fixed, largest = configuration.class_ids, configuration.max_class_id
+        if self._version > self.kept.before.version:  # in mid-run no name loses its id
+            return fixed_ids(self._ids, fixed, largest, self.get_logger())
+        names = [prompt.name for prompt in parse_prompts(settings.prompts)]
+        return start_ids(self._ids, fixed, largest, names, self.get_logger())
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras and start the worker."""
@@ -221,7 +273,6 @@ class SegmentationNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and end the worker after the frame it works on."""
         if not self.stop(STOP_TIMEOUT_S):
-            self.get_logger().fatal(f'the model did not return within {STOP_TIMEOUT_S:.0f} s')
             return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
@@ -232,9 +283,23 @@ class SegmentationNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop whatever runs, from any state."""
-        self.stop(STOP_TIMEOUT_S)
+        if not self.stop(STOP_TIMEOUT_S):  # the worker uses what would be released
+            return TransitionCallbackReturn.ERROR
         self._release()
         return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the process if the worker still runs: no state fits a model that does not return."""
+        if self._worker is not None:
+            self._end(f'the model did not return {STOP_TIMEOUT_S:g} s after it was told to stop')
+        else:
+            self._release()
+        return super().on_error(state)
+
+    def destroy_node(self) -> None:
+        """Destroy the node; another one may use its state file then."""
+        super().destroy_node()
+        self.kept.close()
 
     def stop(self, timeout_s: float) -> bool:
         """Stop listening and segmenting; return whether the worker ended in time."""
@@ -263,6 +328,7 @@ class SegmentationNode(LifecycleNode):
 
     def _end(self, reason: str) -> None:
         """End the process, which cannot segment any more; from whatever thread has noticed."""
+        end_within(END_TIMEOUT_S)  # what follows may wait for what hangs
         self._failure = reason
         try:
             self._diagnostics.publish_last()
@@ -293,7 +359,11 @@ class SegmentationNode(LifecycleNode):
         told = self._failure
         if told:
             level = Level.ERROR
-        values = {'state': state, **self._clock_watch.values()}
+        values = {
+            'state': state,
+            'unclean_ends': str(self.kept.unclean_ends),
+            **self._clock_watch.values(),
+        }
         if self._pipeline is not None and self._active is not None:
             segmenter, configuration = self._pipeline.segmenter, self._pipeline.configuration
             values |= {
@@ -315,6 +385,9 @@ class SegmentationNode(LifecycleNode):
         return self._active
 
     def _use(self, settings: Settings, active: Active, ids: ClassIds) -> None:
+        if active.version != self._version:  # before an image shows one of its ids
+            used = {name: getattr(settings, name) for name in VOCABULARY_PARAMETERS}
+            self.kept.save(ids.known, active.version, used)
         self._settings, self._active, self._ids = settings, active, ids
         self._version = active.version
 
@@ -332,7 +405,7 @@ class SegmentationNode(LifecycleNode):
         names = vocabulary.names[: len(settings.prompts)]
         ids = self._ids.with_names(names)
         table = ids.table(names, len(negatives))
-        return Active(settings, vocabulary, table, self._version + 1), ids
+        return Active(settings, vocabulary, table, self._version + 1, self.kept.run_id), ids
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Accept or refuse a change; whatever takes time or can fail happens here."""
