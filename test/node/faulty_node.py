@@ -16,6 +16,7 @@ from clip_dinoiser_ros.node.guard import computes
 
 OUT_OF_MEMORY, CUDA_ERROR, HANGS, PASSING, HOLDS_LOCK = 201, 202, 203, 204, 205
 TOO_LARGE = 0.75  # gamma with which not even the warming up at configure fits into memory
+UNUSED = 'the driver is too old (injected)'
 STOP_TIMEOUT_S = 3.0
 STEADY_S = 1.0
 segment, gpu_memory = Segmenter.segment_patches, segmentation_node.gpu_memory
@@ -56,6 +57,7 @@ if __name__ == '__main__':
     Segmenter.warm_up = warm_up
     worker.computes = lambda device: not broken.is_set() and computes(device)
     segmentation_node.gpu_memory = figures
+    segmentation_node.unused_gpu = lambda: UNUSED
     program.STEADY_S = STEADY_S
     segmentation_node.STOP_TIMEOUT_S = STOP_TIMEOUT_S
     sys.exit(program.main())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from faulty_node import CUDA_ERROR, HANGS, HOLDS_LOCK, OUT_OF_MEMORY, PASSING, TOO_LARGE
+from faulty_node import CUDA_ERROR, HANGS, HOLDS_LOCK, OUT_OF_MEMORY, PASSING, TOO_LARGE, UNUSED
 from harness import NAME, WAIT_S, InstalledNode, Peer
 from lifecycle_msgs.srv import ChangeState
 
@@ -96,6 +96,13 @@ def test_a_model_that_does_not_return_at_the_end_ends_the_process(parameters, tm
         peer._client(ChangeState, f'{NAME}/change_state').call_async(request)  # never answered
         assert node.process.wait(WAIT_S) == 1
         node.wait_for_log('the model did not return 3 s after it was told to stop')
+
+
+def test_a_gpu_that_is_not_used_is_told(parameters, tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')  # the CPU, whatever this machine has
+    with InstalledNode({**parameters, 'device': 'auto'}, tmp_path, program=PROGRAM) as node:
+        node.wait_for_log(f'on the CPU although there is an NVIDIA GPU: {UNUSED}; device cpu')
+        assert node.end() == 0, node.log
 
 
 def test_too_little_memory_at_configure_is_said_and_the_node_waits(parameters, tmp_path):
