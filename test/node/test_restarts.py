@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from faulty_node import STEADY_S
 from golden_data import golden
-from harness import WAIT_S, InstalledNode, NodeProcess, Peer
+from harness import NAME, WAIT_S, InstalledNode, NodeProcess, Peer
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
 
 from clip_dinoiser_ros.node.state_file import State, read_state, write_state
 
@@ -69,6 +71,27 @@ def test_killed_and_started_again_and_ended_and_started_again(given, tmp_path, s
         assert node.end(signal.SIGTERM) == 0
         assert 'did not end cleanly' not in node.log
     assert read_state(state_file).ids == {'dog': 0, 'cat': 1, 'cow': 2, 'red ball': 3, 'owl': 4}
+
+
+@pytest.mark.parametrize('changes', [1, 7])
+def test_whatever_was_announced_is_in_the_file_of_a_killed_node(
+    given, tmp_path, state_file, changes
+):
+    with NodeProcess({**given, 'templates': 'none'}, tmp_path) as node, Peer() as peer:
+        vocabulary(peer)
+        request = SetParameters.Request()
+        for number in range(2 * changes):  # more than are waited for: some are on their way
+            value = ParameterValue(type=9, string_array_value=['dog', f'new {number}'])
+            request.parameters = [Parameter(name='prompts', value=value)]
+            peer._client(SetParameters, f'{NAME}/set_parameters').call_async(request)
+        peer.until(lambda: len(peer.messages('vocabulary')) > changes / 2)
+        node.process.kill()
+        node.process.wait(WAIT_S)
+        announced = peer.messages('vocabulary')
+    known = read_state(state_file)
+    assert known.version >= max(message.version for message in announced)
+    for message in announced:
+        assert ids(message).items() <= known.ids.items()
 
 
 def test_by_default_in_ros_home_by_namespace_and_name(parameters, tmp_path, monkeypatch):
