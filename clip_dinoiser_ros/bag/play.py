@@ -18,6 +18,7 @@ from typing import Any
 from rosbags.interfaces import Qos, QosReliability
 
 from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
+from clip_dinoiser_ros.bag.types import in_current_form
 from clip_dinoiser_ros.core.reasons import one_line
 
 SECOND = 10**9
@@ -185,7 +186,7 @@ class Player:
             for message in self._recording.messages(set(self._publishers)):
                 due_s = began_s + (message.time_ns - start_ns) / SECOND / rate
                 self._wait(due_s, message, rate)
-                self._publishers[message.topic.name].publish(bytes(message.data))
+                self._publishers[message.topic.name].publish(_serialized(message))
             if not loop:
                 break
             began_s = max(began_s + self._length_s() / rate, time.monotonic())
@@ -234,6 +235,11 @@ class Player:
                 continue
             left_s = max(0.0, end_s - time.monotonic())
             publisher.wait_for_all_acked(Duration(seconds=left_s))
+
+
+def _serialized(message: Message) -> bytes:
+    topic = message.topic
+    return in_current_form(bytes(message.data), topic.type_name, topic.definition)
 
 
 def message_class(name: str) -> Any:

@@ -22,6 +22,7 @@ DEFINITIONS = Path(__file__).parent / 'definitions'
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 CLOCK_TYPE = 'rosgraph_msgs/msg/Clock'
+VOCABULARY = 'clip_dinoiser_ros/msg/Vocabulary'
 
 
 @cache
@@ -41,7 +42,7 @@ def message_types() -> MessageTypes:
     return MessageTypes(
         label_info=types['vision_msgs/msg/LabelInfo'],
         vision_class=types['vision_msgs/msg/VisionClass'],
-        vocabulary=types['clip_dinoiser_ros/msg/Vocabulary'],
+        vocabulary=types[VOCABULARY],
     )
 
 
@@ -98,6 +99,31 @@ def definition(type_name: str, text: str, kind: str, digest: str) -> tuple[str, 
         return generated, digest or store.hash_rihs01(type_name)
     except Exception:  # rosbags has no common base of its errors, and the text comes from outside
         return None
+
+
+def in_current_form(data: bytes, type_name: str, recorded: tuple[str, str] | None) -> bytes:
+    """Return a message as its type is now; those of older versions lack Vocabulary.run_id.
+
+    Args:
+        data: CDR.
+        type_name: Such as sensor_msgs/msg/Image.
+        recorded: Definition of the type in the recording and its hash; None: unknown.
+    """
+    if type_name != VOCABULARY or recorded is None or 'run_id' in recorded[0]:
+        return data
+    try:
+        message = _older_types(recorded[0]).deserialize_cdr(data, type_name)
+        current = typestore().types[type_name](**vars(message), run_id='')
+        return bytes(typestore().serialize_cdr(current, type_name))
+    except Exception:  # damaged: rosbags has no common base of its errors
+        return data
+
+
+@cache
+def _older_types(vocabulary: str) -> Typestore:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg(vocabulary, VOCABULARY))
+    return store
 
 
 def _parse(type_name: str, text: str, kind: str) -> Any:

@@ -56,7 +56,8 @@ def measure_node_start(parameters: Mapping[str, Any], cpu_time: bool = False) ->
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file, log = folder / 'parameters.yaml', folder / 'log'
-        file.write_text(json.dumps({'/**': {'ros__parameters': dict(parameters)}}))  # is YAML too
+        given = {'state_file': '', **parameters}
+        file.write_text(json.dumps({'/**': {'ros__parameters': given}}))  # is YAML too
         with _Camera(f'/start_{os.getpid()}') as camera, log.open('w') as output:
             command = [sys.executable, '-m', MODULE, '--ros-args', '--params-file', str(file)]
             command += ['-r', f'__ns:={camera.namespace}']

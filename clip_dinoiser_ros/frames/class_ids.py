@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 UNLABELLED_8 = 255
 UNLABELLED_16 = 65535
+MAX_CLASS_ID = UNLABELLED_16 - 1
 
 
 class TooManyClassesError(ValueError):
@@ -22,31 +23,79 @@ class TooManyClassesError(ValueError):
 
 @dataclass(frozen=True)
 class ClassIds:
-    """Every class name the node has ever used, with its id.
+    """Every class name the node knows, with its id.
 
-    A name that comes back gets its old id, a new one the next id: a costmap that holds old ids
-    stays right. 255 is never given away, since it means unlabelled in 8-bit label images.
+    A name that comes back gets its old id, a new one the smallest id that no name has: a costmap
+    that holds old ids stays right. 255 is never given away, since it means unlabelled in 8-bit
+    label images.
+
+    Attributes:
+        known: Ids by name, the names longest unused first.
+        fixed: Ids that are given to these names only.
+        largest: No id is larger.
     """
 
     known: Mapping[str, int] = field(default_factory=dict)
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    largest: int = MAX_CLASS_ID
 
     def with_names(self, names: Sequence[str]) -> ClassIds:
-        """Return the ids with new names added, in their order.
+        """Return the ids with these names as the most recently used, new ones in their order.
 
         Raises:
             TooManyClassesError: No id is left for a name.
         """
-        known = dict(self.known)
-        for name in names:
-            if name not in known:
-                index = len(known)
-                known[name] = index if index < UNLABELLED_8 else index + 1
-        if len(known) > UNLABELLED_16 - 1:
+        new = [name for name in names if name not in self.known and name not in self.fixed]
+        ids = {**self.known, **self.fixed}
+        taken = set(ids.values())
+        free = (i for i in range(self.largest + 1) if i != UNLABELLED_8 and i not in taken)
+        ids |= zip(new, free, strict=False)
+        if new and new[-1] not in ids:
             raise TooManyClassesError(
-                f'{len(known)} different class names since the node started; at most '
-                f'{UNLABELLED_16 - 1} are allowed, since ids are never reused: restart the node'
+                f'no class id is left for {new[-1]!r}: all up to {self.largest} belong to other '
+                'names, and no id changes its meaning while the node runs; give fewer prompts, or '
+                'start the node again: then the names longest unused give their ids away'
             )
-        return ClassIds(known)
+        used = set(names)
+        known = {name: class_id for name, class_id in self.known.items() if name not in used}
+        return replace(self, known=known | {name: ids[name] for name in names})
+
+    def with_fixed(self, fixed: Mapping[str, int], largest: int = MAX_CLASS_ID) -> ClassIds:
+        """Return the ids when some are fixed and none is larger than `largest`.
+
+        A name whose id is fixed for another name or is too large has none until it is used again.
+        """
+        owners = {class_id: name for name, class_id in fixed.items()}
+        known = {
+            name: class_id
+            for name, class_id in self.known.items()
+            if class_id <= largest and owners.get(class_id, name) == name
+        }
+        known |= {name: class_id for name, class_id in fixed.items() if name in self.known}
+        return ClassIds(known, fixed, largest)
+
+    def with_room(self, names: Sequence[str]) -> ClassIds:
+        """Return the ids without some names longest unused, if there are not enough for `names`.
+
+        Ids of one byte are enough unless `names` need more. Where they are used up, so many are
+        freed that an eighth of them is left for new names.
+        """
+        keep = {*names, *self.fixed}
+        ids = {**self.known, **self.fixed}
+        needed = len(keep - ids.keys())
+        last = min(UNLABELLED_8 - 1, self.largest)
+        if len(keep) > last + 1 or any(ids.get(name, 0) > last for name in keep):
+            last = self.largest
+        count = last + 1 - (last >= UNLABELLED_8)
+        free = count - sum(class_id <= last for class_id in ids.values())
+        if free > needed:
+            return self
+        known = dict(self.known)
+        for name, class_id in self.known.items():
+            if name not in keep and (class_id > last or free < needed + count // 8):
+                del known[name]
+                free += class_id <= last
+        return replace(self, known=known)
 
     def table(
         self, names: Sequence[str], negatives: int = 0

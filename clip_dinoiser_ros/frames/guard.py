@@ -3,8 +3,9 @@
 
 """Which failures of the model cost a frame, and which end the process.
 
-Too little memory costs no frame: memory is freed and the images are segmented one by one. Any other
-error of CUDA poisons the context for good: every later call fails too.
+When memory is short, it is freed and the images are segmented one by one. After any other error of
+CUDA the device is probed with a small product. Some errors leave the context unusable, so that
+every later call fails too; an error after which the device still computes costs one frame.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
 from clip_dinoiser_ros.core.reasons import one_line
 
+MOST_IN_A_ROW = 10  # errors of CUDA without a frame between them
 BIGGER_AGAIN_S = 10.0  # how long images go one by one before they are tried together again
 NEEDS_LESS = 'fewer classes, a smaller short_side or precision fp16 need less'
 _CUDA = ('CUDA error', 'CUDA driver error', 'cuDNN error', 'CUBLAS_STATUS', 'CUDNN_STATUS')
@@ -29,7 +31,7 @@ class FinalError(RuntimeError):
     """The device does not work any more in this process; says what it reported."""
 
 
-def is_final(error: Exception) -> bool:
+def is_of_cuda(error: Exception) -> bool:
     """Whether an error says that CUDA failed, for another reason than too little memory."""
     if is_out_of_memory(error):
         return False
@@ -39,10 +41,41 @@ def is_final(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CUDA)
 
 
-def refuse_final(error: Exception) -> None:
-    """Raise FinalError from an error that is final; return where it is not."""
-    if is_final(error):
-        raise FinalError(one_line(error, 300)) from error
+def computes(device: torch.device) -> bool:
+    """Whether a device still gives the right result of a small product."""
+    try:
+        ones = torch.ones(16, 16, device=device)
+        return bool((ones @ ones == 16).all())
+    except Exception:  # whatever a broken device raises
+        return False
+
+
+class FinalErrors:
+    """Tells errors after which the device does not work any more from those that cost a frame.
+
+    Args:
+        works: Probes the device.
+    """
+
+    def __init__(self, works: Callable[[], bool]) -> None:
+        self._works = works
+        self._in_a_row = 0
+
+    def succeeded(self) -> None:
+        """Note that the model returned."""
+        self._in_a_row = 0
+
+    def refuse(self, error: Exception) -> None:
+        """Raise FinalError from an error that is final; return where it is not.
+
+        An error of CUDA is final where the device does not pass the probe, and where it comes
+        `MOST_IN_A_ROW` times without a success between: then a new process is worth a try.
+        """
+        if not is_of_cuda(error):
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= MOST_IN_A_ROW or not self._works():
+            raise FinalError(one_line(error, 300)) from error
 
 
 class Guard(Generic[Item, Result]):
@@ -50,6 +83,7 @@ class Guard(Generic[Item, Result]):
 
     Args:
         call: The model: results for a list of images, in their order.
+        errors: Tells final errors from others.
         logger: `warning(text)` when images begin to go one by one, `info(text)` when they go
             together again.
         free: Gives memory back before a second attempt.
@@ -62,11 +96,13 @@ class Guard(Generic[Item, Result]):
     def __init__(
         self,
         call: Callable[[Sequence[Item]], Sequence[Result]],
+        errors: FinalErrors,
         logger: Any,
         free: Callable[[], None] = free_memory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._call, self._logger, self._free, self._clock = call, logger, free, clock
+        self._call, self._errors, self._logger = call, errors, logger
+        self._free, self._clock = free, clock
         self.degraded = False
         self._bigger_from_s = 0.0  # when images are tried together again
 
@@ -98,10 +134,12 @@ class Guard(Generic[Item, Result]):
 
     def _attempt(self, images: Sequence[Item]) -> Sequence[Result] | Exception:
         try:
-            return self._call(images)
+            results = self._call(images)
         except Exception as error:  # whatever a model raises
-            refuse_final(error)
+            self._errors.refuse(error)
             return error.with_traceback(None)
+        self._errors.succeeded()
+        return results
 
     def _degrade(self, error: Exception) -> None:
         self._free()

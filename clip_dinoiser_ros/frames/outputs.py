@@ -201,6 +201,7 @@ def announcement(
     table: npt.NDArray[np.unsignedinteger],
     version: int,
     min_confidence: float,
+    run_id: str = '',
 ) -> tuple[Any, Any]:
     """Make the LabelInfo and the Vocabulary message that explain label images.
 
@@ -211,6 +212,7 @@ def announcement(
         table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
         version: Counts the vocabularies, from 1.
         min_confidence: From which a pixel is labelled.
+        run_id: Of the node; empty for a recording that no node made.
     """
     count = published_classes(table)
     ids: Any = [int(class_id) for class_id in table[:count]]
@@ -233,5 +235,6 @@ def announcement(
         background='' if background is None or background >= count else names[background],
         templates=vocabulary.templates,
         unlabelled_id=unlabelled_id(table),
+        run_id=run_id,
     )
     return label_info, message

@@ -19,7 +19,7 @@ from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.cloud_messages import CloudSource
-from clip_dinoiser_ros.frames.guard import Guard
+from clip_dinoiser_ros.frames.guard import FinalErrors, Guard, computes
 from clip_dinoiser_ros.frames.outputs import (
     MAX_CLASS_CONFIDENCES_BYTES,
     FrameImages,
@@ -177,11 +177,15 @@ class Processor:
     Args:
         segmenter: The model.
         logger: Told when memory is short; see `Guard`.
+
+    Attributes:
+        errors: Tells errors that end the process from those that cost a frame.
     """
 
     def __init__(self, segmenter: Segmenter, logger: Any) -> None:
         self._segmenter = segmenter
-        self._guard = Guard(self._segment, logger)
+        self.errors = FinalErrors(lambda: computes(segmenter.device))
+        self._guard = Guard(self._segment, self.errors, logger)
         self._smoothing = Smoothing()
 
     def process(

@@ -67,9 +67,11 @@ class Active:
         vocabulary: Their prompts, encoded.
         table: (K,) uint8 or uint16, class id of each class of the vocabulary; see `ClassIds.table`.
         version: Counts the vocabularies of the node, from 1.
+        run_id: Tells this run of the node from all others; empty in a recording.
     """
 
     settings: Settings
     vocabulary: Vocabulary
     table: npt.NDArray[np.unsignedinteger]
     version: int
+    run_id: str = ''

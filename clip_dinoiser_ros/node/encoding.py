@@ -15,8 +15,8 @@ from rclpy.task import Future
 
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.vocabulary import Vocabulary, join_prompts, parse_prompts
-from clip_dinoiser_ros.node.guard import Watchdog
 from clip_dinoiser_ros.frames.settings import Settings
+from clip_dinoiser_ros.node.guard import Watchdog
 
 TURN_S = 0.06  # how long frames wait for prompts, unless a single one takes longer
 

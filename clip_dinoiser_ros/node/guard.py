@@ -74,6 +74,15 @@ class Watchdog:
         self._hangs(f'the model did not return within {self._timeout_s:g} s (inference_timeout_s)')
 
 
+def end_within(time_s: float) -> None:
+    """End the process with exit code 1 after a time, whatever hangs until then.
+
+    The timer is one in C: it needs neither Python's lock nor that of an allocator. It writes what
+    all threads do to stderr.
+    """
+    faulthandler.dump_traceback_later(time_s, file=2, exit=True)
+
+
 def end_process(logger: Any, reason: str) -> None:
     """Say why and end the process with exit code 1, at once.
 

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 
 import rclpy
@@ -19,6 +22,8 @@ from rclpy.signals import SignalHandlerOptions
 from clip_dinoiser_ros.core.memory import share_heaps
 from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.node.log import forward_log
+from clip_dinoiser_ros.node.rclpy_internals import current_state
+from clip_dinoiser_ros.node.run_marker import STEADY_S, restart_delay_s
 from clip_dinoiser_ros.node.segmentation_node import STOP_TIMEOUT_S, SegmentationNode
 
 SPIN_PERIOD_S = 0.2  # how late a signal may be noticed
@@ -28,56 +33,102 @@ END_TIMEOUT_S = 1.3  # how long a load, a frame or an encoding in work may hold 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit code."""
     stop = threading.Event()
-    _stop_on_signals(stop)
+    node: SegmentationNode | None = None
+
+    def end() -> None:
+        if node is not None:
+            node.kept.end_cleanly()
+
+    _stop_on_signals(stop, end)
     share_heaps()
-    node = None
     try:
         # not rclpy's handlers: they know nothing of a load or a frame that takes seconds
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmentationNode()
         forward_log(node.get_logger())
         _run(node, stop)
+        end()
     except ExternalShutdownException:
-        pass
+        end()
     except (ParameterException, RuntimeError) as error:  # rcl's own errors are RuntimeErrors
         reason = one_line(error)
         rclpy.logging.get_logger('clip_dinoiser').fatal(f'cannot start: {reason}')
         return 1
     finally:
-        if node is not None:
-            node.stop(STOP_TIMEOUT_S)
+        if node is not None and node.stop(STOP_TIMEOUT_S):
             node.destroy_node()
         rclpy.try_shutdown()
         signal.setitimer(signal.ITIMER_REAL, 0)  # Python takes its own handlers away at exit
     return 0
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+def _stop_on_signals(stop: threading.Event, end: Callable[[], None]) -> None:
     """Set `stop` on SIGINT and SIGTERM, and end the process anyhow when that is not enough.
 
     Raising in the handler instead would break off whatever runs just then, in rclpy too.
+
+    Args:
+        stop: Set.
+        end: Called before the process is ended.
     """
 
     def request(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
         signal.setitimer(signal.ITIMER_REAL, END_TIMEOUT_S)
 
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    def end_anyhow(_signal: int, _frame: FrameType | None) -> None:
+        try:
+            end()
+        finally:
+            os._exit(0)
+
+    signal.signal(signal.SIGALRM, end_anyhow)
     signal.signal(signal.SIGINT, request)
     signal.signal(signal.SIGTERM, request)
 
 
 def _run(node: SegmentationNode, stop: threading.Event) -> None:
     """Bring the node up if it wants to and serve it."""
-    if (
-        node.get_parameter('autostart').value
-        and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        and not stop.is_set()
-    ):
-        node.trigger_activate()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while rclpy.ok() and not stop.is_set():
+    if node.get_parameter('autostart').value:
+        _wait_after_failures(node, executor, stop)
+        if (
+            not stop.is_set()
+            and current_state(node) == 'unconfigured'
+            and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            and not stop.is_set()
+        ):
+            node.trigger_activate()
+    _serve(node, executor, stop, STEADY_S)
+    node.kept.last()
+    _serve(node, executor, stop)
+
+
+def _wait_after_failures(
+    node: SegmentationNode, executor: SingleThreadedExecutor, stop: threading.Event
+) -> None:
+    """Wait the longer, the more runs have failed; configuring the node by hand ends it."""
+    failures = node.kept.unclean_ends
+    delay_s = restart_delay_s(failures)
+    if failures:
+        node.get_logger().warning(
+            f'the last run did not end cleanly, {failures} in a row; '
+            f'the node is configured in {delay_s:g} s'
+        )
+    _serve(node, executor, stop, delay_s, lambda: current_state(node) != 'unconfigured')
+
+
+def _serve(
+    node: SegmentationNode,
+    executor: SingleThreadedExecutor,
+    stop: threading.Event,
+    time_s: float = math.inf,
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve the node until `stop` is set, a time is over or a condition holds."""
+    end_s = time.monotonic() + time_s
+    while rclpy.ok() and not stop.is_set() and time.monotonic() < end_s and not until():
         try:
             executor.spin_once(timeout_sec=SPIN_PERIOD_S)
         except ExternalShutdownException:

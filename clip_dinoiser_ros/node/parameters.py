@@ -16,7 +16,9 @@ from rclpy.parameter import Parameter
 
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
+from clip_dinoiser_ros.frames.class_ids import MAX_CLASS_ID
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES
+from clip_dinoiser_ros.frames.fixed_ids import parse_fixed_ids
 from clip_dinoiser_ros.frames.images import MAX_PIXELS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS
 from clip_dinoiser_ros.frames.region import EVERYTHING, RegionError, check_region
@@ -79,6 +81,8 @@ class Configuration:
     max_bytes: int
     inference_timeout_s: float
     diagnostics_period: float
+    class_ids: Mapping[str, int]
+    max_class_id: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class _Spec:
     allowed: str = ''
     range: tuple[float, float] | None = None
     runtime: bool = False
+    read_only: bool = False
 
 
 def _runtime(default: Any, description: str, **kwargs: Any) -> _Spec:
@@ -187,6 +192,21 @@ SPECS: Mapping[str, _Spec] = {
     'diagnostics_period': _Spec(
         1.0, 'Seconds between messages on /diagnostics; 0: none', range=(0.0, 60.0)
     ),
+    'class_ids': _Spec(
+        [''],
+        "Ids that are fixed elsewhere, NAME:ID each, such as person:1; ['']: none",
+    ),
+    'max_class_id': _Spec(
+        MAX_CLASS_ID,
+        'Largest class id; prompts that need a larger one are refused; 254: labels stay mono8',
+        range=(0, MAX_CLASS_ID),
+    ),
+    'state_file': _Spec(
+        'auto',
+        'File that keeps class ids over restarts, and runtime prompts over failures; auto: below '
+        '$ROS_HOME (~/.ros), by the name of the node; empty: none',
+        read_only=True,
+    ),
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
 }
 
@@ -230,7 +250,9 @@ def is_read_at_configure(name: str) -> bool:
 def _declare(node: Node, specs: Mapping[str, _Spec]) -> None:
     for name, spec in specs.items():
         descriptor = ParameterDescriptor(
-            description=spec.description, additional_constraints=spec.allowed
+            description=spec.description,
+            additional_constraints=spec.allowed,
+            read_only=spec.read_only,
         )
         if spec.range is not None:
             low, high = spec.range
@@ -326,13 +348,19 @@ def _frozen(value: Any) -> Any:
     return value if isinstance(value, (str, int, float)) else tuple(value)
 
 
+def _texts(value: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts of a parameter; one empty text stands for none."""
+    texts = tuple(value)
+    return () if texts == ('',) else texts
+
+
 def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
     values = dict(values)
     for name in ('prompts', 'negative_prompts'):
         if name in values:
             values[name] = _frozen(values[name])
-    if values.get('negative_prompts') == ('',):
-        values['negative_prompts'] = ()
+    if 'negative_prompts' in values:
+        values['negative_prompts'] = _texts(values['negative_prompts'])
     return Settings(**values) if base is None else replace(base, **values)
 
 
@@ -386,6 +414,8 @@ def read_configuration(node: Node) -> Configuration:
         max_bytes=values['max_bytes'],
         inference_timeout_s=values['inference_timeout_s'],
         diagnostics_period=values['diagnostics_period'],
+        class_ids=parse_fixed_ids(_texts(values['class_ids']), values['max_class_id']),
+        max_class_id=values['max_class_id'],
     )
 
 

@@ -110,6 +110,7 @@ class CameraPublishers:
             active.table,
             active.version,
             active.settings.min_confidence,
+            active.run_id,
         )
         self._publishers['label_info'].publish(label_info)
         self._publishers['vocabulary'].publish(message)

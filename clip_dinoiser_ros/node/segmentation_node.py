@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -25,8 +26,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.memory import free_memory
+from clip_dinoiser_ros.core.nvidia import unused_gpu
 from clip_dinoiser_ros.core.prompt_advice import advice
-from clip_dinoiser_ros.core.vocabulary import Vocabulary
+from clip_dinoiser_ros.core.vocabulary import Vocabulary, parse_prompts
 from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import Active, Settings
@@ -37,15 +39,19 @@ from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
 from clip_dinoiser_ros.node.encoding import Encoding, encode
 from clip_dinoiser_ros.node.frames import FrameSlots
-from clip_dinoiser_ros.node.guard import Watchdog, end_process
+from clip_dinoiser_ros.node.guard import Watchdog, end_process, end_within
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
+from clip_dinoiser_ros.node.kept_state import KeptState
 from clip_dinoiser_ros.node.parameter_services import ParameterServicesNode, reason
 from clip_dinoiser_ros.node.parameters import Camera, Configuration
 from clip_dinoiser_ros.node.publishers import CameraPublishers
+from clip_dinoiser_ros.node.rclpy_internals import refuse_unavailable_transitions
+from clip_dinoiser_ros.node.start_ids import fixed_ids, start_ids
+from clip_dinoiser_ros.node.state_file import VOCABULARY_PARAMETERS
 from clip_dinoiser_ros.node.worker import Limits, Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
-PROMPTS = ('prompts', 'negative_prompts', 'background', 'templates')  # what makes a vocabulary
+END_TIMEOUT_S = 5.0  # how long the last diagnostics may take
 DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -67,13 +73,21 @@ class SegmentationNode(ParameterServicesNode):
     The executor's thread stores frames and answers services; a worker thread, alive while the node
     is active, segments; a third one, alive while prompts are new, encodes them between frames.
     Whatever a parameter changes goes to the worker as one frozen `Active`.
+
+    Attributes:
+        kept: What is kept from run to run.
     """
 
     def __init__(self) -> None:
         super().__init__('clip_dinoiser')
         parameters.declare_parameters(self)
-        self._ids = ClassIds()
-        self._version = 0  # of the newest vocabulary; goes on when the node is configured again
+        self.kept = KeptState(
+            self.get_parameter('state_file').value,
+            self.get_fully_qualified_name(),
+            self.get_logger(),
+        )
+        self._ids = ClassIds(self.kept.before.ids)
+        self._version = self.kept.before.version  # of the newest vocabulary
         self._active: Active | None = None
         self._pending: tuple[Settings, Active, ClassIds] | None = None
         self._encoding: Encoding | None = None
@@ -92,32 +106,30 @@ class SegmentationNode(ParameterServicesNode):
         self._diagnostics.start(self.get_parameter('diagnostics_period').value)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._use_parameters)
-        self._refuse_what_the_state_has_not()
+        refuse_unavailable_transitions(self)
+        self._begin_run()
 
     # life cycle
 
-    def _refuse_what_the_state_has_not(self) -> None:
-        """Answer who asks for a transition that the state does not have.
-
-        rclpy raises then and sends no answer, and who asked waits for it.
-        """
-        service = self._service_change_state
-        change_state = service.callback
-
-        def answer(request: Any, response: Any) -> Any:
-            try:
-                return change_state(request, response)
-            except RuntimeError as error:  # rcl's own errors are RuntimeErrors
-                asked = request.transition.label or request.transition.id
-                allowed = [label for _, label, *_ in self._state_machine.available_transitions]
-                self.get_logger().error(
-                    f'transition {asked} refused in state {self._state_machine.current_state[1]}, '
-                    f'allowed: {", ".join(allowed) or "none"} ({reason(error)})'
-                )
-                response.success = False
-                return response
-
-        service.callback = answer
+    def _begin_run(self) -> None:
+        """Have the prompts back that were set in a run that failed."""
+        values = {name: self.get_parameter(name).value for name in VOCABULARY_PARAMETERS}
+        given = {
+            n: v if isinstance(v, str) else [*filter(None, v or [])] for n, v in values.items()
+        }
+        restored = self.kept.begin(given)
+        if restored is None:
+            return
+        kinds = {str: Parameter.Type.STRING, list: Parameter.Type.STRING_ARRAY}
+        results = self.set_parameters(
+            [Parameter(name, kinds[type(value)], value) for name, value in restored.items()]
+        )
+        refused = [result.reason for result in results if not result.successful]
+        changed = [f'{name} {value}' for name, value in restored.items() if value != given[name]]
+        self.get_logger().warning(
+            'the last run did not end cleanly; parameters that were set in it are set again: '
+            f'{", ".join(changed)}' + '; refused: ' * bool(refused) + '; '.join(refused)
+        )
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, encode the prompts, warm the device up, create the publishers."""
@@ -137,6 +149,7 @@ class SegmentationNode(ParameterServicesNode):
                 configuration.precision,
                 configuration.short_side,
             )
+            self._ids = self._ids_of(configuration, settings)
             active, ids = self._encode(settings, segmenter)
             segmenter.warm_up(active.vocabulary, settings.gamma, settings.delta)
             for camera in configuration.cameras:
@@ -150,11 +163,27 @@ class SegmentationNode(ParameterServicesNode):
         self._pipeline = _Pipeline(configuration, segmenter, publishers)
         self._failure = ''
         self._diagnostics.start(configuration.diagnostics_period)
+        self._tell_of_unused_gpu(configuration.device, segmenter.device)
         self.get_logger().info(
             f'configured on {segmenter.device} in {segmenter.precision}; '
             f'cameras: {", ".join(publishers)}; classes: {", ".join(settings.prompts)}'
         )
         return SUCCESS
+
+    def _tell_of_unused_gpu(self, asked: str, used: torch.device) -> None:
+        why = unused_gpu() if (asked, used.type) == ('auto', 'cpu') else ''
+        if why:
+            self.get_logger().warning(
+                f'the model runs on the CPU although there is an NVIDIA GPU: {why}; '
+                'device cpu leaves this warning out'
+            )
+
+    def _ids_of(self, configuration: Configuration, settings: Settings) -> ClassIds:
+        fixed, largest = configuration.class_ids, configuration.max_class_id
+        if self._version > self.kept.before.version:  # in mid-run no name loses its id
+            return fixed_ids(self._ids, fixed, largest, self.get_logger())
+        names = [prompt.name for prompt in parse_prompts(settings.prompts)]
+        return start_ids(self._ids, fixed, largest, names, self.get_logger())
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras and start the worker."""
@@ -257,7 +286,6 @@ class SegmentationNode(ParameterServicesNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and end the worker after the frame it works on."""
         if not self.stop(STOP_TIMEOUT_S):
-            self.get_logger().fatal(f'the model did not return within {STOP_TIMEOUT_S:.0f} s')
             return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
@@ -268,9 +296,18 @@ class SegmentationNode(ParameterServicesNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop whatever runs, from any state."""
-        self.stop(STOP_TIMEOUT_S)
+        if not self.stop(STOP_TIMEOUT_S):  # the worker uses what would be released
+            return TransitionCallbackReturn.ERROR
         self._release()
         return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the process if the worker still runs: no state fits a model that does not return."""
+        if self._worker is not None:
+            self._end(f'the model did not return {STOP_TIMEOUT_S:g} s after it was told to stop')
+        else:
+            self._release()
+        return super().on_error(state)
 
     def stop(self, timeout_s: float) -> bool:
         """Stop listening and segmenting; return whether the worker ended in time."""
@@ -284,9 +321,13 @@ class SegmentationNode(ParameterServicesNode):
         return stopped
 
     def destroy_node(self) -> None:
-        """Let go of everything; prompts that are being encoded are given up."""
+        """Destroy the node; prompts that are being encoded are given up.
+
+        Another node may use its state file then.
+        """
         self._stop_encoding()
         super().destroy_node()
+        self.kept.close()
 
     def _release(self) -> None:
         self._stop_encoding()
@@ -305,6 +346,7 @@ class SegmentationNode(ParameterServicesNode):
 
     def _end(self, reason: str) -> None:
         """End the process, which cannot segment any more; from whatever thread has noticed."""
+        end_within(END_TIMEOUT_S)  # what follows may wait for what hangs
         self._failure = reason
         try:
             self._diagnostics.publish_last()
@@ -335,7 +377,11 @@ class SegmentationNode(ParameterServicesNode):
         told = self._failure
         if told:
             level = Level.ERROR
-        values = {'state': state, **self._clock_watch.values()}
+        values = {
+            'state': state,
+            'unclean_ends': str(self.kept.unclean_ends),
+            **self._clock_watch.values(),
+        }
         if self._pipeline is not None and self._active is not None:
             segmenter, configuration = self._pipeline.segmenter, self._pipeline.configuration
             values |= {
@@ -357,12 +403,15 @@ class SegmentationNode(ParameterServicesNode):
         return self._active
 
     def _use(self, settings: Settings, active: Active, ids: ClassIds) -> None:
+        if active.version != self._version:  # before an image shows one of its ids
+            used = {name: getattr(settings, name) for name in VOCABULARY_PARAMETERS}
+            self.kept.save(ids.known, active.version, used)
         self._settings, self._active, self._ids = settings, active, ids
         self._version = active.version
 
     async def prepare(self, changes: list[Parameter]) -> None:
         """Encode new prompts while frames go on with the old ones."""
-        if not any(change.name in PROMPTS for change in changes):
+        if not any(change.name in VOCABULARY_PARAMETERS for change in changes):
             return
         # in the order of the requests
         last, self._last_change = self._last_change, Future()
@@ -423,7 +472,7 @@ class SegmentationNode(ParameterServicesNode):
         names = vocabulary.names[: len(settings.prompts)]
         ids = self._ids.with_names(names)
         table = ids.table(names, len(negatives))
-        return Active(settings, vocabulary, table, self._version + 1), ids
+        return Active(settings, vocabulary, table, self._version + 1, self.kept.run_id), ids
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Accept or refuse a change; whatever takes time or can fail happens here."""
@@ -460,4 +509,4 @@ class SegmentationNode(ParameterServicesNode):
 
 def _prompts(settings: Settings) -> tuple[object, ...]:
     """The part of the settings that makes the vocabulary."""
-    return tuple(getattr(settings, name) for name in PROMPTS)
+    return tuple(getattr(settings, name) for name in VOCABULARY_PARAMETERS)

@@ -15,7 +15,7 @@ from typing import Any
 from sensor_msgs.msg import CompressedImage
 
 from clip_dinoiser_ros.frames import compressed, images
-from clip_dinoiser_ros.frames.guard import FinalError, refuse_final
+from clip_dinoiser_ros.frames.guard import FinalError
 from clip_dinoiser_ros.frames.process import DecodedFrame, FrameOutputs, Processor
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.msg import FrameInfo
@@ -163,7 +163,7 @@ class Worker:
             try:
                 self._publish(frame, outcome)
             except Exception as error:  # in the overlay, say: this thread must not die of it
-                refuse_final(error)
+                self._processor.errors.refuse(error)
                 self._reject(frame, f'not published in full: {_reason(error)}')
 
     def _publish(self, frame: Frame, outputs: FrameOutputs) -> None:

@@ -78,12 +78,11 @@ def examine_torch(device: str, precision: str) -> Iterator[Finding]:
         yield Finding('device', 'missing', str(error), INSTALL)
     except ValueError as error:
         yield Finding('device', 'missing', str(error), 'give another device or precision')
-    if not torch.cuda.is_available() and Path('/proc/driver/nvidia/version').exists():
+    from clip_dinoiser_ros.core.nvidia import unused_gpu
+
+    if why := unused_gpu():
         yield Finding(
-            'GPU',
-            'note',
-            f'an NVIDIA driver is there, but torch {torch.__version__} cannot use it',
-            'install a torch for CUDA that fits the driver (nvidia-smi shows its version)',
+            'GPU', 'note', f'an NVIDIA GPU is there: {why}', 'see docs/troubleshooting.md'
         )
 
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
 
 import rclpy
-from harness import NodeProcess, Peer, spinning
+from harness import STATELESS, NodeProcess, Peer, spinning
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -70,7 +70,8 @@ def inputs():
 @pytest.fixture
 def active_node(parameters, inputs):
     """An active node in this process, whose executor spins in a thread."""
-    rclpy.init(args=['--ros-args', *(w for k, v in inputs.items() for w in ('-p', f'{k}:={v}'))])
+    words = [word for key, value in inputs.items() for word in ('-p', f'{key}:={value}')]
+    rclpy.init(args=['--ros-args', *STATELESS, *words])
     node = SegmentationNode()
     results = node.set_parameters([Parameter(k, value=v) for k, v in parameters.items()])
     assert all(result.successful for result in results)

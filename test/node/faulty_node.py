@@ -10,11 +10,18 @@ import numpy as np
 import torch
 
 from clip_dinoiser_ros.core import Segmenter
-from clip_dinoiser_ros.node.main import main
+from clip_dinoiser_ros.node import main as program
+from clip_dinoiser_ros.node import segmentation_node, worker
+from clip_dinoiser_ros.node.guard import computes
 
-OUT_OF_MEMORY, CUDA_ERROR, HANGS = 201, 202, 203
+OUT_OF_MEMORY, CUDA_ERROR, HANGS, PASSING, HOLDS_LOCK = 201, 202, 203, 204, 205
 TOO_LARGE = 0.75  # gamma with which not even the warming up at configure fits into memory
-segment = Segmenter.segment_patches
+UNUSED = 'the driver is too old (injected)'
+STOP_TIMEOUT_S = 3.0
+STEADY_S = 1.0
+segment, gpu_memory = Segmenter.segment_patches, segmentation_node.gpu_memory
+broken = threading.Event()  # what the device computes is wrong from now on
+locked = threading.Event()  # the lock of the allocator is held for good
 
 
 def faulty(self, images, *arguments):
@@ -22,10 +29,22 @@ def faulty(self, images, *arguments):
     if OUT_OF_MEMORY in asked:
         raise torch.OutOfMemoryError('CUDA out of memory (injected)')
     if CUDA_ERROR in asked:
+        broken.set()
         raise torch.AcceleratorError('CUDA error: device-side assert triggered (injected)')
-    if HANGS in asked:
+    if PASSING in asked:
+        raise RuntimeError('cuDNN error: CUDNN_STATUS_EXECUTION_FAILED (injected)')
+    if HOLDS_LOCK in asked:
+        locked.set()
+    if asked & {HANGS, HOLDS_LOCK}:
+        sys.stdout.write('the model hangs\n')
         threading.Event().wait()
     return segment(self, images, *arguments)
+
+
+def figures(device):
+    if locked.is_set():
+        threading.Event().wait()
+    return gpu_memory(device)
 
 
 def warm_up(self, vocabulary, gamma, delta):
@@ -36,4 +55,9 @@ def warm_up(self, vocabulary, gamma, delta):
 if __name__ == '__main__':
     Segmenter.segment_patches = faulty
     Segmenter.warm_up = warm_up
-    sys.exit(main())
+    worker.computes = lambda device: not broken.is_set() and computes(device)
+    segmentation_node.gpu_memory = figures
+    segmentation_node.unused_gpu = lambda: UNUSED
+    program.STEADY_S = STEADY_S
+    segmentation_node.STOP_TIMEOUT_S = STOP_TIMEOUT_S
+    sys.exit(program.main())

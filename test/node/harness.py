@@ -55,6 +55,7 @@ SERVICES = {
     'get_parameters': GetParameters,
     'set_parameters': SetParameters,
 }
+STATELESS = ('-p', "state_file:=''")  # class ids begin at 0, nothing is kept
 RETRY_S = 5.0
 PROBE_S = 0.1
 LOST_S = 15.0
@@ -83,8 +84,9 @@ def environment() -> dict[str, str]:
 
 
 def ros_arguments(parameters: dict, folder: Path, arguments: list[str] | None) -> list[str]:
-    """The arguments of a node, its parameters in a file of the folder."""
+    """The arguments of a node, its parameters in a file of the folder; it keeps no state."""
     path = folder / 'parameters.yaml'
+    parameters = {'state_file': '', **parameters}
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
     return ['--ros-args', '--params-file', str(path), *(arguments or [])]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from faulty_node import CUDA_ERROR, HANGS, OUT_OF_MEMORY, TOO_LARGE
-from harness import WAIT_S, InstalledNode, Peer
+from faulty_node import CUDA_ERROR, HANGS, HOLDS_LOCK, OUT_OF_MEMORY, PASSING, TOO_LARGE, UNUSED
+from harness import NAME, WAIT_S, InstalledNode, Peer
+from lifecycle_msgs.srv import ChangeState
 
 PROGRAM = Path(__file__).with_name('faulty_node.py')
 
@@ -39,6 +40,15 @@ def test_too_little_memory_costs_the_frame(faulty):
     assert node.end() == 0, node.log
 
 
+def test_an_error_after_which_the_device_computes_costs_the_frame(faulty):
+    node, peer = faulty
+    peer.send(image(PASSING), 1)
+    node.wait_for_log('frame dropped (1 so far): RuntimeError: cuDNN error')
+    peer.send(image(), 2)
+    assert peer.of_frame('frame_info', 2).frames_rejected == 1
+    assert node.end() == 0, node.log
+
+
 @pytest.mark.parametrize(
     ('fault', 'reason'),
     [
@@ -56,6 +66,43 @@ def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
     node.wait_for_log(f'{reason}')
     assert 'exit code 1, to be started again' in node.log
     peer.until(lambda: any(reason in s.message for m in told for s in m.status))
+
+
+def test_diagnostics_that_hang_do_not_keep_the_process(parameters, tmp_path):
+    """As with an allocator whose lock the hanging call holds."""
+    quick = {**parameters, 'inference_timeout_s': 1.0}
+    with InstalledNode(quick, tmp_path, program=PROGRAM) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images')
+        peer.listen()
+        peer.connect()
+        peer.send(image(HOLDS_LOCK), 1)
+        assert node.process.wait(WAIT_S) == 1
+        node.wait_for_log('most recent call first')  # where every thread hangs
+        assert 'in figures' in node.log
+
+
+@pytest.mark.parametrize('transition', [4, 7])
+def test_a_model_that_does_not_return_at_the_end_ends_the_process(parameters, tmp_path, transition):
+    """Deactivated (4) or shut down (7): no state may free what the worker still uses."""
+    endless = {**parameters, 'inference_timeout_s': 0.0}
+    with InstalledNode(endless, tmp_path, program=PROGRAM) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images')
+        peer.listen()
+        peer.connect()
+        peer.send(image(HANGS), 1)
+        node.wait_for_log('the model hangs')
+        request = ChangeState.Request()
+        request.transition.id = transition
+        peer._client(ChangeState, f'{NAME}/change_state').call_async(request)  # never answered
+        assert node.process.wait(WAIT_S) == 1
+        node.wait_for_log('the model did not return 3 s after it was told to stop')
+
+
+def test_a_gpu_that_is_not_used_is_told(parameters, tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')  # the CPU, whatever this machine has
+    with InstalledNode({**parameters, 'device': 'auto'}, tmp_path, program=PROGRAM) as node:
+        node.wait_for_log(f'on the CPU although there is an NVIDIA GPU: {UNUSED}; device cpu')
+        assert node.end() == 0, node.log
 
 
 def test_too_little_memory_at_configure_is_said_and_the_node_waits(parameters, tmp_path):

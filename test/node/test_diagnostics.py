@@ -88,6 +88,7 @@ def test_the_model(quick, image, tmp_path):
         assert values(status) == {
             'state': 'unconfigured',
             'clock': 'system',
+            'unclean_ends': '0',
             'clock_jumps_back': '0',
         }
         assert peer.set(heads='/no/heads')[0].successful

@@ -12,10 +12,23 @@ import pytest
 import torch
 
 from clip_dinoiser_ros.core.memory import is_out_of_memory
-from clip_dinoiser_ros.frames.guard import BIGGER_AGAIN_S, FinalError, Guard, is_final
+from clip_dinoiser_ros.frames.guard import (
+    BIGGER_AGAIN_S,
+    MOST_IN_A_ROW,
+    FinalError,
+    FinalErrors,
+    Guard,
+    computes,
+    is_of_cuda,
+)
 from clip_dinoiser_ros.node.guard import Watchdog
 
 OUT_OF_MEMORY = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
+
+
+def broken():
+    """The probe of a device that does not work any more."""
+    return False
 
 
 class Logger:
@@ -35,7 +48,7 @@ class Device:
     def __init__(self, room):
         self.room, self.batches, self.freed, self.now_s = room, [], 0, 0.0
         self.logger = Logger()
-        self.guard = Guard(self.call, self.logger, self.free, lambda: self.now_s)
+        self.guard = Guard(self.call, FinalErrors(None), self.logger, self.free, lambda: self.now_s)
 
     def call(self, images):
         self.batches.append(len(images))
@@ -92,7 +105,12 @@ def test_memory_is_free_before_the_second_attempt():
         return images
 
     freed_with = []
-    guard = Guard(call, Logger(), lambda: freed_with.append([tensor() for tensor in alive]))
+    guard = Guard(
+        call,
+        FinalErrors(broken),
+        Logger(),
+        lambda: freed_with.append([tensor() for tensor in alive]),
+    )
     assert guard.run([1, 2]) == [1, 2]
     assert freed_with == [[None]]
     assert seen == [False, False, False]
@@ -105,19 +123,19 @@ def test_another_error_is_told_and_not_tried_again():
         calls.append(images)
         raise ValueError('an image too small')
 
-    outcomes = Guard(call, Logger()).run([1, 2])
+    outcomes = Guard(call, FinalErrors(broken), Logger()).run([1, 2])
     assert [str(outcome) for outcome in outcomes] == ['an image too small'] * 2
     assert len(calls) == 1
 
 
-FINAL = [
+OF_CUDA = [
     torch.AcceleratorError('CUDA error: device-side assert triggered'),
     RuntimeError('CUDA error: an illegal memory access was encountered'),
     RuntimeError('CUDA error: unspecified launch failure\nCompile with ...'),
     RuntimeError('cuDNN error: CUDNN_STATUS_EXECUTION_FAILED'),
     RuntimeError('CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`'),
 ]
-NOT_FINAL = [
+OTHERS = [
     torch.OutOfMemoryError(OUT_OF_MEMORY),
     torch.AcceleratorError('CUDA error: out of memory'),
     RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`'),
@@ -126,20 +144,54 @@ NOT_FINAL = [
 ]
 
 
-@pytest.mark.parametrize('error', FINAL, ids=str)
-def test_an_error_of_cuda_is_final(error):
+@pytest.mark.parametrize('error', OF_CUDA, ids=str)
+def test_an_error_of_cuda_is_final_where_the_device_does_not_compute(error):
     def call(images):
         raise error
 
-    assert is_final(error)
+    assert is_of_cuda(error)
     with pytest.raises(FinalError, match=str(error).split('\n')[0].split('`')[0]):
-        Guard(call, Logger()).run([1, 2])
+        Guard(call, FinalErrors(broken), Logger()).run([1, 2])
 
 
-@pytest.mark.parametrize('error', NOT_FINAL, ids=str)
-def test_other_errors_are_not_final(error):
-    assert not is_final(error)
-    assert is_out_of_memory(error) == (NOT_FINAL.index(error) < 3)
+@pytest.mark.parametrize('error', OTHERS, ids=str)
+def test_other_errors_are_not_of_cuda(error):
+    assert not is_of_cuda(error)
+    assert is_out_of_memory(error) == (OTHERS.index(error) < 3)
+
+
+def test_an_error_after_which_the_device_computes_costs_its_frames():
+    outcomes = [OF_CUDA[3], None]
+
+    def call(images):
+        if outcome := outcomes.pop(0):
+            raise outcome
+        return images
+
+    guard = Guard(call, FinalErrors(lambda: computes(torch.device('cpu'))), Logger())
+    assert guard.run([1, 2]) == [OF_CUDA[3]] * 2
+    assert guard.run([1, 2]) == [1, 2]
+
+
+def test_such_errors_are_final_when_nothing_else_comes():
+    errors = FinalErrors(lambda: True)
+    for _ in range(2):  # the second row begins after a success
+        for _ in range(MOST_IN_A_ROW - 1):
+            errors.refuse(OF_CUDA[3])
+            errors.refuse(OTHERS[-2])  # another kind does not count
+        errors.succeeded()
+    for _ in range(MOST_IN_A_ROW - 1):
+        errors.refuse(OF_CUDA[3])
+    with pytest.raises(FinalError):
+        errors.refuse(OF_CUDA[3])
+
+
+def test_a_device_that_raises_or_computes_something_else_does_not_work(monkeypatch):
+    cpu = torch.device('cpu')
+    assert computes(cpu)
+    assert not computes(torch.device('cuda:99'))  # there is none: torch raises
+    monkeypatch.setattr(torch, 'ones', lambda *args, **kwargs: torch.full((16, 16), 0.5))
+    assert not computes(cpu)
 
 
 def test_a_call_that_hangs_is_noticed():

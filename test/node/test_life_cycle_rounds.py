@@ -15,6 +15,7 @@ import rclpy
 from golden_data import golden
 from harness import (
     RELIABLE,
+    STATELESS,
     WAIT_S,
     InstalledNode,
     Peer,
@@ -147,7 +148,7 @@ def test_an_activation_leaves_nothing_in_rclpy(parameters):
 @contextlib.contextmanager
 def served_node(parameters):
     """A node in this process whose executor spins in a thread; yields how to change its state."""
-    rclpy.init()
+    rclpy.init(args=['--ros-args', *STATELESS])
     node = SegmentationNode()
     results = node.set_parameters([Parameter(k, value=v) for k, v in parameters.items()])
     assert all(result.successful for result in results)

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 import rclpy
+from harness import STATELESS
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -90,7 +91,7 @@ def whole_graph(node):
 def names(parameters):
     """The names of what an active node has: qualifier -> full names."""
     # a name that no node of another test has had: the graph may still know those
-    rclpy.init(args=['--ros-args', '-r', f'__node:={ALIAS}'])
+    rclpy.init(args=['--ros-args', '-r', f'__node:={ALIAS}', *STATELESS])
     node = SegmentationNode()
     try:
         node.set_parameters([Parameter(k, value=v) for k, v in parameters.items()])

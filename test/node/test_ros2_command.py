@@ -83,7 +83,8 @@ def _command():
 
 
 def file_of(folder: Path, parameters: dict) -> Path:
-    """Write a parameter file under the key that those in config/ have."""
+    """Write a parameter file under the key that those in config/ have; the node keeps no state."""
+    parameters = {'state_file': '', **parameters}
     path = folder / 'parameters.yaml'
     path.write_text(yaml.safe_dump({'/**/clip_dinoiser': {'ros__parameters': parameters}}))
     return path

@@ -1,0 +1,50 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The class ids that a node begins with: those of earlier runs, some fixed, some given away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clip_dinoiser_ros.frames.class_ids import ClassIds
+
+
+def start_ids(
+    ids: ClassIds, fixed: Mapping[str, int], largest: int, names: Sequence[str], logger: Any
+) -> ClassIds:
+    """Return the ids for a first vocabulary; says by a warning which names lose theirs.
+
+    Args:
+        ids: Of earlier runs.
+        fixed: `class_ids`.
+        largest: `max_class_id`.
+        names: The classes of the vocabulary.
+        logger: `warning(text)` is called.
+    """
+    begun = fixed_ids(ids, fixed, largest, logger)
+    roomy = begun.with_room(names)
+    gone = [name for name in begun.known if name not in roomy.known]
+    if gone:
+        logger.warning(
+            'the class ids are used up; the names longest unused give theirs away: '
+            + _list(gone, begun.known)
+        )
+    return roomy
+
+
+def fixed_ids(ids: ClassIds, fixed: Mapping[str, int], largest: int, logger: Any) -> ClassIds:
+    """Return the ids with some fixed; arguments as of `start_ids`."""
+    begun = ids.with_fixed(fixed, largest)
+    changed = [name for name, old in ids.known.items() if begun.known.get(name) != old]
+    if changed:
+        logger.warning(
+            'class_ids and max_class_id change the ids of earlier runs: those were '
+            + _list(changed, ids.known)
+        )
+    return begun
+
+
+def _list(names: Sequence[str], ids: Mapping[str, int]) -> str:
+    return ', '.join(f'{name!r} ({ids[name]})' for name in names)
