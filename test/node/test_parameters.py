@@ -20,7 +20,7 @@ from rcl_interfaces.srv import (
 
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 
-README = Path(__file__).parents[2] / 'README.md'
+INTERFACE = Path(__file__).parents[2] / 'docs/ros_interface.md'
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def test_more_classes_than_a_byte_holds(peer, image):
 
 
 def defaults_in_the_readme() -> dict[str, str]:
-    section = README.read_text().split('## Parameters')[1].split('\n## ')[0]
+    section = INTERFACE.read_text().split('## Parameters')[1].split('\n## ')[0]
     return dict(re.findall(r'^\| `([\w.]+)` \| `([^`]*)` \|', section, re.MULTILINE))
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The table of topics in the README against the running node: names, types, QoS, nothing left out.
+"""The table of topics in docs/ros_interface.md against the running node: names, types, QoS, nothing left out.
 
 The table says of every topic what the test needs: the first word in backquotes is the topic, the
 first `package/Type` its type; "subscribed" and "best effort", "latched" and "published" stand where
@@ -20,7 +20,7 @@ import pytest
 from harness import NAME, NodeProcess, Peer
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
-README = Path(__file__).parents[2] / 'README.md'
+INTERFACE = Path(__file__).parents[2] / 'docs/ros_interface.md'
 CAMERA = 'front'
 # every input a camera can have
 INPUTS = {
@@ -72,7 +72,7 @@ def topic_of(text: str) -> str:
 
 def rows() -> list[Row]:
     """Read the table under "Topics"; a cell with several topics makes several rows."""
-    section = README.read_text().split('\n## Topics\n')[1].split('\n## ')[0]
+    section = INTERFACE.read_text().split('\n## Topics\n')[1].split('\n## ')[0]
     lines = [line.strip('|').split('|') for line in section.splitlines() if line.startswith('| `')]
     found = []
     for topics, type_name, notes in lines:
@@ -143,4 +143,4 @@ def test_the_table_leaves_nothing_out(peer):
     time.sleep(SETTLED_S)  # for what is not in the table and may still be on its way
     known = rows()
     missing = {e.topic for e in endpoints(peer) if not any(row.matches(e) for row in known)}
-    assert not missing, f'not in the README: {sorted(missing)}'
+    assert not missing, f'not in docs/ros_interface.md: {sorted(missing)}'
