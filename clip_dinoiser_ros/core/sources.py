@@ -127,8 +127,10 @@ def fetch_clip(model: str, pretrained: str) -> Path:
     try:
         published = published_clip(model, pretrained)
         fetch(published, repository_folder(model, pretrained) / 'blobs' / published.digest)
-        name = published.url.rsplit('/', 1)[1]
-        return Path(hf_hub_download(repository, name, revision=revision, cache_dir=hub_folder()))
+        entry = hf_hub_download(
+            repository, published.name, revision=revision, cache_dir=hub_folder()
+        )
+        return Path(entry)
     except Exception as error:  # the hub's client has had errors of three libraries
         raise _cannot_come(pretrained, 'HF_HOME', error) from error
 

@@ -50,6 +50,11 @@ class Published:
     size: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """What the URL calls it."""
+        return self.url.rsplit('/', 1)[1]
+
     def is_at(self, path: Path) -> bool:
         """Whether a file has this content, as far as that is known."""
         return path.is_file() and self.digest in ('', digest_of(path, len(self.digest)))
@@ -82,7 +87,7 @@ def fetch(published: Published, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open('ab') as file:
-            _lock(file, target.name)
+            _lock(file, published.name)
             if target.exists():  # meanwhile another process has brought it
                 return
             _fill(file, published, target)
@@ -132,7 +137,7 @@ def _fill(file: BinaryIO, published: Published, target: Path) -> None:
                 f'it must be {published.digest}'
                 + ('; it is a web page, of a login perhaps' if page else '')
             )
-        _log.warning('%s: what had arrived earlier is damaged; it begins again', target.name)
+        _log.warning('%s: what had arrived earlier is damaged; it begins again', published.name)
         earlier = 0
 
 
@@ -154,7 +159,7 @@ def _receive(file: BinaryIO, published: Published, target: Path) -> None:
             have = 0
         total = _total(response, have, published)
         _check_space(target.parent, (total or 0) - have)
-        done = _copy(response, file, Progress(target.name, have, total))
+        done = _copy(response, file, Progress(published.name, have, total))
     if total is not None and done < total:
         raise ConnectionError(f'{published.url} broke off after {done} of {total} bytes')
 

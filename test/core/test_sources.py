@@ -5,6 +5,7 @@
 
 import hashlib
 import importlib.util
+import logging
 import os
 import shutil
 import signal
@@ -50,11 +51,13 @@ def test_clip_is_brought_into_the_cache_of_the_hubs_client(web):
     assert (Path(theirs), len(web.requests)) == (path, asked)
 
 
-def test_clip_goes_on_where_it_broke_off(web):
+def test_clip_goes_on_where_it_broke_off(web, caplog):
+    caplog.set_level(logging.INFO, 'clip_dinoiser_ros')
     web.breaks = [30_000, 40_000]
     assert sources.fetch_clip(*MODEL).read_bytes() == CONTENT
     parts = [part for path, part in web.gets() if path.startswith('/cdn')]
     assert parts == ['', 'bytes=30000-', 'bytes=70000-']
+    assert 'downloading open_clip_model.safetensors, 0 MB' in caplog.text
 
 
 def test_clip_goes_on_in_a_later_process(web, tmp_path):

@@ -18,9 +18,9 @@ def test_a_download_is_in_the_log(parameters, tmp_path, monkeypatch):
         url = f'{web.url}/heads'
         with NodeProcess({**parameters, 'heads': url}, tmp_path) as node:
             node.wait_for_log(f"cannot configure: '{url}' cannot be downloaded")
-            assert 'downloading last.pt, 7 MB\n' in node.log
-            assert 'downloading last.pt, 7 MB, 3 MB of them are here' in node.log
-            assert sum('last.pt: ' in line and ' MB/s, ' in line for line in node.lines) >= 8
+            assert 'downloading heads, 7 MB\n' in node.log
+            assert 'downloading heads, 7 MB, 3 MB of them are here' in node.log
+            assert sum('heads: ' in line and ' MB/s, ' in line for line in node.lines) >= 8
             warning = next(line for line in node.lines if 'broke off after 3000000' in line)
             assert warning.startswith('[WARN]')
             assert node.end() == 0
