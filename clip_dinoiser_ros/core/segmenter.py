@@ -143,6 +143,17 @@ class Segmenter:
         """
         return self._text.encode(prompts, background, templates)
 
+    def missing(self, prompts: Sequence[str], templates: Templates = 'imagenet') -> list[str]:
+        """Return the prompts, synonyms one by one, that `encode` would take time for.
+
+        They may be encoded in parts, each a list of prompts; with all of them encoded, the whole
+        list costs nothing.
+
+        Raises:
+            PromptError: A prompt that cannot be used; which one and why.
+        """
+        return self._text.missing(prompts, templates)
+
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
         """Return the words of the prompts that the model never met; only the demo's knows that."""
         if self.known_words is None:

@@ -200,6 +200,11 @@ class TextEncoder:
             templates=templates,
         )
 
+    def missing(self, prompts: Sequence[str], templates: Templates) -> list[str]:
+        """Return what `encode` would take time for; see `Segmenter.missing`."""
+        synonyms = [synonym for prompt in parse_prompts(prompts) for synonym in prompt.synonyms]
+        return [synonym for synonym in synonyms if (templates, synonym) not in self._known]
+
     @torch.inference_mode()
     def _encode_missing(self, texts: Sequence[str], templates: Templates) -> None:
         """Make the unit embeddings of texts that are not known yet."""

@@ -14,7 +14,7 @@ from rclpy.executors import Executor
 from rclpy.task import Future
 
 from clip_dinoiser_ros.core import Segmenter
-from clip_dinoiser_ros.core.vocabulary import Vocabulary, join_prompts, parse_prompts
+from clip_dinoiser_ros.core.vocabulary import Vocabulary, join_prompts
 from clip_dinoiser_ros.frames.settings import Settings
 from clip_dinoiser_ros.node.guard import Watchdog
 
@@ -28,6 +28,12 @@ def encode(segmenter: Segmenter, settings: Settings) -> Vocabulary:
         settings.background or None,
         settings.templates,
     )
+
+
+def missing(segmenter: Segmenter, settings: Settings) -> list[str]:
+    """Return what `encode` would take time for; raises as `Segmenter.missing`."""
+    prompts = join_prompts(settings.prompts, settings.negative_prompts)
+    return segmenter.missing(prompts, settings.templates)
 
 
 class Encoding:
@@ -79,8 +85,7 @@ class Encoding:
         self._executor.wake()
 
     def _encode(self, segmenter: Segmenter, settings: Settings) -> Vocabulary | None:
-        parsed = parse_prompts(join_prompts(settings.prompts, settings.negative_prompts))
-        texts = [synonym for prompt in parsed for synonym in prompt.synonyms]
+        texts = missing(segmenter, settings)
         start, count = 0, 1
         while start < len(texts) and not self._cancelled.is_set():
             with self._turn(), self._watchdog:

@@ -37,7 +37,7 @@ from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
-from clip_dinoiser_ros.node.encoding import Encoding, encode
+from clip_dinoiser_ros.node.encoding import Encoding, encode, missing
 from clip_dinoiser_ros.node.frames import FrameSlots
 from clip_dinoiser_ros.node.guard import Watchdog, end_process, end_within
 from clip_dinoiser_ros.node.health import Health, Level, Source, Status
@@ -430,10 +430,11 @@ class SegmentationNode(ParameterServicesNode):
                 return  # they are encoded at configure
             try:
                 settings = parameters.changed_settings(self._settings, changes)
+                known = not missing(self._pipeline.segmenter, settings)
             except Exception:
                 return  # the check says what is wrong, and rclpy before it when it is the type
             prompts = _prompts(settings)
-            if prompts == _prompts(self._settings):
+            if known or prompts == _prompts(self._settings):
                 return
             if self._encoded is not None and self._encoded[0] == prompts:
                 return

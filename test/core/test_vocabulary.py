@@ -182,6 +182,18 @@ def test_a_known_prompt_costs_nothing(encoder, monkeypatch):
     assert encoded == [160, 80, 7]
 
 
+def test_what_takes_time_is_known_beforehand(encoder):
+    encoder.encode(['dog', 'cat|kitten'])
+    prompts = ['kitten|puppy', 'dog', ' cow']
+    assert encoder.missing(prompts, 'imagenet') == ['puppy', 'cow']
+    assert encoder.missing(['dog'], 'none') == ['dog']
+    for part in encoder.missing(prompts, 'imagenet'):
+        encoder.encode([part])
+    assert encoder.missing(prompts, 'imagenet') == []
+    with pytest.raises(PromptError, match='twice'):
+        encoder.missing(['dog', 'dog'], 'imagenet')
+
+
 def test_the_cache_is_bounded(encoder, monkeypatch):
     monkeypatch.setattr(module, 'MAX_CACHED_PROMPTS', 3)
     for index in range(8):

@@ -118,3 +118,53 @@ def test_a_limit_holds_up_no_other_camera():
         taken += [(f.camera, f.message) for f in slots.take({'slow': 1.0, 'fast': 0.0})]
     assert [m for c, m in taken if c == 'fast'] == list(range(20))
     assert [m for c, m in taken if c == 'slow'] == [0, 8, 16]
+
+
+def test_frames_and_other_work_take_turns():
+    """Both want every turn."""
+    slots, turns = FrameSlots(['camera']), []
+
+    def encode():
+        for _ in range(50):
+            with slots.between_frames():
+                turns.append('other')
+
+    thread = threading.Thread(target=encode)
+    slots.put('camera', 'first')
+    slots.take()
+    thread.start()
+    while thread.is_alive():
+        while thread.is_alive() and not slots._others_wait:
+            pass  # so that it does want its turn
+        slots.put('camera', 'next')
+        turns += [frame.message for frame in slots.take()]
+    thread.join()
+    assert turns[:99] == ['other', 'next'] * 49 + ['other']
+
+
+def test_other_work_waits_for_no_frame_that_is_not_due():
+    clock = Clock()
+    slots = FrameSlots(['camera'], clock)
+    slots.put('camera', 1)
+    assert [frame.message for frame in slots.take({'camera': 1.0})] == [1]
+    slots.wake()
+    assert slots.take({'camera': 1.0}) == []  # the frame is done
+    slots.put('camera', 2)  # due in a second, and the clock stands
+    for _ in range(2):
+        with slots.between_frames():
+            slots.wake()
+            assert slots.take({'camera': 1.0}) == []
+    clock.now += 1.0
+    assert [frame.message for frame in slots.take({'camera': 1.0})] == [2]
+
+
+def test_no_frame_is_taken_while_other_work_is_done():
+    slots = FrameSlots(['camera'])
+    with slots.between_frames():
+        slots.put('camera', 1)
+        slots.wake()  # what needs no model goes on
+        assert slots.take() == []
+    assert [frame.message for frame in slots.take()] == [1]
+    slots.close()
+    with slots.between_frames():  # although the frame is still out
+        assert slots.take() is None

@@ -124,6 +124,13 @@ def test_launch_and_param(parameters, golden_prompts, tmp_path):
         vocabulary = peer.wait(f'{NAME}/camera/vocabulary', lambda m: m.version == 2)
         assert vocabulary.names == ['background', 'red ball']
 
+        assert 'Set parameter successful' in set_parameter('max_rate', '5')
+        assert peer.get('max_rate') == [5.0]
+        told = set_parameter('prompts', 'a red, round ball')
+        assert "Set parameter successful: prompts: one string is a list of one, ['a red, " in told
+        assert 'Set parameter successful' in set_parameter('negative_prompts', '[]')
+        set_parameter('prompts', "['background', 'red ball']")
+
         refused = set_parameter('prompts', "['dog', 'dog']")
         assert "Setting parameter failed: 'dog' is given twice" in refused
         assert peer.get('prompts') == [['background', 'red ball']]
