@@ -4,24 +4,38 @@
 """`make lock`: from requirements/*.txt, every package that comes along, with version and hashes.
 
 uv resolves for all Pythons at once, and says what its index holds of each version. Of that is
-kept what pip may install here: wheels for CPython 3.11 to 3.14 on Linux x86-64, and the sources of
-what has no wheel. A hash is that of the file's content, wherever it is downloaded from.
+kept what may be installed here: wheels for CPython 3.11 to 3.14 on Linux x86-64, and the sources
+of what has no wheel. A hash is that of the file's content, wherever it is downloaded from. A
+version that is locked stays as long as the lists allow it; `--upgrade` takes the newest.
+
+What each locked package requires goes to requirements/requires.json, as its metadata says it, so
+that a test can tell without a network whether a lock is complete.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import tomllib
+from package_metadata import requires
 from packaging.markers import Marker
 
 FOLDER = Path(__file__).parents[1] / 'requirements'
-DISTRIBUTIONS = ('jazzy', 'kilted')
+LOCKS = {
+    'jazzy': ('jazzy.txt', 'core.txt', 'dev.txt'),
+    'kilted': ('kilted.txt', 'core.txt', 'dev.txt'),
+    'uv': ('uv.txt',),
+    'tools': ('tools.txt',),
+    'fuzz': ('fuzz.txt',),
+}
 PYTHONS = ('3.11', '3.12', '3.13', '3.14')
 _TAGS = '|'.join(f'cp{python.replace(".", "")}' for python in PYTHONS)
 # NAME-VERSION-PYTHON-ABI-PLATFORM.whl
@@ -30,37 +44,45 @@ _USABLE = re.compile(
 )
 
 
-def main() -> int:
-    """Write requirements/DISTRIBUTION.lock.txt for each distribution."""
-    for distribution in DISTRIBUTIONS:
-        target = FOLDER / f'{distribution}.lock.txt'
-        packages = _resolve(
-            [FOLDER / f'{distribution}.txt', FOLDER / 'core.txt', FOLDER / 'dev.txt']
-        )
+def main(arguments: list[str]) -> int:
+    """Write requirements/NAME.lock.txt for each name, and requires.json; returns the exit code."""
+    if arguments not in ([], ['--upgrade']):
+        print(f'lock: {arguments} is not known; --upgrade is', file=sys.stderr)  # noqa: T201
+        return 2
+    required: dict[str, Any] = {}
+    for name, lists in LOCKS.items():
+        packages = _resolve(name, lists, keep=not arguments)
         lines = [
-            f'# Made by `make lock` of {distribution}.txt, core.txt and dev.txt: do not edit.',
-            *(line for package in packages for line in _lines(package)),
+            f'# Made by `make lock` of {", ".join(lists)}: do not edit.',
+            *(_lines(package) for package in packages),
         ]
-        target.write_text('\n'.join(lines) + '\n')
-        print(f'{target.name}: {len(packages)} packages')  # noqa: T201
+        (FOLDER / f'{name}.lock.txt').write_text('\n'.join(lines) + '\n')
+        with ThreadPoolExecutor(16) as pool:
+            told = pool.map(lambda package: requires(_files(package)), packages)
+            required |= {_pin(package): what for package, what in zip(packages, told, strict=True)}
+        print(f'{name}.lock.txt: {len(packages)} packages')  # noqa: T201
+    (FOLDER / 'requires.json').write_text(json.dumps(required, indent=1, sort_keys=True) + '\n')
     return 0
 
 
-def _resolve(files: list[Path]) -> list[dict[str, Any]]:
+def _resolve(name: str, lists: tuple[str, ...], *, keep: bool) -> list[dict[str, Any]]:
+    files = [FOLDER / file for file in lists]
     with tempfile.TemporaryDirectory() as folder:
-        lock = Path(folder, 'pylock.toml')
-        command = [sys.executable, '-m', 'uv', 'pip', 'compile', '--quiet', '--universal']
-        command += [
-            '--python-version',
-            PYTHONS[0],
-            '--format',
-            'pylock.toml',
-            '--output-file',
-            lock,
-        ]
-        subprocess.run([*command, *files], check=True, stdout=subprocess.DEVNULL)
+        pins, lock = Path(folder, 'pins.txt'), Path(folder, 'pylock.toml')
+        if keep and (FOLDER / f'{name}.lock.txt').exists():
+            shutil.copy(FOLDER / f'{name}.lock.txt', pins)  # uv keeps what its output file says
+        _compile('--output-file', pins, *files)
+        _compile(
+            '--format', 'pylock.toml', '--output-file', lock, '--constraints', pins, *files
+        )
         packages: list[dict[str, Any]] = tomllib.loads(lock.read_text())['packages']
     return [package for package in packages if _pythons(package)]
+
+
+def _compile(*arguments: str | Path) -> None:
+    command = [sys.executable, '-m', 'uv', 'pip', 'compile', '--quiet', '--universal']
+    command += ['--python-version', PYTHONS[0]]
+    subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def _pythons(package: dict[str, Any]) -> list[str]:
@@ -82,21 +104,28 @@ def _pythons(package: dict[str, Any]) -> list[str]:
     ]
 
 
-def _lines(package: dict[str, Any]) -> list[str]:
-    wheels = [wheel for wheel in package.get('wheels', []) if _USABLE.search(_file_name(wheel))]
-    files = wheels or [package['sdist']]
-    requirement = f'{package["name"]}=={package["version"]}'
+def _lines(package: dict[str, Any]) -> str:
+    requirement = _pin(package)
     pythons = _pythons(package)
     if len(pythons) < len(PYTHONS):
         requirement += ' ; ' + ' or '.join(f"python_version == '{python}'" for python in pythons)
-    hashes = sorted(f'    --hash=sha256:{file["hashes"]["sha256"]}' for file in files)
-    return [' \\\n'.join([requirement, *hashes])]
+    hashes = {f'    --hash=sha256:{file["hashes"]["sha256"]}' for file in _files(package)}
+    return ' \\\n'.join([requirement, *sorted(hashes)])
 
 
-def _file_name(wheel: dict[str, Any]) -> str:
-    name: str = wheel['url'].rsplit('/', 1)[1]
-    return name
+def _pin(package: dict[str, Any]) -> str:
+    return f'{package["name"]}=={package["version"]}'
+
+
+def _files(package: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what may be installed of a package: its wheels for here, else its sources."""
+    wheels = [
+        wheel
+        for wheel in package.get('wheels', [])
+        if _USABLE.search(wheel['url'].rsplit('/', 1)[1])
+    ]
+    return wheels or [package['sdist']]
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -8,8 +8,8 @@
 # CLIP_DINOISER_VENV   another place for the virtual environment than .venv (.venv-kilted)
 #
 # Two ways to get ROS. Where an installation is sourced, that one is used: its numpy, OpenCV and vision_msgs
-# too. Anywhere else ROS comes from wheels, all packages with the hashes in requirements/$ROS.lock.txt, and
-# vision_msgs from the stand-in in test/.
+# too. Anywhere else ROS comes from wheels: scripts/install puts exactly what requirements/$ROS.lock.txt lists
+# into the environment, and vision_msgs comes from the stand-in in test/.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -118,44 +118,45 @@ for path in sys.argv[1:]:
 PYTHON
 }
 
-install_requirements() {
-    local pip=("$venv/bin/python" -m pip --disable-pip-version-check install)
+# Beside an installation of ROS: what it lacks, in the versions of our lists.
+install_beside_ros() {
+    local pip=("$venv/bin/python" -m pip --disable-pip-version-check install) absent
     [ -t 1 ] || pip+=(--quiet)
-    if [ -n "$installation" ]; then
-        local absent
-        absent=$(absent_requirements requirements/core.txt requirements/dev.txt)
-        say "Python: beside what $ros has: ${absent//$'\n'/ }"
-        [ -z "$absent" ] || "${pip[@]}" -r <(echo "$absent")
-    else
-        "${pip[@]}" --require-hashes -r "requirements/$ros.lock.txt"
-        say "$("$venv/bin/python" scripts/repair_cmake_exports.py)"
-        touch "$venv/local_setup.sh" # colcon warns of a prefix that has none
-    fi
+    python3 -c 'import rclpy' || fail "$(command -v python3) cannot import rclpy of $installation:" \
+        "put the Python that ROS was installed for first on the PATH"
+    python3 -m venv --system-site-packages "$venv"
+    echo "$identity" >"$venv/.clip_dinoiser"
+    absent=$(absent_requirements requirements/core.txt requirements/dev.txt)
+    say "Python: beside what $ros has: ${absent//$'\n'/ }"
+    [ -z "$absent" ] || "${pip[@]}" -r <(echo "$absent")
+}
+
+install_wheels() {
+    python3 scripts/install "$venv" "requirements/$ros.lock.txt" || exit 1
+    say "$("$venv/bin/python" scripts/repair_cmake_exports.py)"
+    touch "$venv/local_setup.sh" # colcon warns of a prefix that has none
 }
 
 # The environment says in a file what it is for and which lists it holds; the lists are written when done.
 prepare_venv() {
-    local identity lists stamp=$venv/.clip_dinoiser flags=() files=(requirements/core.txt requirements/dev.txt)
+    local identity lists stamp=$venv/.clip_dinoiser files=(requirements/core.txt requirements/dev.txt)
     identity="$ros ${installation:-wheels} python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') $venv"
     [ -n "$installation" ] || files=("requirements/$ros.lock.txt" scripts/repair_cmake_exports.py)
     lists=$(digest "${files[@]}")
     if [ -e "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$identity" ]; then
         fail "$venv is for '$(head -n 1 "$stamp")', wanted is '$identity': remove it or set CLIP_DINOISER_VENV"
     fi
-    if [ "$(tail -n 1 "$stamp" 2>/dev/null)" = "$lists" ]; then
+    if [ "$(tail -n 1 "$stamp" 2>/dev/null)" = "$lists" ] && "$venv/bin/python" -Ic '' 2>/dev/null; then
         say "Python: $venv, up to date"
         return
     fi
+    say "Python: installing into $venv (about a minute and 6 GB the first time)"
     if [ -n "$installation" ]; then
-        flags+=(--system-site-packages)
-        python3 -c 'import rclpy' || fail "$(command -v python3) cannot import rclpy of $installation:" \
-            "put the Python that ROS was installed for first on the PATH"
+        install_beside_ros
+    else
+        install_wheels
     fi
-    say "Python: installing into $venv (several minutes and 5 GB the first time)"
-    python3 -m venv "${flags[@]}" "$venv"
-    echo "$identity" >"$stamp"
-    install_requirements
-    echo "$lists" >>"$stamp"
+    printf '%s\n' "$identity" "$lists" >"$stamp"
 }
 
 # Everything that needs a new build: settings and messages by content, Python files and the like by name

@@ -1,0 +1,49 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Make a virtual environment that holds what a lock lists, and nothing else.
+
+python3 scripts/install VENV LOCK
+
+Nothing is resolved: an index is asked for the files in the lock and no others, and every file has to
+have its hash. uv does it, in seconds when its cache has the files. Where uv cannot be had, pip does.
+An environment that was left half-made is made again; what was downloaded for it is in the cache.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from complaints import SetupError
+from installers import Pip, Uv, find_uv
+from places import Places, make_environment
+from runs import say
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> int:
+    """Install; print progress and, if it fails, one line that says what to do."""
+    venv, lock = (Path(argument).absolute() for argument in sys.argv[1:3])
+    try:
+        install(venv, lock)
+    except SetupError as error:
+        print(f'setup: {error}', file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def install(venv: Path, lock: Path) -> None:
+    """Fill `venv` with what `lock` lists and check that this is complete and consistent."""
+    places = Places.of(venv)
+    make_environment(places)
+    uv = find_uv(places, ROOT / 'requirements/uv.lock.txt')
+    installer = Pip(places) if uv is None else Uv(places, uv)
+    say(f'{installer.name} installs {lock.name}')
+    installer.install(lock)
+    installer.check()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,158 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""uv and pip as installers of a lock: no resolution, every file with its hash."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+
+from complaints import SetupError, complain, unreachable
+from pip_settings import uv_settings
+from places import Places
+from runs import Ended, run, say
+
+# What is published as sources only is built by this, which is in the lock.
+BUILDER = 'setuptools'
+
+
+class Uv:
+    """uv: fast, with one cache of unpacked wheels that environments link to."""
+
+    name = 'uv'
+
+    def __init__(self, places: Places, program: Path) -> None:
+        self._places = places
+        self._program = program
+        self._environment = places.environment | uv_settings(places.python, places.environment)
+
+    def install(self, lock: Path) -> None:
+        """Install what the lock lists and remove everything else.
+
+        Raises:
+            SetupError: with the reason and what to do.
+        """
+        with tempfile.NamedTemporaryFile('w', suffix='.txt') as builder:
+            builder.write(entry(lock, BUILDER))
+            builder.flush()
+            self._run('install', '--no-deps', '--require-hashes', '-r', builder.name)
+        self._run('sync', '--require-hashes', '--no-build-isolation', '--compile-bytecode', lock)
+
+    def _run(self, verb: str, *arguments: str | Path) -> None:
+        command = [self._program, 'pip', verb, '--python', self._places.python]
+        # what the cache has is not asked for
+        ended = run([*command, '--offline', *arguments], self._environment, quiet=True)
+        if ended.status:
+            ended = run([*command, *arguments], self._environment)
+        if ended.status:
+            raise complain(ended, self._places.venv, self._places.cache)
+
+    def check(self) -> None:
+        """Raise SetupError unless the environment is complete and consistent."""
+        command = [self._program, 'pip', 'check', '--python', self._places.python]
+        _require_consistent(run(command, self._environment, quiet=True))
+
+
+class Pip:
+    """pip, for machines and indexes without uv."""
+
+    name = 'pip'
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._pip = [places.python, '-m', 'pip', '--disable-pip-version-check']
+
+    def install(self, lock: Path) -> None:
+        """Install what the lock lists and remove everything else.
+
+        Raises:
+            SetupError: with the reason and what to do.
+        """
+        with tempfile.NamedTemporaryFile('w', suffix='.txt') as builder:
+            builder.write(entry(lock, BUILDER))
+            builder.flush()
+            self._run(*_PIP_INSTALL, '-r', builder.name)
+        self._run(*_PIP_INSTALL, '--no-build-isolation', '-r', lock)
+        installed = self._run('list', '--format', 'freeze').output
+        names = {line.split('==')[0] for line in installed.splitlines() if '==' in line}
+        strangers = {name for name in names if normal(name) not in {*locked(lock), 'pip'}}
+        if strangers:
+            self._run('uninstall', '--yes', *sorted(strangers))
+
+    def _run(self, *arguments: str | Path) -> Ended:
+        ended = run([*self._pip, *arguments], self._places.environment)
+        if ended.status:
+            raise complain(ended, self._places.venv, self._places.cache)
+        return ended
+
+    def check(self) -> None:
+        """Raise SetupError unless the environment is complete and consistent."""
+        _require_consistent(run([*self._pip, 'check'], self._places.environment, quiet=True))
+
+
+_PIP_INSTALL = ('install', '--no-deps', '--require-hashes')
+
+
+def _require_consistent(ended: Ended) -> None:
+    if ended.status:
+        raise SetupError(
+            'the lock is not consistent; run `make lock`: ' + ' / '.join(ended.output.splitlines())
+        )
+
+
+def find_uv(places: Places, lock: Path) -> Path | None:
+    """Return the pinned uv, which pip fetches into the cache once; None if it cannot be had.
+
+    Raises:
+        SetupError: the network is the reason, so pip would fetch nothing else either.
+    """
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    folder = places.cache / f'uv-{digest}'
+    if _works(folder, places):
+        return folder / 'bin/uv'
+    with tempfile.TemporaryDirectory(dir=_made(places.cache), prefix='uv-') as beside:
+        pip = [places.python, '-m', 'pip', '--disable-pip-version-check', *_PIP_INSTALL]
+        target = Path(beside, 'uv')
+        ended = run([*pip, '--target', target, '-r', lock], places.environment, quiet=True)
+        if ended.status and unreachable(ended):
+            raise complain(ended, places.venv, places.cache)
+        if not _works(target, places):
+            say('uv is not to be had here, so pip installs, which takes several times as long')
+            return None
+        with contextlib.suppress(OSError):  # another set-up was faster
+            target.rename(folder)
+    return folder / 'bin/uv'
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _works(folder: Path, places: Places) -> bool:
+    try:
+        return run([folder / 'bin/uv', '--version'], places.environment, quiet=True).status == 0
+    except OSError:
+        return False
+
+
+def entry(lock: Path, name: str) -> str:
+    """Return the lines of one package in a lock."""
+    match = re.search(rf'^{re.escape(name)}==.*(?:\n    .*)+\n', lock.read_text(), re.MULTILINE)
+    if match is None:
+        raise SetupError(f'{lock} does not list {name}: run `make lock`')
+    return match[0]
+
+
+def locked(lock: Path) -> set[str]:
+    """Return the names of all packages in a lock."""
+    return set(re.findall(r'^([\w.-]+)==', lock.read_text(), re.MULTILINE))
+
+
+def normal(name: str) -> str:
+    """Return a package's name as indexes and locks write it."""
+    return re.sub(r'[-_.]+', '-', name).lower()

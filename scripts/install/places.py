@@ -1,0 +1,82 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where an installation writes: the environment, and the cache that all environments share."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from complaints import SetupError, complain
+from runs import run
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders, and the environment variables of the programs that fill them."""
+
+    venv: Path
+    cache: Path  # of this package: uv itself
+    environment: dict[str, str]
+
+    @classmethod
+    def of(cls, venv: Path) -> Places:
+        """Choose the user's cache, or a folder beside the environment if that cannot be written."""
+        environment = dict(os.environ)
+        for name in ('PYTHONPATH', 'PYTHONHOME'):
+            environment.pop(name, None)
+        cache = _users_cache()
+        if cache is None:
+            cache = venv.with_name(f'{venv.name}.cache')
+            environment['XDG_CACHE_HOME'] = str(cache)  # for uv and pip as well
+        return cls(venv, cache / 'clip_dinoiser_ros', environment)
+
+    @property
+    def python(self) -> Path:
+        """The Python of the environment."""
+        return self.venv / 'bin/python'
+
+
+def _users_cache() -> Path | None:
+    """Return the folder of caches if this user can write there, else None."""
+    try:
+        folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # Path.home() may know none
+        return None
+
+
+def make_environment(places: Places) -> None:
+    """Make the virtual environment, again if it was left half-made.
+
+    Raises:
+        SetupError: the folder holds something else, or cannot be filled.
+    """
+    venv = places.venv
+    stamp = venv / '.clip_dinoiser'
+    lines = stamp.read_text().splitlines() if stamp.exists() else []
+    if len(lines) > 1 and _starts(places):  # it was complete once
+        stamp.write_text(lines[0] + '\n')  # until its new contents are in
+        return
+    if venv.is_dir() and any(venv.iterdir()) and not (lines or (venv / 'pyvenv.cfg').exists()):
+        raise SetupError(
+            f'{venv} holds files but no virtual environment: '
+            'set CLIP_DINOISER_VENV to an empty or a new folder'
+        )
+    ended = run([sys.executable, '-m', 'venv', '--clear', venv], places.environment, quiet=True)
+    if ended.status:
+        raise complain(ended, venv)
+
+
+def _starts(places: Places) -> bool:
+    """Tell whether the environment's Python runs: the one it was made from may be gone."""
+    try:
+        return run([places.python, '-Ic', ''], places.environment, quiet=True).status == 0
+    except OSError:
+        return False

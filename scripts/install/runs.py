@@ -1,0 +1,48 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Programs that are run: what they say is shown to a person and kept for the error message."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that has ended, with all that it wrote."""
+
+    status: int
+    output: str
+
+
+def say(text: str) -> None:
+    """Print a line of the set-up."""
+    print(f'setup: {text}', flush=True)  # noqa: T201
+
+
+def run(
+    command: Sequence[str | Path], environment: Mapping[str, str], quiet: bool = False
+) -> Ended:
+    """Run a program; on a terminal its lines are shown as they come, unless `quiet`."""
+    shown = sys.stderr.isatty() and not quiet
+    lines = []
+    with subprocess.Popen(
+        [str(part) for part in command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding='utf-8',
+        errors='replace',
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if shown:
+                sys.stderr.write(line)
+    return Ended(process.returncode, ''.join(lines))
