@@ -6,6 +6,9 @@
 
 The wheels' exports name the include folders of Python and numpy on the machine that built them, and
 CMake refuses a target whose include folder does not exist. Run with the Python of the environment.
+
+A file is replaced, never written into: an installer may have linked it to its cache, which other
+environments share.
 """
 
 import re
@@ -27,7 +30,9 @@ def repair(prefix: Path) -> int:
         before = path.read_text(encoding='utf-8')
         after = BUILD_NUMPY.sub(lambda _: numpy, BUILD_PYTHON.sub(lambda _: python, before))
         if after != before:
-            path.write_text(after, encoding='utf-8')
+            beside = path.with_name(f'{path.name}.repaired')
+            beside.write_text(after, encoding='utf-8')
+            beside.replace(path)
             repaired += 1
     return repaired
 
