@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         ]
         (FOLDER / f'{name}.lock.txt').write_text('\n'.join(lines) + '\n')
         with ThreadPoolExecutor(16) as pool:
-            told = pool.map(lambda package: requires(_files(package)), packages)
+            told = pool.map(lambda package: requires(_files(package), _pythons(package)), packages)
             required |= {_pin(package): what for package, what in zip(packages, told, strict=True)}
         print(f'{name}.lock.txt: {len(packages)} packages')  # noqa: T201
     (FOLDER / 'requires.json').write_text(json.dumps(required, indent=1, sort_keys=True) + '\n')
