@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         ]
         (FOLDER / f'{name}.lock.txt').write_text('\n'.join(lines) + '\n')
         with ThreadPoolExecutor(16) as pool:
-            told = pool.map(lambda package: requires(_files(package), _pythons(package)), packages)
+            told = pool.map(lambda package: requires(_files(package), PYTHONS), packages)
             required |= {_pin(package): what for package, what in zip(packages, told, strict=True)}
         print(f'{name}.lock.txt: {len(packages)} packages')  # noqa: T201
     (FOLDER / 'requires.json').write_text(json.dumps(required, indent=1, sort_keys=True) + '\n')
@@ -72,9 +72,7 @@ def _resolve(name: str, lists: tuple[str, ...], *, keep: bool) -> list[dict[str,
         if keep and (FOLDER / f'{name}.lock.txt').exists():
             shutil.copy(FOLDER / f'{name}.lock.txt', pins)  # uv keeps what its output file says
         _compile('--output-file', pins, *files)
-        _compile(
-            '--format', 'pylock.toml', '--output-file', lock, '--constraints', pins, *files
-        )
+        _compile('--format', 'pylock.toml', '--output-file', lock, '--constraints', pins, *files)
         packages: list[dict[str, Any]] = tomllib.loads(lock.read_text())['packages']
     return [package for package in packages if _pythons(package)]
 
