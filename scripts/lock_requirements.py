@@ -61,7 +61,8 @@ def main(arguments: list[str]) -> int:
             told = pool.map(lambda package: requires(_files(package), PYTHONS), packages)
             required |= {_pin(package): what for package, what in zip(packages, told, strict=True)}
         print(f'{name}.lock.txt: {len(packages)} packages')  # noqa: T201
-    (FOLDER / 'requires.json').write_text(json.dumps(required, indent=1, sort_keys=True) + '\n')
+    entries = [f'{json.dumps(pin)}: {json.dumps(what)}' for pin, what in sorted(required.items())]
+    (FOLDER / 'requires.json').write_text('{\n' + ',\n'.join(entries) + '\n}\n')
     return 0
 
 
