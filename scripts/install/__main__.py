@@ -5,8 +5,8 @@
 
 python3 scripts/install VENV LOCK
 
-Nothing is resolved: an index is asked for the files in the lock and no others, and every file has to
-have its hash. uv does it, in seconds when its cache has the files. Where uv cannot be had, pip does.
+Nothing is resolved: an index is asked for the files in the lock and no others, and every file has
+to have its hash. uv does it, in seconds when its cache has the files; where uv cannot be had, pip.
 An environment that was left half-made is made again; what was downloaded for it is in the cache.
 """
 

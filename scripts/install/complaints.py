@@ -11,31 +11,30 @@ from pathlib import Path
 
 from runs import Ended
 
-# The first that occurs in what an installer wrote decides. uv, pip and Python each have words of their own.
+# The first that occurs in what an installer wrote decides. uv, pip and Python have their own words.
 _CAUSES = (
     (
-        r'No space left on device|os error 28\b|Errno 28\b|Disk quota exceeded',
+        r'No space left on device|(os error|Errno) 28\b|Disk quota exceeded',
         'the disk is full: about 6 GB are needed for the environment and as much for the cache if '
         'that is on another disk. Free: {free}. Make room, or choose other folders by '
         'CLIP_DINOISER_VENV, XDG_CACHE_HOME and TMPDIR',
     ),
     (
-        r'Read-only file system|os error 30\b|Errno 30\b|Permission denied|os error 13\b|Errno 13\b',
+        r'Read-only file system|Permission denied|(os error|Errno) (13|30)\b',
         'a folder cannot be written: {line}. Choose others by CLIP_DINOISER_VENV, XDG_CACHE_HOME '
         'and TMPDIR',
     ),
     (
         r'Hash mismatch|DO NOT MATCH THE HASHES|hash mismatch',
-        'the index sent a file that is not the one in the lock: {line}. Ask whoever runs the index, '
-        'or use another one by PIP_INDEX_URL',
+        'the index sent a file that is not the one in the lock: {line}. Ask whoever runs it, or use '
+        'another one by PIP_INDEX_URL',
     ),
     (
-        r'407 Proxy|Proxy Authentication Required|status code 407|proxy auth',
+        r'Proxy Authentication Required|proxy authorization required|\(407',
         'the proxy asks for a name: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT',
     ),
     (
-        r'\b40[13]\b (Client Error|Unauthorized|Forbidden)|status client error \(40[13]|'
-        r'401 Error|lack of valid authentication',
+        r'\b40[13] (Client Error|Unauthorized|Forbidden)|401 Error',
         'the index refuses access: {line}. Put name and password into PIP_INDEX_URL or ~/.netrc',
     ),
     (
@@ -44,16 +43,18 @@ _CAUSES = (
         'as SSL_CERT_FILE and PIP_CERT',
     ),
     (
-        r'error sending request|dns error|Failed to fetch|Could not connect|Connection refused|'
-        r'NewConnectionError|ConnectTimeout|ReadTimeout|timed out|ProxyError|Network is unreachable|'
-        r'Temporary failure in name resolution|error trying to connect|tunnel|'
-        r'Connection reset|broken by|IncompleteRead|error decoding response body',
+        r'not a trusted or secure host',
+        'pip trusts no index without encryption: {line}',
+    ),
+    (
+        r'error sending request|dns error|Failed to fetch|Connection refused|NewConnectionError|'
+        r'timed out|ProxyError|Network is unreachable|Temporary failure in name resolution|'
+        r'Connection reset|[Cc]onnection broken|IncompleteRead|error decoding response body',
         'the package index cannot be reached: connect this machine, or name your proxy '
         '(HTTPS_PROXY) or your index (PIP_INDEX_URL). What was downloaded is kept: {line}',
     ),
     (
-        r'No solution found|No matching distribution|not found in the package registry|'
-        r'no version of|no usable wheels|not found in the provided package locations',
+        r'Because .*|No matching distribution',
         'the index lacks a file of the lock: {line}. It has to mirror all of it; use another one '
         'by PIP_INDEX_URL',
     ),
@@ -72,8 +73,8 @@ def complain(ended: Ended, *folders: Path) -> SetupError:
         folders: where it writes, to tell how much room is left there.
     """
     for pattern, advice in _CAUSES:
-        if match := re.search(pattern, ended.output):
-            return SetupError(advice.format(line=_line(ended.output, match), free=_free(folders)))
+        if match := re.search(pattern, ended.output + ended.log):
+            return SetupError(advice.format(line=_line(match), free=_free(folders)))
     return SetupError(f'the installer failed ({ended.status}): {_last(ended.output)}')
 
 
@@ -82,9 +83,9 @@ def unreachable(ended: Ended) -> bool:
     return 'cannot be reached' in str(complain(ended))
 
 
-def _line(output: str, match: re.Match[str]) -> str:
-    start = output.rfind('\n', 0, match.start()) + 1
-    line = output[start:].split('\n', 1)[0].strip(' ×╰─▶├│')
+def _line(match: re.Match[str]) -> str:
+    start = match.string.rfind('\n', 0, match.start()) + 1
+    line = match.string[start:].split('\n', 1)[0].strip()
     line = re.sub(r'://[^/\s@]*@', '://', line)  # no password
     return line if len(line) <= 300 else line[:300] + ' ...'
 

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from complaints import SetupError, complain, unreachable
@@ -64,7 +66,6 @@ class Pip:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._pip = [places.python, '-m', 'pip', '--disable-pip-version-check']
 
     def install(self, lock: Path) -> None:
         """Install what the lock lists and remove everything else.
@@ -84,17 +85,25 @@ class Pip:
             self._run('uninstall', '--yes', *sorted(strangers))
 
     def _run(self, *arguments: str | Path) -> Ended:
-        ended = run([*self._pip, *arguments], self._places.environment)
+        ended = run_pip(self._places, arguments)
         if ended.status:
             raise complain(ended, self._places.venv, self._places.cache)
         return ended
 
     def check(self) -> None:
         """Raise SetupError unless the environment is complete and consistent."""
-        _require_consistent(run([*self._pip, 'check'], self._places.environment, quiet=True))
+        _require_consistent(run_pip(self._places, ['check'], quiet=True))
 
 
-_PIP_INSTALL = ('install', '--no-deps', '--require-hashes')
+_PIP_INSTALL = ('install', '--no-deps', '--require-hashes', '--no-input')
+
+
+def run_pip(places: Places, arguments: Sequence[str | Path], quiet: bool = False) -> Ended:
+    """Run the environment's pip, which tells why an index does not answer only in its log."""
+    with tempfile.NamedTemporaryFile('r', encoding='utf-8', errors='replace') as log:
+        command = [places.python, '-m', 'pip', '--disable-pip-version-check', '--log', log.name]
+        ended = run([*command, *arguments], places.environment, quiet)
+        return dataclasses.replace(ended, log=log.read())
 
 
 def _require_consistent(ended: Ended) -> None:
@@ -115,9 +124,8 @@ def find_uv(places: Places, lock: Path) -> Path | None:
     if _works(folder, places):
         return folder / 'bin/uv'
     with tempfile.TemporaryDirectory(dir=_made(places.cache), prefix='uv-') as beside:
-        pip = [places.python, '-m', 'pip', '--disable-pip-version-check', *_PIP_INSTALL]
         target = Path(beside, 'uv')
-        ended = run([*pip, '--target', target, '-r', lock], places.environment, quiet=True)
+        ended = run_pip(places, [*_PIP_INSTALL, '--target', target, '-r', lock], quiet=True)
         if ended.status and unreachable(ended):
             raise complain(ended, places.venv, places.cache)
         if not _works(target, places):

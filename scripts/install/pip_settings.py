@@ -20,11 +20,9 @@ _SECTIONS = ('global', 'install', ':env:')
 
 
 def uv_settings(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Translate what `python -m pip config list` says to uv's variables; uv's own stay as they are."""
+    """Translate the settings of `python`'s pip to variables of uv; those that are set stay."""
     options = pip_options(python, environment)
     settings = {
-        # pip takes a version from whatever index has it; the hashes say which file is right
-        'UV_INDEX_STRATEGY': 'unsafe-best-match',
         'UV_FIND_LINKS': ','.join(options.get('find-links', '').split()),
         'UV_INSECURE_HOST': ' '.join(options.get('trusted-host', '').split()),
         'UV_NO_INDEX': '1' if options.get('no-index', '').lower() in ('1', 'true', 'yes') else '',
@@ -36,6 +34,8 @@ def uv_settings(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
         settings['UV_DEFAULT_INDEX'] = options.get('index-url', '')
     if not environment.keys() & {'UV_EXTRA_INDEX_URL', 'UV_INDEX'}:
         settings['UV_INDEX'] = ' '.join(options.get('extra-index-url', '').split())
+        # pip takes a version from whatever index has it; the hashes say which file is right
+        settings['UV_INDEX_STRATEGY'] = 'unsafe-best-match' if settings['UV_INDEX'] else ''
     return {name: value for name, value in settings.items() if value and name not in environment}
 
 

@@ -69,9 +69,14 @@ def make_environment(places: Places) -> None:
             f'{venv} holds files but no virtual environment: '
             'set CLIP_DINOISER_VENV to an empty or a new folder'
         )
-    ended = run([sys.executable, '-m', 'venv', '--clear', venv], places.environment, quiet=True)
-    if ended.status:
-        raise complain(ended, venv)
+    # pip in a step of its own, because venv hides what that step says
+    for command in (
+        [sys.executable, '-m', 'venv', '--clear', '--without-pip', venv],
+        [places.python, '-m', 'ensurepip', '--default-pip'],
+    ):
+        ended = run(command, places.environment, quiet=True)
+        if ended.status:
+            raise complain(ended, venv)
 
 
 def _starts(places: Places) -> bool:

@@ -18,6 +18,7 @@ class Ended:
 
     status: int
     output: str
+    log: str = ''  # what it wrote to a file
 
 
 def say(text: str) -> None:

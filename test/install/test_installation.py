@@ -1,0 +1,51 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""`scripts/install` from an index that offers newer releases of everything, by uv and by pip."""
+
+import re
+
+import pytest
+
+by_uv = pytest.mark.parametrize('machine', ['uv'], indirect=True)
+PACKAGES = ('tool', 'meter', 'grain', 'paper')
+
+
+def test_what_is_locked_is_installed_not_what_is_new(machine, server):
+    ended = machine.install()
+    assert ended.returncode == 0, ended.stderr
+    assert [machine.version(name) for name in PACKAGES] == ['1.0'] * 4
+    fetched = [path for path in server.asked if path.startswith('/files/')]
+    assert fetched
+    assert not [path for path in fetched if '-2.0' in path]
+
+
+@pytest.mark.long
+@by_uv
+def test_the_second_environment_comes_from_the_cache(machine, server, tmp_path):
+    assert machine.install().returncode == 0
+    machine.venv = tmp_path / 'second'  # made from nothing
+    del server.asked[:]
+    assert machine.install().returncode == 0
+    assert [machine.version(name) for name in PACKAGES] == ['1.0'] * 4
+    assert not [path for path in server.asked if path.startswith('/files/')]
+
+
+def test_a_changed_lock_changes_the_environment(machine, index):
+    assert machine.install().returncode == 0
+    machine.complete()
+    setuptools = re.match(r'setuptools==\S+', machine.lock.read_text())[0]
+    machine.lock.write_text(index.lock(setuptools, 'tool==2.0', 'meter==1.0', 'grain==2.0'))
+    ended = machine.install()
+    assert ended.returncode == 0, ended.stderr
+    assert [machine.version(name) for name in PACKAGES] == ['2.0', '1.0', '2.0', None]
+
+
+@by_uv
+def test_an_inconsistent_lock_is_refused(machine, index):
+    setuptools = re.match(r'setuptools==\S+', machine.lock.read_text())[0]
+    machine.lock.write_text(index.lock(setuptools, 'tool==1.0'))
+    ended = machine.install()
+    assert ended.returncode == 1
+    assert 'make lock' in ended.stderr
+    assert 'meter' in ended.stderr
