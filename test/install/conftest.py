@@ -57,14 +57,9 @@ class Machine:
             check=False,
         )
 
-    @property
-    def stamp(self):
-        """The file that says what an environment holds."""
-        return self.venv / '.clip_dinoiser'
-
     def complete(self):
         """Mark the environment as `make setup` does at the end, so that it is not made again."""
-        self.stamp.write_text('what it is for\nwhat it holds\n')
+        (self.venv / '.clip_dinoiser').write_text('what it is for\nwhat it holds\n')
 
     def version(self, module):
         """Return the VERSION of a module in the environment, or None if there is none."""
