@@ -9,10 +9,16 @@ ROS ?= $(or $(ROS_DISTRO),jazzy)
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
+LOCK_ARGS ?=
 export ROS
 
 # No packet leaves this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+
+# What a target needs beside the environment: $(call add,NAME,PYTHON) puts NAME.lock.txt into build/NAME-site, once.
+add = { [ build/$(1)-site -nt requirements/$(1).lock.txt ] || { rm -rf build/$(1)-site \
+	&& $(2) -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes \
+	--target build/$(1)-site -r requirements/$(1).lock.txt && touch build/$(1)-site; }; }
 
 # `python -m` below, because a program of an installed ROS (pytest) would not run in our environment.
 ENV := . scripts/env.sh
@@ -52,23 +58,20 @@ lint: setup  ## ruff, its format, mypy (strict on core)
 		&& $(if $(CORE),python -m mypy --strict $(CORE),true)
 
 fuzz: setup  ## damage what comes from outside, for FUZZ_SECONDS in all, and see what breaks
-	@$(ENV) && { [ -d build/fuzz/site ] \
-		|| python -m pip install --quiet --target build/fuzz/site -r requirements/fuzz.txt; } \
-		&& PYTHONPATH=test/fuzz:build/fuzz/site:$$PYTHONPATH \
+	@$(ENV) && $(call add,fuzz,python) && PYTHONPATH=test/fuzz:build/fuzz-site:$$PYTHONPATH \
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
 
 soak: setup  ## a node under everything at once for SOAK_SECONDS: does it leak, is it right
 	@$(ENV) && PYTHONPATH=test/soak:test/node:test:$$PYTHONPATH \
 		python test/soak/drive.py --seconds $(SOAK_SECONDS)
 
-lock:  ## write requirements/*.lock.txt again, after a change of the others; needs the network
-	@[ -d build/lock ] || python3 -m pip install --quiet --target build/lock uv packaging
-	@PYTHONPATH=build/lock python3 scripts/lock_requirements.py
+lock:  ## write requirements/*.lock.txt again, after a change of the others; LOCK_ARGS=--upgrade takes newer ones
+	@$(call add,uv,python3) && $(call add,tools,python3) \
+		&& PYTHONPATH=scripts:build/tools-site:build/uv-site python3 scripts/lock_requirements.py $(LOCK_ARGS)
 
 audit:  ## ask for known holes of what is installed; needs the network
-	@[ -d build/audit ] || python3 -m pip install --quiet --target build/audit pip-audit
-	@PYTHONPATH=build/audit python3 -m pip_audit --disable-pip --require-hashes \
-		-r requirements/$(ROS).lock.txt
+	@$(call add,tools,python3) && PYTHONPATH=build/tools-site python3 -m pip_audit --disable-pip \
+		--require-hashes -r requirements/$(ROS).lock.txt
 
 manifest: setup  ## list the SHA-256 of the shipped model again, after a change of it
 	@$(ENV) && python -c 'from pathlib import Path; from clip_dinoiser_ros.core import manifest; \

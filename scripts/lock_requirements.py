@@ -58,10 +58,11 @@ def main(arguments: list[str]) -> int:
         ]
         (FOLDER / f'{name}.lock.txt').write_text('\n'.join(lines) + '\n')
         with ThreadPoolExecutor(16) as pool:
-            told = pool.map(lambda package: requires(_files(package)), packages)
+            told = pool.map(lambda package: requires(_files(package), PYTHONS), packages)
             required |= {_pin(package): what for package, what in zip(packages, told, strict=True)}
         print(f'{name}.lock.txt: {len(packages)} packages')  # noqa: T201
-    (FOLDER / 'requires.json').write_text(json.dumps(required, indent=1, sort_keys=True) + '\n')
+    entries = [f'{json.dumps(pin)}: {json.dumps(what)}' for pin, what in sorted(required.items())]
+    (FOLDER / 'requires.json').write_text('{\n' + ',\n'.join(entries) + '\n}\n')
     return 0
 
 

@@ -1,58 +1,79 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the files of a package require, as their metadata says it; for `make lock`."""
+"""What a package requires on each Python, as the metadata in its files says it; for `make lock`."""
 
 from __future__ import annotations
 
 import io
 import tarfile
-from email.parser import BytesParser
+from collections.abc import Sequence
+from email import message_from_bytes
+from email.message import Message
+from functools import cache
 from typing import Any
-from urllib.request import urlopen
 
-Required = dict[str, list[str]]
+import requests
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
+from remotezip import RemoteZip
 
 
-def requires(files: list[dict[str, Any]]) -> Required:
-    """Return what a package requires.
+def requires(files: Sequence[dict[str, Any]], pythons: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what a package requires; its wheels for several Pythons may differ in that.
 
     Args:
         files: Its wheels, or its one source archive, as pylock.toml describes them.
+        pythons: Those that it is installed for, as '3.12'.
 
     Returns:
-        `requires` and, where there are any, `extras`, with the lines of the metadata.
-
-    Raises:
-        ValueError: Its wheels for the several Pythons do not require the same.
+        One entry for all Pythons on which it requires the same: these `pythons`, and the lines of
+        the metadata as `extras` and `requires`, sorted.
     """
-    found: list[Required] = []
-    for file in files:
-        required = _of(file['url'])
-        if required not in found:
-            found.append(required)
-    if len(found) > 1:
-        raise ValueError(
-            f'the wheels beside {files[0]["url"]} differ in what they require: {found}'
-        )
-    return found[0]
+    found: list[dict[str, Any]] = []
+    for python in pythons:
+        file = next((file for file in files if _suits(_name(file), python)), None)
+        if file is None:
+            continue  # not to be had for this Python
+        metadata = _metadata(file['url'])
+        lines = {
+            'extras': sorted(metadata.get_all('Provides-Extra', [])),
+            'requires': sorted(metadata.get_all('Requires-Dist', [])),
+        }
+        same = [entry for entry in found if lines.items() <= entry.items()]
+        if same:
+            same[0]['pythons'].append(python)
+        else:
+            found.append({'pythons': [python], **lines})
+    return found
 
 
-def _of(url: str) -> Required:
-    if url.endswith('.whl'):  # PEP 658: an index serves the metadata of a wheel beside it
-        text = _read(url + '.metadata')
-    else:
-        with tarfile.open(fileobj=io.BytesIO(_read(url))) as archive:
-            member = archive.extractfile(archive.getnames()[0].split('/')[0] + '/PKG-INFO')
-            assert member is not None
-            text = member.read()
-    metadata = BytesParser().parsebytes(text)
-    required = {'requires': sorted(metadata.get_all('Requires-Dist', []))}
-    extras = sorted(metadata.get_all('Provides-Extra', []))
-    return required | ({'extras': extras} if extras else {})
+def _name(file: dict[str, Any]) -> str:
+    name: str = file['url'].rsplit('/', 1)[1]
+    return name
 
 
-def _read(url: str) -> bytes:
-    with urlopen(url, timeout=60) as response:  # noqa: S310  (an index that uv has just read)
-        content: bytes = response.read()
-    return content
+def _suits(name: str, python: str) -> bool:
+    if not name.endswith('.whl'):
+        return True
+    major, minor = (int(part) for part in python.split('.'))
+    tags = [
+        *cpython_tags((major, minor), [f'cp{major}{minor}'], ['any']),
+        *compatible_tags((major, minor), f'cp{major}{minor}', ['any']),
+    ]
+    usable = {(tag.interpreter, tag.abi) for tag in tags}
+    return any((tag.interpreter, tag.abi) in usable for tag in parse_wheel_filename(name)[3])
+
+
+@cache  # the locks have most files in common
+def _metadata(url: str) -> Message:
+    if url.endswith('.whl'):
+        with RemoteZip(url) as wheel:  # reads no more than the end of the file
+            name = next(n for n in wheel.namelist() if n.endswith('.dist-info/METADATA'))
+            return message_from_bytes(wheel.read(name))
+    answer = requests.get(url, timeout=60)
+    answer.raise_for_status()
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        file = archive.extractfile(f'{archive.getnames()[0].split("/")[0]}/PKG-INFO')
+        assert file is not None
+        return message_from_bytes(file.read())

@@ -15,10 +15,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from complaints import SetupError
+from complaints import SetupError, complain
 from installers import Pip, Uv, find_uv
 from places import Places, make_environment
-from runs import say
+from runs import Ended, say
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,8 +30,11 @@ def main() -> int:
         install(venv, lock)
     except SetupError as error:
         print(f'setup: {error}', file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+    except OSError as error:
+        print(f'setup: {complain(Ended(1, str(error)), venv)}', file=sys.stderr)  # noqa: T201
+    else:
+        return 0
+    return 1
 
 
 def install(venv: Path, lock: Path) -> None:

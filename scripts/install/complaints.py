@@ -26,8 +26,8 @@ _CAUSES = (
     ),
     (
         r'Hash mismatch|DO NOT MATCH THE HASHES|hash mismatch',
-        'the index sent a file that is not the one in the lock: {line}. Ask whoever runs it, or use '
-        'another one by PIP_INDEX_URL',
+        'the index sent a file that is not the one in the lock: {line}. Ask whoever runs it, or '
+        'use another one by PIP_INDEX_URL',
     ),
     (
         r'Proxy Authentication Required|proxy authorization required|\(407',

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A package index on this machine: a few small packages, served over HTTP, with the faults of real ones."""
+"""A package index on this machine: small packages over HTTP, with the faults of real ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Index:
                 f'{name}.py': f'VERSION = {version!r}\n'.encode(),
                 f'{name}-{version}.dist-info/METADATA': '\n'.join(lines).encode(),
                 f'{name}-{version}.dist-info/WHEEL': (
-                    b'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n'
+                    b'Wheel-Version: 1.0\nGenerator: test\n'
+                    b'Root-Is-Purelib: true\nTag: py3-none-any\n'
                 ),
             },
         )
