@@ -81,7 +81,9 @@ def test_frames_go_on_while_many_prompts_are_encoded(tmp_path, monkeypatch):
         usual_share = len(usual) / (usual[-1] - usual[0])  # of the camera's frames
         share = len(meanwhile) / (answered - asked)
         assert share >= usual_share / 4
-        assert longest(meanwhile) <= max(LONGEST_GAP, 2 * longest(usual)), (meanwhile, usual)
+        # on a busy machine prompts take longer, and so do gaps: had frames to wait for all of them,
+        # there would be a single one
+        assert longest(meanwhile) <= max(LONGEST_GAP, (answered - asked) / 8), meanwhile
         assert node.end() == 0
         assert not told(node)
 
