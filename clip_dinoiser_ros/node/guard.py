@@ -8,6 +8,7 @@ The process ends with exit code 1, and whoever started it starts it again.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading

@@ -33,7 +33,7 @@ class Uv:
         self._environment = places.environment | uv_settings(places.python, places.environment)
 
     def install(self, lock: Path) -> None:
-        """Install what the lock lists and remove everything else.
+        """Install what the lock lists into a new environment.
 
         Raises:
             SetupError: with the reason and what to do.
@@ -68,7 +68,7 @@ class Pip:
         self._places = places
 
     def install(self, lock: Path) -> None:
-        """Install what the lock lists and remove everything else.
+        """Install what the lock lists into a new environment.
 
         Raises:
             SetupError: with the reason and what to do.
@@ -78,11 +78,6 @@ class Pip:
             builder.flush()
             self._run(*_PIP_INSTALL, '-r', builder.name)
         self._run(*_PIP_INSTALL, '--no-build-isolation', '-r', lock)
-        installed = self._run('list', '--format', 'freeze').output
-        names = {line.split('==')[0] for line in installed.splitlines() if '==' in line}
-        strangers = {name for name in names if normal(name) not in {*locked(lock), 'pip'}}
-        if strangers:
-            self._run('uninstall', '--yes', *sorted(strangers))
 
     def _run(self, *arguments: str | Path) -> Ended:
         ended = run_pip(self._places, arguments)
@@ -154,13 +149,3 @@ def entry(lock: Path, name: str) -> str:
     if match is None:
         raise SetupError(f'{lock} does not list {name}: run `make lock`')
     return match[0]
-
-
-def locked(lock: Path) -> set[str]:
-    """Return the names of all packages in a lock."""
-    return set(re.findall(r'^([\w.-]+)==', lock.read_text(), re.MULTILINE))
-
-
-def normal(name: str) -> str:
-    """Return a package's name as indexes and locks write it."""
-    return re.sub(r'[-_.]+', '-', name).lower()

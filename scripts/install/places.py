@@ -53,18 +53,18 @@ def _users_cache() -> Path | None:
 
 
 def make_environment(places: Places) -> None:
-    """Make the virtual environment, again if it was left half-made.
+    """Make the virtual environment, anew if it is there.
+
+    An environment is not brought from one lock to the next: the ROS wheels hold metadata of their
+    Python packages under the ROS names, which an installer takes for packages of its own that the
+    lock lacks, and removes together with their files.
 
     Raises:
         SetupError: the folder holds something else, or cannot be filled.
     """
     venv = places.venv
-    stamp = venv / '.clip_dinoiser'
-    lines = stamp.read_text().splitlines() if stamp.exists() else []
-    if len(lines) > 1 and _starts(places):  # it was complete once
-        stamp.write_text(lines[0] + '\n')  # until its new contents are in
-        return
-    if venv.is_dir() and any(venv.iterdir()) and not (lines or (venv / 'pyvenv.cfg').exists()):
+    made_here = (venv / '.clip_dinoiser').exists() or (venv / 'pyvenv.cfg').exists()
+    if venv.is_dir() and any(venv.iterdir()) and not made_here:
         raise SetupError(
             f'{venv} holds files but no virtual environment: '
             'set CLIP_DINOISER_VENV to an empty or a new folder'
@@ -77,11 +77,3 @@ def make_environment(places: Places) -> None:
         ended = run(command, places.environment, quiet=True)
         if ended.status:
             raise complain(ended, venv)
-
-
-def _starts(places: Places) -> bool:
-    """Tell whether the environment's Python runs: the one it was made from may be gone."""
-    try:
-        return run([places.python, '-Ic', ''], places.environment, quiet=True).status == 0
-    except OSError:
-        return False
