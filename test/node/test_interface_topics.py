@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The topics in docs/ros_interface.md and those of the running node: names, types, QoS."""
+"""The topics in docs/ros_interface.md and those of the running node: names, types, QoS.
 
 The table says of every topic what the test needs: the first word in backquotes is the topic, the
 first `package/Type` its type; "subscribed" and "best effort", "latched" and "published" stand where
