@@ -57,6 +57,7 @@ def vocabulary():
         background='',
         templates='none',
         unlabelled_id=255,
+        run_id='',
     )
     return name, bytes(typestore().serialize_cdr(message, name))
 
