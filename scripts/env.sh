@@ -47,9 +47,12 @@ _clip_dinoiser_env() {
         export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
         unset PYTHONPATH # what else is sourced is for another Python, and would hide the wheels
     fi
+    # colcon's scripts run a Python without quoting its path, which may have a space: not that of the environment
+    COLCON_PYTHON_EXECUTABLE=$(readlink -f "$venv/bin/python")
     # shellcheck disable=SC1090
     . "$root/install/$ros/local_setup.bash"
-    # colcon asks a Python in which the wheels have set this, and ends it with an empty entry
+    unset COLCON_PYTHON_EXECUTABLE
+    # an entry that is empty would come to mean the current folder
     [ -z "${LD_LIBRARY_PATH:-}" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH%:}
     export PYTHONSAFEPATH=1
 }

@@ -49,11 +49,6 @@ choose_ros() {
     venv=${CLIP_DINOISER_VENV:-$root/.venv}
     [[ -n ${CLIP_DINOISER_VENV:-} || $ros = jazzy ]] || venv=$root/.venv-$ros
     [[ $venv = /* ]] || venv=$root/$venv
-    local place
-    for place in "$root" "$venv"; do
-        [[ $place != *[[:space:]]* ]] || fail "'$place' has a space, at which ROS's message generator would break" \
-            "it up: move the checkout to a path without (CLIP_DINOISER_VENV places the environment)"
-    done
 }
 
 # What python3 is missing, as Debian packages.
