@@ -33,12 +33,26 @@ def test_the_size_of_the_labels(size, scale, expected):
 
 
 def test_shrinking_takes_means():
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[:2, :2] = [[[10, 0, 0], [20, 0, 0]], [[30, 0, 0], [40, 0, 0]]]
-    small = shrink(image, (2, 2))
-    assert small[0, 0].tolist() == [25, 0, 0]
-    assert not small[1, 1].any()
-    assert shrink(image, (4, 4)) is image
+    image = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    small = shrink(image, (2, 3))  # by three: by two, linear interpolation takes means as well
+    means = image.reshape(2, 3, 3, 3, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(small, means, atol=0.5)
+    assert shrink(image, (6, 9)) is image
+
+
+@pytest.mark.parametrize(
+    ('table', 'expected', 'encoding'),
+    [
+        (np.uint8([4, 5, 6]), [[4, 255], [6, 5]], 'mono8'),
+        (np.uint16([4, 500, 6]), [[4, 65535], [6, 500]], 'mono16'),
+    ],
+)
+def test_a_pixel_with_the_least_confidence_is_labelled(table, expected, encoding):
+    confidence = np.float32([[0.5, 0.25], [0.75, 1.0]])
+    result = Segmentation(np.uint8([[0, 1], [2, 1]]), confidence, VOCABULARY)
+    shown = frame_images(result, table, min_confidence=0.5, confidence_encoding='32FC1')
+    assert shown.labels.tolist() == expected
+    assert (shown.labels_encoding, shown.confidence_encoding) == (encoding, '32FC1')
 
 
 @pytest.mark.parametrize('encoding', ['mono8', '32FC1'])
