@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.frames import process
+from clip_dinoiser_ros.frames.guard import computes
 from clip_dinoiser_ros.node import main as program
-from clip_dinoiser_ros.node import segmentation_node, worker
-from clip_dinoiser_ros.node.guard import computes
+from clip_dinoiser_ros.node import segmentation_node
 
 OUT_OF_MEMORY, CUDA_ERROR, HANGS, PASSING, HOLDS_LOCK = 201, 202, 203, 204, 205
 TOO_LARGE = 0.75  # gamma with which not even the warming up at configure fits into memory
@@ -55,7 +56,7 @@ def warm_up(self, vocabulary, gamma, delta):
 if __name__ == '__main__':
     Segmenter.segment_patches = faulty
     Segmenter.warm_up = warm_up
-    worker.computes = lambda device: not broken.is_set() and computes(device)
+    process.computes = lambda device: not broken.is_set() and computes(device)
     segmentation_node.gpu_memory = figures
     segmentation_node.unused_gpu = lambda: UNUSED
     program.STEADY_S = STEADY_S
