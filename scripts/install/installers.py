@@ -30,7 +30,11 @@ class Uv:
     def __init__(self, places: Places, program: Path) -> None:
         self._places = places
         self._program = program
-        self._environment = places.environment | uv_settings(places.python, places.environment)
+        self._environment = {
+            'UV_COMPILE_BYTECODE_TIMEOUT': '600',  # seconds; 60 are few on a busy machine
+            **places.environment,
+            **uv_settings(places.python, places.environment),
+        }
 
     def install(self, lock: Path) -> None:
         """Install what the lock lists into a new environment.
@@ -41,11 +45,12 @@ class Uv:
         with tempfile.NamedTemporaryFile('w', suffix='.txt') as builder:
             builder.write(entry(lock, BUILDER))
             builder.flush()
-            self._run('install', '--no-deps', '--require-hashes', '-r', builder.name)
-        self._run('sync', '--require-hashes', '--no-build-isolation', '--compile-bytecode', lock)
+            self._run('-r', builder.name)
+        self._run('--no-build-isolation', '--compile-bytecode', '-r', lock)
 
-    def _run(self, verb: str, *arguments: str | Path) -> None:
-        command = [self._program, 'pip', verb, '--python', self._places.python]
+    def _run(self, *arguments: str | Path) -> None:
+        # not sync: after a try that failed late it would remove *.egg-info of ROS, with the modules
+        command = [self._program, 'pip', 'install', '--python', self._places.python, *_AS_LOCKED]
         # what the cache has is not asked for
         ended = run([*command, '--offline', *arguments], self._environment, quiet=True)
         if ended.status:
@@ -90,7 +95,8 @@ class Pip:
         _require_consistent(run_pip(self._places, ['check'], quiet=True))
 
 
-_PIP_INSTALL = ('install', '--no-deps', '--require-hashes', '--no-input')
+_AS_LOCKED = ('--no-deps', '--require-hashes')
+_PIP_INSTALL = ('install', *_AS_LOCKED, '--no-input')
 
 
 def run_pip(places: Places, arguments: Sequence[str | Path], quiet: bool = False) -> Ended:

@@ -25,7 +25,10 @@ class Index:
         self.files = {}
 
     def add(self, name, version, requires=(), extras=()):
-        """Add a wheel with one module, which says its version."""
+        """Add a wheel with one module, which says its version.
+
+        As in the wheels of ROS a folder besides tells of the module under another name.
+        """
         lines = [f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}']
         lines += [f'Requires-Dist: {requirement}' for requirement in requires]
         lines += [f'Provides-Extra: {extra}' for extra in extras]
@@ -34,6 +37,10 @@ class Index:
             version,
             {
                 f'{name}.py': f'VERSION = {version!r}\n'.encode(),
+                f'plain_{name}-0.9-py3.egg-info/PKG-INFO': (
+                    f'Metadata-Version: 2.1\nName: plain_{name}\nVersion: 0.9\n'.encode()
+                ),
+                f'plain_{name}-0.9-py3.egg-info/top_level.txt': f'{name}\n'.encode(),
                 f'{name}-{version}.dist-info/METADATA': '\n'.join(lines).encode(),
                 f'{name}-{version}.dist-info/WHEEL': (
                     b'Wheel-Version: 1.0\nGenerator: test\n'

@@ -4,8 +4,13 @@
 """`scripts/install` from an index that offers newer releases of everything, by uv and by pip."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 by_uv = pytest.mark.parametrize('machine', ['uv'], indirect=True)
 PACKAGES = ('tool', 'meter', 'grain', 'paper')
@@ -39,6 +44,30 @@ def test_a_changed_lock_changes_the_environment(machine, index):
     ended = machine.install()
     assert ended.returncode == 0, ended.stderr
     assert [machine.version(name) for name in PACKAGES] == ['2.0', '1.0', '2.0', None]
+
+
+TWICE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from installers import Uv
+from places import Places
+installer = Uv(Places.of(Path(sys.argv[2])), Path(sys.argv[3]))
+for _ in range(2):
+    installer.install(Path(sys.argv[4]))
+"""
+
+
+@by_uv
+def test_a_second_try_removes_nothing(machine, users_uv):
+    """As after one that fails at its end: the folders *.egg-info must not go, nor their modules."""
+    arguments = [ROOT / 'scripts/install', machine.venv, users_uv / 'bin/uv', machine.lock]
+    command = [sys.executable, '-c', TWICE, *arguments]
+    ended = subprocess.run(
+        command, env=machine.environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [machine.version(name) for name in PACKAGES] == ['1.0'] * 4
 
 
 @by_uv

@@ -17,7 +17,7 @@ set -euo pipefail
 . '{repeat}'
 run_make() {{ # DISTRIBUTION TARGET PYTEST_ARGS=...
     echo "make $2"
-    '{python}' -m pytest ${{3#PYTEST_ARGS=}}
+    PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 '{python}' -m pytest -p xdist.plugin ${{3#PYTEST_ARGS=}}
 }}
 check_floor() {{ echo 'floor is checked'; }}
 run_tests jazzy coverage
