@@ -3,10 +3,11 @@
 
 """JPEG and PNG to RGB, from messages and from files; and RGB to JPEG.
 
-OpenCV allows images of 2^30 pixels, fills what is missing of a cut one with grey, and takes as much
-memory for a part of a PNG as that says it is long: 4 GB for a file of 144 bytes. So size, end and
-lengths are looked at before it decodes. That is stricter than OpenCV: what is not understood here
-is refused, so that nobody can show a small size here and a large one to OpenCV.
+JPEG and PNG headers are checked before decoding; truncated or oversized images are refused. OpenCV
+alone would accept 2^30 pixels, fill the missing part of a truncated image with grey, and allocate
+whatever length a chunk of a PNG states: 4 GB for a file of 144 bytes. A header that is not
+understood here is refused, so that no file has a small size for this check and a large one for
+OpenCV.
 """
 
 from __future__ import annotations
