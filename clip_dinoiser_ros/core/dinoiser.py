@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 GAMMA = 0.2  # affinities below it do not take part in the pooling (paper, section 4.1)
-DELTA = 0.99  # patches less certain than this may become background (paper, section 4.1)
+DELTA = 0.99  # patches with a lower probability may become background (paper, section 4.1)
 TEMPERATURE = 100.0  # of the class scores, CLIP's own
 
 
@@ -86,12 +86,12 @@ def class_probabilities(features: Tensor, embeddings: Tensor) -> Tensor:
 
 
 def background_patches(probabilities: Tensor, objectness: Tensor, delta: float = DELTA) -> Tensor:
-    """Find the patches of which neither CLIP nor the objectness is sure (section 3.5).
+    """Find the patches where CLIP is not certain and the objectness is low (section 3.5).
 
     Args:
         probabilities: float32 (B, K, h, w).
         objectness: float32 (B, h, w), logits.
-        delta: Patches whose greatest probability is at least this are left alone.
+        delta: Patches whose greatest probability is at least this are never background.
 
     Returns:
         bool (B, h, w), true where the patch becomes background.

@@ -18,13 +18,13 @@ from clip_dinoiser_ros.core.preprocess import Preprocess
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What is asked about a batch, its pixels apart.
+    """The input of the pipeline, apart from the pixels.
 
     Attributes:
         embeddings: float32 (K, C), unit rows, on the device.
         background: Index of the class that receives the background filter; None: no filter.
         gamma: Affinities below it do not take part in the pooling.
-        delta: Certainty below which the background filter may strike.
+        delta: Probability below which the background filter may apply.
     """
 
     embeddings: Tensor
@@ -35,12 +35,12 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the pipeline finds in a batch, float32, on the device.
+    """The output of the pipeline for a batch, float32, on the device.
 
     Attributes:
-        probabilities: (B, K, h, w); the background filter has set its class to 1.0 where it struck.
-        background_confidence: (B, h, w), what to report where the background class wins: where the
-            filter struck, 1 - objectness. None without the filter.
+        probabilities: (B, K, h, w); 1.0 for the background class where its filter applies.
+        background_confidence: (B, h, w), the confidence where the background class wins: where the
+            filter applies, 1 - objectness. None without the filter.
     """
 
     probabilities: Tensor
@@ -54,7 +54,7 @@ class Answer:
 
 
 class Pipeline:
-    """The stages one after the other; none of them waits for the device.
+    """The stages in order; none of them waits for the device.
 
     Args:
         preprocess: Pixels -> batch.
@@ -68,9 +68,10 @@ class Pipeline:
         self.heads = heads
 
     def parts(self, pixels: Tensor) -> Sequence[Tensor]:
-        """Split (B, H, W, 3) into what is best computed at once.
+        """Split (B, H, W, 3) into parts that are computed at once.
 
-        A CPU gains nothing from a batch: image by image the activations stay in its caches.
+        A GPU computes the whole batch. A CPU computes one image at a time, so that the activations
+        stay in its caches.
         """
         return pixels.split(1) if pixels.device.type == 'cpu' else (pixels,)
 

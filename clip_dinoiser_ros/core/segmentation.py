@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an image shows: at patch resolution, and from there in every pixel."""
+"""The classes in an image: at patch resolution, and enlarged to every pixel."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from clip_dinoiser_ros.core.vocabulary import Vocabulary
 
 
 class Segmentation:
-    """What one image shows.
+    """The class of every pixel of one image, and its confidence.
 
     Args:
         labels, vocabulary, mono8: As the attributes.
-        confidence: As the attribute; or as a tensor on a device, brought when it is first read.
+        confidence: As the attribute, or a tensor on a device, which is copied when first read.
 
     Attributes:
-        labels: (H, W), index into `vocabulary.names`; uint8, past 254 classes uint16.
-        vocabulary: The classes that the labels speak of.
-        mono8: uint8 (H, W), 255 times the confidence, rounded as OpenCV does; None: it was not
-            asked for, see `Patches.enlarge`.
+        labels: (H, W), index into `vocabulary.names`; uint8, above 254 classes uint16.
+        vocabulary: The classes of the labels.
+        mono8: uint8 (H, W), 255 times the confidence, rounded as OpenCV does; None if it was not
+            requested, see `Patches.enlarge`.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Segmentation:
     def confidence(self) -> npt.NDArray[np.float32]:
         """float32 (H, W) in [0, 1].
 
-        It is the probability of the label; where the background filter applies, 1 - objectness, at
-        least 0.5.
+        The probability of the label. Where the background filter applies, 1 - objectness (at least
+        0.5).
         """
         if isinstance(self._confidence, Tensor):
             return Download(self._confidence).wait()[0]
@@ -60,14 +60,14 @@ class Segmentation:
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """What one image shows at patch resolution; tensors on the segmenter's device.
+    """The class probabilities of one image at patch resolution, on the segmenter's device.
 
     Attributes:
-        probabilities: float32 (K, h, w). As in the published code the background filter sets its
-            class to 1.0 where it strikes and leaves the others as they are.
-        background_confidence: float32 (h, w), what to report where the background class wins; None
+        probabilities: float32 (K, h, w). As in the published code, the background filter sets its
+            class to 1.0 where it applies and leaves the other classes as they are.
+        background_confidence: float32 (h, w), the confidence where the background class wins; None
             without the filter.
-        extent: Height and width of the image in patches, padding not counted.
+        extent: Height and width of the image in patches, without padding.
         vocabulary: The K classes.
     """
 
@@ -77,7 +77,7 @@ class Patches:
     vocabulary: Vocabulary
 
     def is_like(self, other: Patches) -> bool:
-        """Whether both speak of the same classes and of the same patches, so that they average."""
+        """Whether both have the same classes and patches, so that they can be averaged."""
         return (
             self.vocabulary is other.vocabulary
             and self.probabilities.shape == other.probabilities.shape
@@ -86,11 +86,11 @@ class Patches:
 
     @torch.inference_mode()
     def average(self, previous: Patches, weight: float) -> Patches:
-        """Mix earlier patches that are alike into these: `s * previous + (1 - s) * self`.
+        """Average with an earlier frame: `s * previous + (1 - s) * self`.
 
-        In each patch s is `weight` times what its two distributions have in common, sum(min(p, q)):
-        noise is averaged away, while a patch that now shows something else shows it at once.
-        Without that, what moves leaves a trail, and the labels get worse instead of steadier.
+        In each patch, s is `weight` times the overlap of the two distributions, sum(min(p, q)).
+        So noise is averaged away, while a patch that shows another class changes at once. With a
+        constant s, moving objects leave a trail, and the labels get worse instead of steadier.
         """
         common = torch.minimum(self.probabilities, previous.probabilities).sum(dim=0)
         share = weight * common.clamp_(max=1.0)  # (h, w)
@@ -105,14 +105,14 @@ class Patches:
 
         Args:
             size: (H, W) of the image, in pixels.
-            mono8: Bring the confidence from the device as `Segmentation.mono8`, a quarter of the
-                bytes; as float32 it comes only if it is read.
+            mono8: Copy the confidence from the device as `Segmentation.mono8`, a quarter of the
+                bytes. The float32 confidence is then copied only when it is read.
         """
         return enlarge_all([self], size, mono8)[0]
 
     @torch.inference_mode()
     def enlarge_on_device(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Do the first half of `enlarge`; return labels and confidence as `upsample.enlarge`."""
+        """Enlarge without a copy to the host; returns are those of `upsample.enlarge`."""
         background = None
         if self.background_confidence is not None and self.vocabulary.background is not None:
             background = (self.vocabulary.background, self.background_confidence)
@@ -121,15 +121,15 @@ class Patches:
     def begin_download(
         self, labels: Tensor, confidence: Tensor, mono8: bool = False
     ) -> Callable[[], Segmentation]:
-        """Do the second half of `enlarge` as far as it needs no wait.
+        """Start the copy of labels and confidence to the host.
 
         Args:
             labels: From `enlarge_on_device`.
-            confidence: From there too.
+            confidence: From `enlarge_on_device`.
             mono8: As for `enlarge`.
 
         Returns:
-            What waits until they have come to the host, and returns the result.
+            A function that waits for the copy and returns the result.
         """
         download = Download(labels, to_mono8(confidence) if mono8 else confidence)
         dtype = np.uint8 if len(self.vocabulary) <= 254 else np.uint16
@@ -149,8 +149,8 @@ class Patches:
     ) -> npt.NDArray[np.float32]:
         """Compute the probability of classes in every pixel of an image of `size` (H, W).
 
-        Where the background filter struck, the background has 1 - objectness, as in the confidence
-        map, and the other classes share the rest in proportion.
+        Where the background filter applies, the background has 1 - objectness, as in the
+        confidence map, and the other classes share the rest in proportion.
 
         Args:
             size: Of the image, in pixels.
@@ -166,7 +166,7 @@ class Patches:
 
     @cached_property
     def _distribution(self) -> Tensor:
-        """Return probabilities (K, h, w) that sum to 1 also where the background filter struck."""
+        """Return probabilities (K, h, w) that sum to 1 even where the background filter applies."""
         background = self.vocabulary.background
         if self.background_confidence is None or background is None:
             return self.probabilities
@@ -181,7 +181,7 @@ class Patches:
 def enlarge_all(
     found: Sequence[Patches], size: tuple[int, int], mono8: bool = False
 ) -> list[Segmentation]:
-    """Do `Patches.enlarge` for images of one size; on a GPU one is copied while the next is made.
+    """Enlarge images of one size; on a GPU, one is copied while the next is computed.
 
     Args:
         found: One for each image.

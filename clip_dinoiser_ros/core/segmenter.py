@@ -38,13 +38,13 @@ class Segmenter:
     """CLIP-DINOiser: segments images by any vocabulary in one pass of the image tower.
 
     Args:
-        clip: OpenCLIP model with a ViT image tower. It is taken over: moved to the device, its
+        clip: OpenCLIP model with a ViT image tower. It is modified: moved to the device, and its
             image tower converted to the precision.
         heads: `obj_proj.weight/bias` and `bkg_decoder.weight/bias`; see `load_heads`.
         tokenizer: `open_clip.get_tokenizer(...)` of that model.
-        device: 'auto' (CUDA where there is one), 'cpu', 'cuda', 'cuda:1', ...
-        precision: Of the image tower and the heads. 'auto': the fastest that the device has in
-            hardware. Norms, cosines and softmax are float32 always.
+        device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:1', ...
+        precision: Of the image tower and the heads. 'auto': the fastest that the device supports in
+            hardware. Norms, cosines and softmax are always float32.
         short_side: Images are resized to this short side in pixels, both sides rounded to
             multiples of the patch; None: keep the size and pad with black to such multiples.
         cache: Folder in which text embeddings are kept; None: in memory only.
@@ -108,10 +108,10 @@ class Segmenter:
 
         Text embeddings are kept in `embedding_cache.default_folder()`.
 
-        `model='demo'` is the small model that comes with the package, whatever `pretrained` and
-        `heads` say. It knows a few words only: see `unknown_words`.
+        `model='demo'` loads the small model of this package and ignores `pretrained` and `heads`.
+        It knows only a few words: see `unknown_words`.
         """
-        find_precision(precision, find_device(device))  # a typing error should not cost a load
+        find_precision(precision, find_device(device))  # refuse bad names before loading
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
         if model == weights.DEMO:
             files = weights.demo_files()
@@ -129,13 +129,13 @@ class Segmenter:
         background: str | None = 'background',
         templates: Templates = 'imagenet',
     ) -> Vocabulary:
-        """Turn prompts into a vocabulary; a known prompt costs nothing.
+        """Turn prompts into a vocabulary; prompts encoded before are cached.
 
         Args:
             prompts: One text per class, at most 1000; 'a|b|c' are synonyms of the class 'a', whose
                 embedding is the mean of theirs.
-            background: Name of the class that receives the background filter, wherever it stands
-                among the prompts. None, or a name that is not there: no filter.
+            background: Name of the class that receives the background filter, at any place among
+                the prompts. None, or a name that is not a prompt: no filter.
             templates: 'imagenet' (80 sentences), 'simple' (7) or 'none' (the prompt as it is).
 
         Raises:
@@ -144,10 +144,10 @@ class Segmenter:
         return self._text.encode(prompts, background, templates)
 
     def missing(self, prompts: Sequence[str], templates: Templates = 'imagenet') -> list[str]:
-        """Return the prompts, synonyms one by one, that `encode` would take time for.
+        """Return the prompts, synonyms one by one, that `encode` has not encoded yet.
 
-        They may be encoded in parts, each a list of prompts; with all of them encoded, the whole
-        list costs nothing.
+        They may be encoded in parts, each a list of prompts. After that, `encode` of the whole list
+        takes everything from the cache.
 
         Raises:
             PromptError: A prompt that cannot be used; which one and why.
@@ -155,7 +155,7 @@ class Segmenter:
         return self._text.missing(prompts, templates)
 
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
-        """Return the words of the prompts that the model never met; only the demo's knows that."""
+        """Return the words of the prompts that the demo model was not trained on; else none."""
         if self.known_words is None:
             return []
         texts = ' '.join(prompt.text.lower() for prompt in vocabulary.prompts)
@@ -165,11 +165,12 @@ class Segmenter:
     def warm_up(
         self, vocabulary: Vocabulary, gamma: float = dinoiser.GAMMA, delta: float = dinoiser.DELTA
     ) -> None:
-        """Do on a GPU what the first image would have to wait for; on a CPU that is nothing.
+        """Run one blank image so that the first real image need not wait. No-op on a CPU.
 
-        A blank image of `WARM_UP_SIZE` goes through every stage: libraries are loaded, memory is
-        taken, the enlarging is compiled, and the graph for one such image, these words and these
-        thresholds is captured. An image of another size has its own graph to wait for, no more.
+        The blank image has `WARM_UP_SIZE` and goes through every stage. Libraries are loaded,
+        memory is allocated, the enlarging is compiled, and the CUDA graph for one image of this
+        size, this vocabulary and these thresholds is captured. For another size of image, only the
+        graph is captured again.
 
         Args:
             vocabulary: From `encode`.
@@ -177,7 +178,7 @@ class Segmenter:
             delta: As for `segment`.
 
         Raises:
-            RuntimeError: What the device says; torch.OutOfMemoryError where memory is too little.
+            RuntimeError: The device failed; torch.OutOfMemoryError if memory is too small.
         """
         if not isinstance(self._run, GraphRunner):
             return
@@ -214,13 +215,13 @@ class Segmenter:
                 model as one batch.
             vocabulary: From `encode`.
             gamma: Threshold on the affinities of the guided pooling, in [0, 0.99].
-            delta: Certainty below which the background filter may strike, in [0, 1].
+            delta: Probability below which the background filter may apply, in [0, 1].
 
         Returns:
             A Segmentation at the size of the image, or a list of them for a list.
 
         Raises:
-            ValueError: An image of another type or size than allowed; what came is said.
+            ValueError: An image of a type or size that is not allowed; says what was given.
         """
         images = [image] if isinstance(image, np.ndarray) else list(image)
         patches = self.segment_patches(images, vocabulary, gamma, delta)
@@ -240,8 +241,8 @@ class Segmenter:
         Arguments as for `segment`, one image only.
 
         Returns:
-            float32 (K, h, w). As in the published code the background filter sets its class to 1.0
-            where it strikes and leaves the others as they are.
+            float32 (K, h, w). As in the published code, the background filter sets its class to 1.0
+            where it applies and leaves the other classes as they are.
         """
         patches = self.segment_patches([image], vocabulary, gamma, delta)
         return patches[0].probabilities.cpu().numpy()
@@ -278,7 +279,7 @@ class Segmenter:
         ]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return the grid of patches (h, w) that an image of this size is seen through."""
+        """Return the grid of patches (h, w) of an image of this size."""
         return self.pipeline.preprocess.grid(height, width)
 
     def _check_image(self, image: RgbImage) -> None:
@@ -311,10 +312,10 @@ def check_thresholds(gamma: float, delta: float) -> None:
 
 
 def find_device(device: str) -> torch.device:
-    """Choose the device: 'auto' is CUDA where there is one.
+    """Choose the device: 'auto' is CUDA if available, else the CPU.
 
     Raises:
-        ValueError: No such device; what there is is said.
+        ValueError: No such device; says which there are.
     """
     if device == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')

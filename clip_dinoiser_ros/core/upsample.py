@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Patch probabilities -> label and confidence of every pixel, without the big tensor."""
+"""Enlarges patch probabilities to the label and confidence of every pixel, in little memory."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def enlarge(
 ) -> tuple[Tensor, Tensor]:
     """Interpolate probabilities bilinearly and take the most probable class of every pixel.
 
-    Never all classes of all pixels are in memory. Equal to `F.interpolate(...,
-    align_corners=False)` followed by max, up to rounding.
+    Equal to `F.interpolate(..., align_corners=False)` followed by max, up to rounding, but the
+    probabilities of all classes in all pixels are never in memory at once.
 
     Args:
         probabilities: float32 (K, h, w).
         size: (H, W) of the image in pixels.
         extent: Height and width of the image in patches; less than (h, w) where it was padded.
-        background: Index of the background class and its confidence, float32 (h, w), which is
-            reported instead of the probability where that class wins.
+        background: Index of the background class and its confidence, float32 (h, w), which
+            replaces the probability where that class wins.
 
     Returns:
         labels: (H, W), uint8 up to 256 classes, else int16.
@@ -89,12 +89,13 @@ def to_mono8(confidence: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Band:
-    """Pixel rows whose centres lie between the same two rows of patches.
+    """Pixel rows with centres between the same two rows of patches.
 
     Attributes:
-        start: First of them.
-        upper: Row of patches above; below is `lower`, the same one at the lower edge.
-        weight: float32 (rows,) of the lower one.
+        start: First pixel row.
+        upper: Row of patches above.
+        lower: Row of patches below; at the lower edge of the image the same as `upper`.
+        weight: float32 (rows,), weight of `lower` for each pixel row.
     """
 
     start: int
@@ -118,10 +119,11 @@ def _bands(height: int, grid_h: int, extent: float, device: torch.device) -> Ite
 def _possible(rows: Tensor) -> Tensor:
     """Return the classes that can win between one or two rows of patches, int64 (k,), growing.
 
-    Between patches nothing is above the greatest of its corners. And something has at least what
-    one class has in its least corner, and at least a quarter of the least certain corner's winner,
-    because one of the four corners weighs a quarter or more. A class whose greatest corner stays
-    below that cannot win. With sharp probabilities a few of many classes remain.
+    A pixel lies between four patches, its corners. No class exceeds its greatest corner there. The
+    winner has at least the greatest of all classes' smallest corners. It also has at least a
+    quarter of the smallest of the corners' winners, because one corner has a weight of a quarter
+    or more. A class whose greatest corner is below both bounds cannot win. Of many classes with
+    sharp probabilities, only a few remain.
 
     Args:
         rows: float32 (K, 1 or 2, w).

@@ -3,10 +3,11 @@
 
 """JPEG and PNG to RGB, from messages and from files; and RGB to JPEG.
 
-OpenCV allows images of 2^30 pixels, fills what is missing of a cut one with grey, and takes as much
-memory for a part of a PNG as that says it is long: 4 GB for a file of 144 bytes. So size, end and
-lengths are looked at before it decodes. That is stricter than OpenCV: what is not understood here
-is refused, so that nobody can show a small size here and a large one to OpenCV.
+JPEG and PNG headers are checked before decoding; truncated or oversized images are refused. OpenCV
+alone would accept 2^30 pixels, fill the missing part of a truncated image with grey, and allocate
+whatever length a chunk of a PNG states: 4 GB for a file of 144 bytes. A header that is not
+understood here is refused, so that no file has a small size for this check and a large one for
+OpenCV.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ def decode(
 
     Args:
         data: Its bytes, in any buffer.
-        turned: Follow the orientation in the EXIF data, as viewers do. Off for cameras: their
-            calibration speaks of the pixels as they come.
-        max_pixels: Larger ones are refused before anything is decoded.
-        max_bytes: As that, for `data`.
+        turned: Rotate by the orientation in the EXIF data, as viewers do. Off for cameras, because
+            their calibration refers to the pixels as sent.
+        max_pixels: Larger images are refused before decoding.
+        max_bytes: Longer `data` is refused before decoding.
 
     Returns:
         uint8 (H, W, 3) RGB; 16-bit samples are scaled down, transparency is dropped.
 
     Raises:
-        ImageError: Neither of the two, cut off, damaged, or past a limit.
+        ImageError: Neither JPEG nor PNG, truncated, damaged, or above a limit.
     """
     size = memoryview(data).nbytes
     if size > max_bytes:
@@ -76,7 +77,7 @@ def decode(
 def to_rgb(
     message: Any, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> npt.NDArray[np.uint8]:
-    """Decode what has the fields of `sensor_msgs/msg/CompressedImage`; see `decode`."""
+    """Decode an object with the fields of `sensor_msgs/msg/CompressedImage`; see `decode`."""
     if 'compressedDepth' in message.format:
         raise ImageError(f'format {message.format!r} is depth; JPEG and PNG are decoded')
     return decode(message.data, max_pixels=max_pixels, max_bytes=max_bytes)
@@ -113,7 +114,7 @@ def _check_jpeg(content: bytes) -> None:
 
 
 def _check_png(content: bytes) -> None:
-    """Refuse a PNG whose chunks are not there in full, from the first to the one of the end."""
+    """Refuse a PNG that lacks a part of its chunks, from the first to the end chunk."""
     place, name = len(_PNG), b''
     while name != b'IEND':
         length = int.from_bytes(content[place : place + 4], 'big')

@@ -3,9 +3,9 @@
 
 """Which failures of the model cost a frame, and which end the process.
 
-When memory is short, it is freed and the images are segmented one by one. After any other error of
-CUDA the device is probed with a small product. Some errors leave the context unusable, so that
-every later call fails too; an error after which the device still computes costs one frame.
+When memory runs out, caches are freed and the images are segmented one by one. After any other
+error of CUDA, the device is probed with a small product. Some errors leave the context unusable, so
+that every later call fails too. If the device still computes, the error costs one frame.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def computes(device: torch.device) -> bool:
 
 
 class FinalErrors:
-    """Tells errors after which the device does not work any more from those that cost a frame.
+    """Separates errors after which the device no longer works from those that cost a frame.
 
     Args:
         works: Probes the device.
@@ -66,10 +66,10 @@ class FinalErrors:
         self._in_a_row = 0
 
     def refuse(self, error: Exception) -> None:
-        """Raise FinalError from an error that is final; return where it is not.
+        """Raise FinalError if an error is final; return if it is not.
 
-        An error of CUDA is final where the device does not pass the probe, and where it comes
-        `MOST_IN_A_ROW` times without a success between: then a new process is worth a try.
+        An error of CUDA is final if the device does not pass the probe, or after `MOST_IN_A_ROW`
+        errors without a success between them: a new process may then help.
         """
         if not is_of_cuda(error):
             return
@@ -79,14 +79,13 @@ class FinalErrors:
 
 
 class Guard(Generic[Item, Result]):
-    """Runs the model on images, in smaller steps where memory does not suffice.
+    """Runs the model on images, one by one if memory does not suffice for all.
 
     Args:
         call: The model: results for a list of images, in their order.
         errors: Tells final errors from others.
-        logger: `warning(text)` when images begin to go one by one, `info(text)` when they go
-            together again.
-        free: Gives memory back before a second attempt.
+        logger: `warning(text)` when images go one by one, `info(text)` when they go together again.
+        free: Frees memory before a second attempt.
         clock: Steady clock in seconds.
 
     Attributes:
@@ -107,7 +106,7 @@ class Guard(Generic[Item, Result]):
         self._bigger_from_s = 0.0  # when images are tried together again
 
     def run(self, images: Sequence[Item]) -> list[Result | Exception]:
-        """Return for each image its result, or what kept it from one.
+        """Return for each image its result or its error.
 
         Raises:
             FinalError: CUDA failed for good.

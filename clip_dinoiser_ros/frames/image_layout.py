@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How an encoding lies in the memory of an image message, and whether a message fits it.
+"""The memory layout of image encodings, and checks that a message fits its encoding.
 
 The fields of a message come from the network, so every size is checked before a pixel is touched.
 """
@@ -19,11 +19,11 @@ MAX_PIXELS = 64 * 2**20  # 64 megapixels: 192 MiB as RGB
 
 
 class ImageError(ValueError):
-    """An image that cannot be decoded or encoded; says what came and what is allowed."""
+    """An image that cannot be decoded or encoded; says what was given and what is allowed."""
 
 
 class ImageLike(Protocol):
-    """The fields of `sensor_msgs/msg/Image` that hold the picture."""
+    """The fields of `sensor_msgs/msg/Image` that hold the image."""
 
     height: int  # pixels
     width: int  # pixels
@@ -35,7 +35,7 @@ class ImageLike(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """How an encoding lies in memory, and the OpenCV conversion that makes it RGB."""
+    """The memory layout of an encoding, and the OpenCV conversion from it to RGB."""
 
     code: int | None  # of cv2.cvtColor; None: it is RGB already
     channels: int = 1  # samples per pixel in a row
@@ -92,7 +92,7 @@ def check_size(message: ImageLike, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def check_blocks(message: ImageLike, layout: Layout) -> None:
-    """Refuse a height or width at which the samples of the encoding do not come out even."""
+    """Refuse a height or width that the encoding does not allow."""
     for side, length, least in zip(
         ('height', 'width'), (message.height, message.width), layout.block, strict=True
     ):

@@ -4,8 +4,8 @@
 """Image messages to numpy arrays and back: one codec for live messages and for recorded ones.
 
 A message here is anything with the fields of `sensor_msgs/msg/Image`, so this module imports
-neither rclpy nor a message. cv_bridge is asked only for what is not decoded here: its Python part
-believes every field, and shears rows or narrows an image without a word.
+neither rclpy nor a message. cv_bridge is used only for encodings that are not decoded here, because
+its Python part trusts every field and silently shears rows or narrows an image.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _LONGEST_NAME = 32
 def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image message.
 
-    An encoding that is not in `SUPPORTED` is given to cv_bridge where that is installed.
+    Encodings that are not in `SUPPORTED` are decoded by cv_bridge if it is installed.
 
     Args:
         message: the image; its rows may be padded (`step`), its 16-bit samples big-endian, and
             its data longer than needed.
-        max_pixels: Larger ones are refused before anything is decoded.
+        max_pixels: Larger images are refused before decoding.
 
     Returns:
         uint8 (H, W, 3), RGB, each row contiguous. For rgb8 a view of the message's memory, which
@@ -68,7 +68,7 @@ def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Raises:
         ImageError: the size is zero, past `max_pixels` or does not fit the encoding; `step` is
-            shorter than a row or cuts a sample; `data` is too short; nobody knows the encoding.
+            shorter than a row or cuts a sample; `data` is too short; the encoding is not known.
     """
     check_size(message, max_pixels)
     layout = LAYOUTS.get(message.encoding)
@@ -98,11 +98,11 @@ def to_depth(message: ImageLike) -> np.ndarray:
             and its samples big-endian.
 
     Returns:
-        float32 (H, W), metres along the optical axis, a new array; NaN where nothing was measured,
-        that is where the message has 0, a negative number, an infinite one or NaN.
+        float32 (H, W), metres along the optical axis, a new array. NaN where nothing was measured:
+        where the message has 0, a negative or infinite number, or NaN.
 
     Raises:
-        ImageError: as `to_rgb`, or an encoding that is no depth.
+        ImageError: as `to_rgb`, or the encoding is not one of a depth image.
     """
     check_size(message)
     if message.encoding not in _DEPTHS:
@@ -122,7 +122,7 @@ def to_depth(message: ImageLike) -> np.ndarray:
 def to_message(
     array: np.ndarray, encoding: str, header: Any, image_type: Callable[..., Message]
 ) -> Message:
-    """Make an image message with tight rows.
+    """Make an image message without padding.
 
     Args:
         array: uint8 (H, W) for mono8, uint16 (H, W) for mono16, uint8 (H, W, 3) for rgb8,

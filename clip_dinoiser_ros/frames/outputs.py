@@ -53,7 +53,7 @@ OUTPUTS = {
     'vocabulary': Output('clip_dinoiser_ros/msg/Vocabulary', latched=True),
 }
 
-# what only the node publishes, and only while someone listens
+# made only on demand: by the node for subscribers, by `clip-dinoiser bag` for its options
 LIVE_OUTPUTS = {
     'overlay/compressed': Output('sensor_msgs/msg/CompressedImage'),
     'class_confidences': Output('sensor_msgs/msg/Image'),
@@ -70,7 +70,7 @@ CLASS_OUTPUTS = {
 
 @dataclass(frozen=True)
 class MessageTypes:
-    """The types that announce classes; each makes a message of fields by name."""
+    """The message types that announce classes; each takes its fields by name."""
 
     label_info: Callable[..., Any]
     vision_class: Callable[..., Any]
@@ -88,7 +88,7 @@ class FrameImages:
         confidence_encoding: mono8 or 32FC1.
         labelled: bool (H, W), false where the pixel is unlabelled; None: all are labelled.
         result: What they were made of.
-        inside: bool (H, W), false outside of the region that is looked at; None: all are inside.
+        inside: bool (H, W), false outside of the region; None: all are inside.
     """
 
     labels: npt.NDArray[np.unsignedinteger]
@@ -106,12 +106,12 @@ class FrameImages:
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Return the size (H, W) of an image in a scale of at most 1, rounded to whole pixels."""
+    """Return the size (H, W) of an image at a scale of at most 1, in whole pixels."""
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def shrink(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Show an image (H, W, 3) in a smaller size (H, W), each pixel the mean of what it covers."""
+    """Shrink an image (H, W, 3) to a size (H, W); each pixel is the mean of what it covers."""
     if image.shape[:2] == size:
         return image
     small: npt.NDArray[np.uint8] = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
@@ -130,8 +130,8 @@ def frame_images(
     Args:
         result: Of one frame.
         table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
-        min_confidence: Pixels whose class is less probable are unlabelled. Those of the class with
-            the background filter stay: their confidence is no probability of a class.
+        min_confidence: Pixels whose class is less probable are unlabelled. Pixels of the background
+            class stay: their confidence is not the probability of a class.
         confidence_encoding: mono8 or 32FC1.
         inside: bool (H, W); other pixels are unlabelled, with the confidence 0. None: all are.
     """
@@ -157,9 +157,9 @@ def frame_images(
 
 
 def leaves_as_mono8(device: str, encoding: str, min_confidence: float) -> bool:
-    """Whether confidence is best rounded on the device (cpu, cuda): nothing needs its floats.
+    """Whether to round confidence on the device (cpu, cuda), because nothing needs the floats.
 
-    On a CPU nothing has to be brought, and OpenCV rounds at once.
+    On a CPU nothing has to be copied, and OpenCV scales and rounds in one pass.
     """
     return device != 'cpu' and encoding == 'mono8' and min_confidence == 0.0
 
@@ -174,7 +174,7 @@ def _confidence(
 
 
 def within(maps: npt.NDArray[Number], inside: npt.NDArray[np.bool_] | None) -> npt.NDArray[Number]:
-    """Return maps (..., H, W) with 0 outside of the region that is looked at."""
+    """Return maps (..., H, W) with 0 outside of the region."""
     return maps if inside is None else maps * inside
 
 

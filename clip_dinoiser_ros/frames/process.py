@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The road of a frame between decoding and publishing, for the node and for recordings."""
+"""From decoded frames to everything that is published of them, for node and recordings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Pixels = tuple[npt.NDArray[Any], str]  # an array (H, W) or (H, W, k), and its i
 
 
 class OutputTooLargeError(ValueError):
-    """An output that would take too much memory; says how much, and what is allowed."""
+    """An output would take too much memory; says how much, and what is allowed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +62,12 @@ class DecodedFrame:
 
 @dataclass(frozen=True, eq=False)
 class FrameOutputs:
-    """One segmented frame and all that can be published of it, each made when it is asked for.
+    """One segmented frame and everything that can be published of it, made on demand.
 
     Attributes:
         frame: The decoded camera image.
         patches: The classes at patch resolution.
-        result: The classes of every pixel, at the size of what is published (`output_scale`).
+        result: The classes of every pixel, at the published size (`output_scale`).
         active: The settings and the vocabulary it was segmented with.
         batch_size: Frames in the batch.
         segment_ms: How long the model took for the batch, in milliseconds.
@@ -161,7 +161,7 @@ class FrameOutputs:
 
 
 def cloud_source(frame: FrameOutputs) -> CloudSource:
-    """Return what the cloud of a frame is made of, apart from the depth."""
+    """Return the input of the labelled cloud of a frame, without the depth."""
     return CloudSource(
         header=frame.header,
         image=frame.small_image,
@@ -172,14 +172,14 @@ def cloud_source(frame: FrameOutputs) -> CloudSource:
 
 
 class Processor:
-    """Segments decoded frames of one size; keeps what temporal smoothing needs of earlier ones.
+    """Segments decoded frames of one size; keeps the state of temporal smoothing.
 
     Args:
         segmenter: The model.
         logger: Told when memory is short; see `Guard`.
 
     Attributes:
-        errors: Tells errors that end the process from those that cost a frame.
+        errors: Separates errors that end the process from those that cost a frame.
     """
 
     def __init__(self, segmenter: Segmenter, logger: Any) -> None:
@@ -195,10 +195,10 @@ class Processor:
 
         Args:
             frames: In the order of their stamps, as temporal smoothing needs it.
-            active: What they are segmented with.
+            active: Settings and vocabulary.
 
         Returns:
-            For each frame its outputs, or the error that kept it from being segmented.
+            For each frame its outputs, or the error because of which it was not segmented.
 
         Raises:
             FinalError: The device failed for good.
@@ -214,7 +214,7 @@ class Processor:
         ]
 
     def reset(self) -> None:
-        """Forget earlier frames, after the clock was set."""
+        """Forget earlier frames, after a jump of the clock."""
         self._smoothing.reset()
 
     def _segment(

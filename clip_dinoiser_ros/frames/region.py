@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The part of an image that is looked at: a rectangle or a polygon."""
+"""The part of an image that is segmented: a rectangle or a polygon."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RegionError(ValueError):
 
 
 def check_region(region: Sequence[float]) -> None:
-    """Refuse what is no region.
+    """Check a region.
 
     Args:
         region: Fractions of width and height: x0, y0, x1, y1 of two corners of a rectangle, the
@@ -29,7 +29,7 @@ def check_region(region: Sequence[float]) -> None:
             everything.
 
     Raises:
-        RegionError: Why it is none.
+        RegionError: The region cannot be used; says why.
     """
     if not region:
         return
@@ -53,15 +53,15 @@ def check_region(region: Sequence[float]) -> None:
 
 @lru_cache(maxsize=32)
 def region_mask(region: tuple[float, ...], size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
-    """Return which pixels of an image lie in a region, by their centres.
+    """Return the pixels of an image whose centres lie in a region.
 
     Args:
-        region: As in `check_region`, which it has passed. Where a polygon crosses itself, what is
-            surrounded twice is outside.
+        region: Checked by `check_region`. Where a polygon crosses itself, the area that it
+            surrounds twice is outside.
         size: (H, W) of the image.
 
     Returns:
-        bool (H, W), read-only; None: all of them.
+        bool (H, W), read-only; None: all pixels.
     """
     if not region or region == EVERYTHING:
         return None
