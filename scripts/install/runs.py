@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -40,10 +43,16 @@ def run(
         stderr=subprocess.STDOUT,
         encoding='utf-8',
         errors='replace',
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if shown:
-                sys.stderr.write(line)
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if shown:
+                    sys.stderr.write(line)
+            process.wait()
+        finally:  # uv leaves what it was building behind, which goes on writing
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return Ended(process.returncode, ''.join(lines))
