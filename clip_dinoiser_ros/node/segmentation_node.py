@@ -78,6 +78,10 @@ class SegmentationNode(ParameterServicesNode):
         kept: What is kept from run to run.
     """
 
+    # a node whose parameters cannot be declared is destroyed too
+    _encoding: Encoding | None = None
+    kept: KeptState | None = None
+
     def __init__(self) -> None:
         super().__init__('clip_dinoiser')
         parameters.declare_parameters(self)
@@ -90,7 +94,6 @@ class SegmentationNode(ParameterServicesNode):
         self._version = self.kept.before.version  # of the newest vocabulary
         self._active: Active | None = None
         self._pending: tuple[Settings, Active, ClassIds] | None = None
-        self._encoding: Encoding | None = None
         self._encoded: tuple[tuple[object, ...], Vocabulary] | None = None
         self._last_change: Future | None = None  # of prompts; done when they are in use or refused
         self._settings: Settings | None = None
@@ -327,7 +330,8 @@ class SegmentationNode(ParameterServicesNode):
         """
         self._stop_encoding()
         super().destroy_node()
-        self.kept.close()
+        if self.kept is not None:
+            self.kept.close()
 
     def _release(self) -> None:
         self._stop_encoding()

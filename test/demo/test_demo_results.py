@@ -54,6 +54,7 @@ def published(labels, version=1, announced=1, stamp=7):
         background='background',
         templates='imagenet',
         unlabelled_id=255,
+        run_id='',
     )
     image_type = store.types['sensor_msgs/msg/Image']
     pair = [
