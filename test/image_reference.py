@@ -8,7 +8,21 @@ Everything is read one byte at a time from `data`, at the place the encoding's d
 
 import numpy as np
 
-COLOR_ORDER = {'rgb8': 'rgb', 'bgr8': 'bgr', 'rgba8': 'rgba', 'bgra8': 'bgra'}
+COLOR_ORDER = {
+    'rgb8': 'rgb',
+    'bgr8': 'bgr',
+    'rgba8': 'rgba',
+    'bgra8': 'bgra',
+    '8UC3': 'bgr',
+    '8UC4': 'bgra',
+    'rgb16': 'rgb',
+    'bgr16': 'bgr',
+    'rgba16': 'rgba',
+    'bgra16': 'bgra',
+    '16UC3': 'bgr',
+    '16UC4': 'bgra',
+}
+GREY = ('mono8', '8UC1', 'mono16', '16UC1')
 # Where a pair of pixels keeps its bytes: first luma, second luma, U, V.
 PAIR_ORDER = {
     'yuv422': (1, 3, 0, 2),
@@ -19,15 +33,21 @@ PAIR_ORDER = {
 CHROMA_ORDER = {'nv12': (0, 1), 'nv21': (1, 0)}
 
 
+def sample_bytes(encoding):
+    """The bytes of a sample."""
+    return 2 if '16' in encoding else 1
+
+
 def row_bytes(encoding, width):
     """The bytes of a row without padding."""
-    if encoding in COLOR_ORDER:
-        return width * len(COLOR_ORDER[encoding])
-    return width * (2 if encoding == 'mono16' or encoding in PAIR_ORDER else 1)
+    samples = 2 if encoding in PAIR_ORDER else len(COLOR_ORDER.get(encoding, 'y'))
+    return width * samples * sample_bytes(encoding)
 
 
 def row_count(encoding, height):
     """The rows of memory that an image takes."""
+    if encoding == 'nv24':
+        return 3 * height
     return height + height // 2 if encoding in CHROMA_ORDER else height
 
 
@@ -45,13 +65,9 @@ def _pixel(message, y, x):
     start = y * message.step
     if encoding in COLOR_ORDER:
         order = COLOR_ORDER[encoding]
-        return [data[start + x * len(order) + order.index(color)] for color in 'rgb']
-    if encoding == 'mono8':
-        return [data[start + x]] * 3
-    if encoding == 'mono16':
-        first, second = int(data[start + 2 * x]), int(data[start + 2 * x + 1])
-        value = first * 256 + second if message.is_bigendian else second * 256 + first
-        return [value / 257] * 3
+        return [_level(message, start, x * len(order) + order.index(color)) for color in 'rgb']
+    if encoding in GREY:
+        return [_level(message, start, x)] * 3
     if encoding in PAIR_ORDER:
         order = PAIR_ORDER[encoding]
         pair = start + (x // 2) * 4
@@ -60,7 +76,18 @@ def _pixel(message, y, x):
         chroma = (message.height + y // 2) * message.step + (x // 2) * 2
         u, v = (data[chroma + place] for place in CHROMA_ORDER[encoding])
         return yuv_to_rgb(data[start + x], u, v)
+    if encoding == 'nv24':
+        chroma = message.height * message.step + y * 2 * message.step + 2 * x
+        return yuv_to_rgb(data[start + x], data[chroma], data[chroma + 1])
     return _bayer_pixel(message, y, x)
+
+
+def _level(message, start, index):
+    """A sample of the row that begins at `start`, from 0 to 255."""
+    if sample_bytes(message.encoding) == 1:
+        return int(message.data[start + index])
+    first, second = (int(message.data[start + 2 * index + place]) for place in (0, 1))
+    return (first * 256 + second if message.is_bigendian else second * 256 + first) / 257
 
 
 def yuv_to_rgb(luma, u, v):
@@ -91,8 +118,9 @@ def _bayer_pixel(message, y, x):
         for dy in (-1, 0, 1):
             for dx in (-1, 0, 1):
                 if bayer_color(message.encoding, y + dy, x + dx) == color:
-                    place = _mirror(y + dy, height) * message.step + _mirror(x + dx, width)
-                    near.setdefault(dy * dy + dx * dx, []).append(int(message.data[place]))
+                    start = _mirror(y + dy, height) * message.step
+                    level = _level(message, start, _mirror(x + dx, width))
+                    near.setdefault(dy * dy + dx * dx, []).append(level)
         nearest = near[min(near)]
         levels.append(sum(nearest) / len(nearest))
     return levels

@@ -19,21 +19,25 @@ import numpy.typing as npt
 from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.bag.places import part_of, refuse_link
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
-from clip_dinoiser_ros.frames import compressed
+from clip_dinoiser_ros.frames import image_files
 from clip_dinoiser_ros.frames.class_ids import published_classes, unlabelled_id
 from clip_dinoiser_ros.frames.images import ImageError
 from clip_dinoiser_ros.frames.outputs import frame_images
 from clip_dinoiser_ros.frames.overlay import draw_overlay
 
 DAMAGED = 3  # exit code: all others are written, but files had to be passed over
-_SUFFIXES = ('.png', '.jpg', '.jpeg')
+_MOST_NAMED = 20  # of the files that are left out
 _OUTPUTS = ('labels', 'confidence', 'overlay')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument(
-        'input', nargs='+', type=Path, metavar='IMG', help='PNG or JPEG, or a folder of them'
+        'input',
+        nargs='+',
+        type=Path,
+        metavar='IMG',
+        help='PNG, JPEG, BMP, TIFF or WebP, or a folder of them',
     )
     parser.add_argument(
         '--output',
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     damaged = 0
     for target, file in targets.items():
         try:
-            image = compressed.decode(file.read_bytes(), turned=True)
+            image = image_files.decode(file.read_bytes())
             result = segmenter.segment(image, vocabulary, args.gamma, args.delta)
         except (ImageError, ValueError) as error:
             print(f'{file}: passed over: {error}', file=sys.stderr)  # noqa: T201
@@ -91,15 +95,30 @@ def _files(inputs: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
-            if not found:
-                raise ValueError(f'{path} has no image; looked for {", ".join(_SUFFIXES)}')
-            files += found
+            files += _files_of(path)
         elif path.is_file():
             files.append(path)
         else:
             raise FileNotFoundError(f'{path} does not exist; give an image file or a folder')
     return list(dict.fromkeys(files))
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """List the images of a folder, and say which files are left out."""
+    there = sorted(path for path in folder.iterdir() if path.is_file())
+    found = [path for path in there if path.suffix.lower() in image_files.SUFFIXES]
+    others = [path.name for path in there if path.suffix.lower() not in image_files.SUFFIXES]
+    suffixes = ', '.join(image_files.SUFFIXES)
+    if others:
+        named = ', '.join(others[:_MOST_NAMED])
+        more = f' and {len(others) - _MOST_NAMED} more' if len(others) > _MOST_NAMED else ''
+        print(  # noqa: T201
+            f'{folder}: left out: {named}{more}; read are {suffixes}: convert other images',
+            file=sys.stderr,
+        )
+    if not found:
+        raise ValueError(f'{folder} has no image; looked for {suffixes}')
+    return found
 
 
 def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:

@@ -5,37 +5,34 @@
 
 JPEG and PNG headers are checked before decoding; truncated or oversized images are refused. OpenCV
 alone would accept 2^30 pixels, fill the missing part of a truncated image with grey, and allocate
-whatever length a chunk of a PNG states: 4 GB for a file of 144 bytes. A header that is not
-understood here is refused, so that no file has a small size for this check and a large one for
-OpenCV.
+whatever length a chunk of a PNG states: 4 GB for a file of 144 bytes. No file has a small size for
+this check and a large one for OpenCV.
 """
 
 from __future__ import annotations
 
+import reprlib
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError
+from clip_dinoiser_ros.frames import images, jpeg
+from clip_dinoiser_ros.frames.image_layout import BAYER_CODES, LAYOUTS, MAX_PIXELS, ImageError
 
 MAX_BYTES = 64 * 2**20  # compressed; a camera's are a hundredth of that
 # what image_transport writes of an rgb8 image
 JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _IHDR = b'\0\0\0\rIHDR'  # length and name of the part of a PNG that has to be the first
-_JPEG_END = b'\xff\xd9'
-_END_BYTES = 4096  # cameras pad; the end mark of a JPEG stands in the last so many bytes
-# start-of-frame markers, all but those of the same range that mean something else
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# markers with a length behind them that may stand before the frame: tables, restart interval,
-# applications' data, comment
-_SEGMENT_MARKERS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
-_SCAN = b'\xff\xda'
-# A scan goes over all pixels, and a few bytes are enough for one: thousands would keep the decoder
-# busy for minutes. Encoders write about ten; those of a thumbnail come on top.
-_MAX_SCANS = 100
+_CODECS = ('jpeg', 'jpg', 'png')  # formats of senders that do not name an encoding
+
+
+class NeitherError(ImageError):
+    """Bytes that are neither JPEG nor PNG."""
 
 
 def decode(
@@ -56,6 +53,48 @@ def decode(
     Raises:
         ImageError: Neither JPEG nor PNG, truncated, damaged, or above a limit.
     """
+    return to_8_bit_rgb(_decode(data, turned, max_pixels, max_bytes))
+
+
+def to_rgb(
+    message: Any, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> npt.NDArray[np.uint8]:
+    """Decode an object with the fields of `sensor_msgs/msg/CompressedImage`; see `decode`.
+
+    The encoding before the `;` of its format says what the pixels of a grey image are: a Bayer
+    mosaic is interpolated. Colour images were converted by the sender.
+
+    Raises:
+        ImageError: As `decode`, or a grey image of an encoding that is neither grey nor Bayer.
+    """
+    given = reprlib.repr(message.format)
+    if 'compressedDepth' in message.format:
+        raise ImageError(f'format {given} is depth; JPEG and PNG are decoded')
+    try:
+        pixels = _decode(message.data, False, max_pixels, max_bytes)
+    except NeitherError as error:
+        raise ImageError(
+            f'format {given}: {error}; republish the topic as JPEG, PNG or sensor_msgs/msg/Image, '
+            'for example by image_transport republish'
+        ) from error
+    encoding, separator, _ = message.format.partition(';')
+    encoding = encoding.strip()
+    if pixels.ndim == 3 or encoding in _CODECS or not (separator or encoding in LAYOUTS):
+        return to_8_bit_rgb(pixels)
+    if encoding in BAYER_CODES:  # of 16 bits, as a JPEG it has 8
+        return to_8_bit_rgb(pixels, encoding.rstrip('0123456789'))
+    if encoding not in LAYOUTS or LAYOUTS[encoding].block != (1, 1) or encoding == 'nv24':
+        raise ImageError(
+            f'format {given}: a grey image that is said to be {reprlib.repr(encoding)}; allowed '
+            f'are grey, colour and {", ".join(BAYER_CODES)}: set the encoding of the driver'
+        )
+    return to_8_bit_rgb(pixels)
+
+
+def _decode(
+    data: Any, turned: bool, max_pixels: int, max_bytes: int
+) -> npt.NDArray[np.uint8 | np.uint16]:
+    """Check and decode a JPEG or PNG: (H, W) grey or (H, W, 3) BGR, of 8 or 16 bits."""
     size = memoryview(data).nbytes
     if size > max_bytes:
         raise ImageError(f'{size} bytes; allowed are at most {max_bytes}')
@@ -63,24 +102,36 @@ def decode(
     height, width = dimensions(content)
     if height < 1 or width < 1 or height * width > max_pixels:
         raise ImageError(f'{width}x{height} pixels; allowed are 1 to {max_pixels}')
-    _check_jpeg(content) if content.startswith(_JPEG) else _check_png(content)
-    flags = cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
+    if content.startswith(_JPEG):
+        content = content[: jpeg.end(content)]
+    else:
+        _check_png(content)
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    flags |= 0 if turned else cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f'cannot be decoded: {error.err}') from error
     if image is None:
         raise ImageError(f'cannot be decoded: {len(content)} bytes, {width}x{height} by its header')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
-def to_rgb(
-    message: Any, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+def to_8_bit_rgb(
+    pixels: npt.NDArray[np.uint8 | np.uint16], grey: str = 'mono'
 ) -> npt.NDArray[np.uint8]:
-    """Decode an object with the fields of `sensor_msgs/msg/CompressedImage`; see `decode`."""
-    if 'compressedDepth' in message.format:
-        raise ImageError(f'format {message.format!r} is depth; JPEG and PNG are decoded')
-    return decode(message.data, max_pixels=max_pixels, max_bytes=max_bytes)
+    """Convert (H, W) of an encoding without its bits, or (H, W, 3) BGR, to uint8 (H, W, 3) RGB."""
+    kind = grey if pixels.ndim == 2 else 'bgr'
+    height, width = pixels.shape[:2]
+    message = SimpleNamespace(
+        height=height,
+        width=width,
+        encoding=f'{kind}{8 * pixels.itemsize}',
+        is_bigendian=sys.byteorder == 'big',
+        step=pixels.strides[0],
+        data=pixels.reshape(-1).view(np.uint8),
+    )
+    return images.to_rgb(message, height * width)
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -101,16 +152,8 @@ def dimensions(content: bytes) -> tuple[int, int]:
     if content.startswith(_PNG + _IHDR) and len(content) >= 24:
         return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
     if content.startswith(_JPEG):
-        return _jpeg_dimensions(content)
-    raise ImageError(f'{len(content)} bytes that are neither JPEG nor PNG')
-
-
-def _check_jpeg(content: bytes) -> None:
-    if _JPEG_END not in content[-_END_BYTES:]:
-        raise ImageError(f'cut off: {len(content)} bytes without the mark of the end')
-    scans = content.count(_SCAN)
-    if scans > _MAX_SCANS:
-        raise ImageError(f'a JPEG of {scans} scans; allowed are at most {_MAX_SCANS}')
+        return jpeg.dimensions(content)
+    raise NeitherError(f'{len(content)} bytes that are neither JPEG nor PNG')
 
 
 def _check_png(content: bytes) -> None:
@@ -124,20 +167,3 @@ def _check_png(content: bytes) -> None:
             raise ImageError(
                 f'cut off or damaged: {len(content)} bytes, a part reaches to byte {place}'
             )
-
-
-def _jpeg_dimensions(content: bytes) -> tuple[int, int]:
-    place = 2
-    while place + 9 <= len(content) and content[place] == 0xFF:
-        marker = content[place + 1]
-        length = int.from_bytes(content[place + 2 : place + 4], 'big')
-        if marker == 0xFF:  # a fill byte
-            place += 1
-        elif marker in _FRAME_MARKERS:
-            height, width = content[place + 5 : place + 7], content[place + 7 : place + 9]
-            return int.from_bytes(height, 'big'), int.from_bytes(width, 'big')
-        elif marker in _SEGMENT_MARKERS and length >= 2:
-            place += 2 + length
-        else:
-            break
-    raise ImageError(f'a JPEG of {len(content)} bytes without its size')

@@ -42,39 +42,60 @@ class Layout:
     sample_bytes: int = 1
     block: tuple[int, int] = (1, 1)  # the smallest image, (height, width) in pixels
     whole_blocks: bool = False  # height and width have to be multiples of the block
-    chroma_below: bool = False  # half as many rows of chroma follow the rows of luma
+    half_rows: int = 2  # half rows of memory for each row: more where chroma follows all luma
 
 
 # OpenCV names a Bayer pattern by the second and third pixel of its second row: its BG is RGGB,
 # that is R G in the first row and G B in the second.
-BAYER_CODES = {
-    'bayer_rggb8': cv2.COLOR_BayerBG2RGB,
-    'bayer_bggr8': cv2.COLOR_BayerRG2RGB,
-    'bayer_gbrg8': cv2.COLOR_BayerGR2RGB,
-    'bayer_grbg8': cv2.COLOR_BayerGB2RGB,
+_BAYER = {
+    'bayer_rggb': cv2.COLOR_BayerBG2RGB,
+    'bayer_bggr': cv2.COLOR_BayerRG2RGB,
+    'bayer_gbrg': cv2.COLOR_BayerGR2RGB,
+    'bayer_grbg': cv2.COLOR_BayerGB2RGB,
 }
+BAYER_CODES = {f'{name}{bits}': code for bits in (8, 16) for name, code in _BAYER.items()}
 # OpenCV reads all of these as BT.601 in limited range (luma 16..235, chroma 16..240), takes luma
 # below 16 for 16, and repeats a chroma sample for each pixel it covers. A message cannot name
 # another range or matrix, and cv_bridge reads them by the same conversions.
 _UYVY = Layout(cv2.COLOR_YUV2RGB_UYVY, channels=2, block=(1, 2), whole_blocks=True)
 _YUYV = Layout(cv2.COLOR_YUV2RGB_YUY2, channels=2, block=(1, 2), whole_blocks=True)
-_NV12 = Layout(cv2.COLOR_YUV2RGB_NV12, block=(2, 2), whole_blocks=True, chroma_below=True)
-_NV21 = Layout(cv2.COLOR_YUV2RGB_NV21, block=(2, 2), whole_blocks=True, chroma_below=True)
+_NV12 = Layout(cv2.COLOR_YUV2RGB_NV12, block=(2, 2), whole_blocks=True, half_rows=3)
+_NV21 = Layout(cv2.COLOR_YUV2RGB_NV21, block=(2, 2), whole_blocks=True, half_rows=3)
+# OpenCV has no conversion for it: it is put in the order of UYVY first. As in V4L2, a row of chroma
+# takes twice `step`.
+_NV24 = Layout(None, half_rows=6)
+# OpenCV's own types, which drivers write for want of a name, have OpenCV's order: B G R (A).
+_CHANNELS = {
+    'rgb': (None, 3),
+    'bgr': (cv2.COLOR_BGR2RGB, 3),
+    'rgba': (cv2.COLOR_RGBA2RGB, 4),
+    'bgra': (cv2.COLOR_BGRA2RGB, 4),
+    'mono': (cv2.COLOR_GRAY2RGB, 1),
+}
+_UNNAMED = {'UC1': 'mono', 'UC3': 'bgr', 'UC4': 'bgra'}
 
 LAYOUTS = {
-    'rgb8': Layout(None, channels=3),
-    'bgr8': Layout(cv2.COLOR_BGR2RGB, channels=3),
-    'rgba8': Layout(cv2.COLOR_RGBA2RGB, channels=4),
-    'bgra8': Layout(cv2.COLOR_BGRA2RGB, channels=4),
-    'mono8': Layout(cv2.COLOR_GRAY2RGB),
-    'mono16': Layout(cv2.COLOR_GRAY2RGB, sample_bytes=2),
-    **{name: Layout(code, block=(2, 2)) for name, code in BAYER_CODES.items()},
+    **{
+        f'{name}{bits}': Layout(code, channels, bits // 8)
+        for bits in (8, 16)
+        for name, (code, channels) in _CHANNELS.items()
+    },
+    **{
+        f'{bits}{name}': Layout(*_CHANNELS[order], bits // 8)
+        for bits in (8, 16)
+        for name, order in _UNNAMED.items()
+    },
+    **{
+        name: Layout(code, sample_bytes=2 if name.endswith('16') else 1, block=(2, 2))
+        for name, code in BAYER_CODES.items()
+    },
     'yuv422': _UYVY,
     'uyvy': _UYVY,
     'yuv422_yuy2': _YUYV,
     'yuyv': _YUYV,
     'nv12': _NV12,
     'nv21': _NV21,
+    'nv24': _NV24,
 }
 SUPPORTED: tuple[str, ...] = tuple(LAYOUTS)
 

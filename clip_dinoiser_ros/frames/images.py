@@ -77,8 +77,11 @@ def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     check_blocks(message, layout)
     row_bytes = int(message.width) * layout.channels * layout.sample_bytes
     check_step(message, row_bytes, layout.sample_bytes)
-    rows = int(message.height) * 3 // 2 if layout.chroma_below else int(message.height)
-    pixels = byte_rows(message, rows)[:, :row_bytes]
+    rows = int(message.height) * layout.half_rows // 2
+    memory = byte_rows(message, rows)
+    if message.encoding == 'nv24':
+        return _nv24_to_rgb(memory, int(message.height), int(message.width))
+    pixels = memory[:, :row_bytes]
     if layout.sample_bytes == 2:
         pixels = _to_8_bit(pixels.view('>u2' if message.is_bigendian else '<u2'))
     if layout.channels > 1:
@@ -186,6 +189,15 @@ def _to_8_bit(samples: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(samples.astype(np.uint16, copy=False), alpha=255 / 65535)
 
 
+def _nv24_to_rgb(memory: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Decode luma and the chroma below it as UYVY, each pixel as a pair of two equal ones."""
+    pairs = np.empty((height, width, 4), np.uint8)
+    pairs[..., 1::2] = memory[:height, :width, np.newaxis]
+    pairs[..., ::2] = memory[height:].reshape(height, -1)[:, : 2 * width].reshape(height, width, 2)
+    image = cv2.cvtColor(pairs.reshape(height, 2 * width, 2), cv2.COLOR_YUV2RGB_UYVY)
+    return image[:, ::2].copy()
+
+
 def _thin_bayer(mosaic: np.ndarray, code: int) -> np.ndarray:
     """Decode a mosaic two pixels high or wide, of which OpenCV would make a black image."""
     # Two mirrored pixels on each side keep the phase of the pattern.
@@ -196,7 +208,7 @@ def _thin_bayer(mosaic: np.ndarray, code: int) -> np.ndarray:
 def _ask_cv_bridge(message: ImageLike) -> np.ndarray:
     """Decode by cv_bridge, where that is installed, what is not decoded here."""
     byte_rows(message, int(message.height))
-    known = f'decoded here: {", ".join(SUPPORTED)}'
+    known = f'set the driver to one of {", ".join(SUPPORTED)}'
     if len(message.encoding) > _LONGEST_NAME:
         raise ImageError(f'cannot decode encoding {reprlib.repr(message.encoding)}; {known}')
     try:
@@ -212,7 +224,8 @@ def _ask_cv_bridge(message: ImageLike) -> np.ndarray:
         raise
     except Exception as error:  # not installed, broken, or any of the kinds it raises
         raise ImageError(
-            f'cannot decode encoding {message.encoding!r}; {known}; cv_bridge for others: {error}'
+            f'cannot decode encoding {message.encoding!r}; {known}, or install cv_bridge, which '
+            f'decodes some others: {error}'
         ) from error
     expected = (message.height, message.width, 3)
     if image.shape != expected or image.dtype != np.uint8:

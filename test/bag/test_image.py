@@ -66,6 +66,30 @@ def test_folder_and_files_and_nothing_else(run_quickly, tmp_path, pictures, pict
     assert len(list(pictures.iterdir())) == 3
 
 
+def test_other_kinds_of_files_are_read_or_named(run_quickly, tmp_path, pictures, picture, capsys):
+    bgr = picture['image'][..., ::-1]
+    for suffix in ('webp', 'bmp', 'tiff'):
+        cv2.imwrite(str(pictures / f'{suffix}.{suffix}'), bgr)
+    cv2.imwrite(str(pictures / 'deep.tif'), bgr.astype(np.uint16) * 257)
+    (pictures / 'phone.MPO').write_bytes((pictures / 'hall.jpg').read_bytes() * 2)
+    (pictures / 'old.jpe').write_bytes((pictures / 'hall.jpg').read_bytes())
+    (pictures / 'new.heic').write_bytes(b'heic')
+    out = tmp_path / 'out'
+    assert run_quickly('image', pictures, '--output', out) == 0
+    said = capsys.readouterr().err
+    assert 'left out: new.heic; read are .png' in said
+    names = {path.name.removesuffix('_labels.png') for path in out.glob('*_labels.png')}
+    assert names == {'yard', 'hall', 'webp', 'bmp', 'tiff', 'deep', 'phone', 'old'}
+    expected = (out / 'yard_labels.png').read_bytes()
+    for name in ('bmp', 'tiff', 'deep'):
+        assert (out / f'{name}_labels.png').read_bytes() == expected
+    for name in ('phone', 'old'):
+        assert (out / f'{name}_labels.png').read_bytes() == (out / 'hall_labels.png').read_bytes()
+    given = ('image', pictures / 'new.heic', '--output', tmp_path / 'new')
+    assert run_quickly(*given) == 1
+    assert 'no JPEG, PNG, BMP, TIFF or WebP: convert the file' in capsys.readouterr().err
+
+
 def test_less_certain_pixels_are_unlabelled(run_quickly, tmp_path, pictures):
     out = tmp_path / 'out'
     arguments = ('--output', out, '--min-confidence', 0.5)

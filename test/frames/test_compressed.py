@@ -4,8 +4,10 @@
 """JPEG and PNG, whole and damaged."""
 
 import struct
+from types import SimpleNamespace
 
 import cv2
+import image_reference as reference
 import numpy as np
 import pytest
 
@@ -80,15 +82,29 @@ def test_other_bytes_are_refused():
 
 
 @pytest.mark.parametrize(
-    'marker', [b'\xff\x00', b'\xff\x01', b'\xff\xd0', b'\xff\xd8', b'\x00\x00']
+    'marker', [b'\xff\x00', b'\xff\x01', b'\xff\xd0', b'\xff\xe5', b'\x00\x00']
 )
-def test_no_other_size_can_be_shown_to_us_than_to_the_decoder(picture, marker):
-    """These have no length behind them: who takes one for granted jumps over the true size."""
+@pytest.mark.parametrize('length', [0, 1, 7, 65535])
+def test_no_other_size_can_be_shown_to_us_than_to_the_decoder(picture, marker, length):
+    """Who takes a length for granted, or takes it for none, jumps to another size."""
     jpeg = encode(picture, '.jpg')
     small = b'\xff\xc0\x00\x11\x08\x00\x02\x00\x02'
-    hidden = marker + struct.pack('>H', len(jpeg)) + jpeg[2:-2] + small + b'\xff\xd9'
+    hidden = marker + struct.pack('>H', length) + jpeg[2:-2] + small + b'\xff\xd9'
+    content = b'\xff\xd8' + (b'\xff' * (marker[0] == 0)) + hidden
+    opencv = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        size = compressed.dimensions(content)
+    except ImageError:
+        assert opencv is None
+        return
+    assert size == (60, 80)
+    assert opencv is None or opencv.shape[:2] == size
+
+
+def test_a_second_start_is_refused(picture):
+    jpeg = encode(picture, '.jpg')
     with pytest.raises(ImageError, match='without its size'):
-        compressed.decode(b'\xff\xd8' + (b'\xff' * (marker[0] == 0)) + hidden)
+        compressed.decode(jpeg[:2] + jpeg)
 
 
 def test_a_part_of_a_png_that_claims_gigabytes(picture):
@@ -116,3 +132,129 @@ def test_a_jpeg_of_thousands_of_scans_is_refused(picture):
     many = jpeg[:-2] + jpeg[last:-2] * 1000 + jpeg[-2:]
     with pytest.raises(ImageError, match=r'of 10\d\d scans; allowed are at most 100'):
         compressed.decode(many)
+
+
+def test_a_jpeg_of_thousands_of_segments_is_refused(picture):
+    jpeg = encode(picture, '.jpg')
+    many = jpeg[:2] + b'\xff\xe5\0\2' * 10_000 + jpeg[2:]
+    with pytest.raises(ImageError, match='more than 10000 segments'):
+        compressed.decode(many)
+
+
+BEHIND = {
+    'zeros': bytes(100_000),
+    'ones': b'\xff' * 100_000,
+    'a film of ten megabytes': np.random.default_rng(1).bytes(10_000_000),
+    'many scans': b'\xff\xda\0\2' * 1000,
+}
+
+
+@pytest.mark.parametrize('kind', BEHIND)
+@pytest.mark.parametrize('progressive', [0, 1])
+def test_what_follows_the_end_of_a_jpeg_is_not_read(picture, kind, progressive):
+    jpeg = encode(picture, '.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    expected = compressed.decode(jpeg)
+    assert np.array_equal(compressed.decode(jpeg + BEHIND[kind]), expected)
+    second = encode(np.zeros((30, 20, 3), np.uint8), '.jpg')
+    assert np.array_equal(compressed.decode(jpeg + second + BEHIND[kind] + second), expected)
+
+
+def test_a_cut_jpeg_with_something_behind_it_is_refused(picture):
+    jpeg = encode(np.random.default_rng(0).permutation(picture), '.jpg')
+    thumbnail = b'\xff\xe1' + struct.pack('>H', 2 + len(jpeg)) + jpeg
+    for cut in (jpeg[: len(jpeg) // 2], jpeg[:2] + thumbnail + jpeg[2 : len(jpeg) // 2]):
+        for behind in (bytes(10_000), jpeg, bytes(10_000) + jpeg):
+            with pytest.raises(ImageError, match='cut off'):
+                compressed.decode(cut + behind)
+
+
+@pytest.mark.parametrize(
+    'stray',
+    [b'\0\1\2', b'\xff\0', b'\xff\xff\xff', b'\xff\xe5\0\0', b'\xff\xe1\0\1', b'\xff\xe1\0\6ab'],
+)
+def test_a_jpeg_with_a_header_that_opencv_forgives_is_read(picture, stray):
+    jpeg = encode(picture, '.jpg')
+    place = jpeg.index(b'\xff\xdb')
+    odd = jpeg[:place] + stray + b'cd' * stray.endswith(b'ab') + jpeg[place:]
+    assert np.array_equal(compressed.decode(odd), compressed.decode(jpeg))
+
+
+def sent(form, pixels, suffix='.png'):
+    """What has the fields of a CompressedImage; `pixels` as OpenCV orders them."""
+    return SimpleNamespace(format=form, data=cv2.imencode(suffix, pixels)[1])
+
+
+def smooth_mosaic(dtype):
+    return np.add.outer(np.arange(20) * 3, np.arange(30) * 5).astype(dtype) * (
+        257 if dtype == np.uint16 else 1
+    )
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+@pytest.mark.parametrize(
+    ('form', 'suffix', 'dtype'),
+    [
+        ('bayer_{}8; png compressed ', '.png', np.uint8),
+        ('bayer_{}16; png compressed ', '.png', np.uint16),
+        ('bayer_{}8; jpeg compressed bayer_{}8', '.jpg', np.uint8),
+        ('bayer_{}16; jpeg compressed ', '.jpg', np.uint8),
+        (' bayer_{}8 ;png', '.png', np.uint8),
+        ('bayer_{}8', '.png', np.uint8),
+    ],
+)
+def test_the_format_says_that_grey_is_a_mosaic(pattern, form, suffix, dtype):
+    message = sent(form.replace('{}', pattern), smooth_mosaic(dtype), suffix)
+    samples = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED)
+    assert samples.dtype == dtype
+    raw = SimpleNamespace(
+        height=20,
+        width=30,
+        encoding=f'bayer_{pattern}{samples.itemsize * 8}',
+        is_bigendian=0,
+        step=30 * samples.itemsize,
+        data=samples.astype(f'<u{samples.itemsize}').tobytes(),
+    )
+    assert np.abs(compressed.to_rgb(message) - reference.decode(raw)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    'form', ['', 'png', 'jpeg', 'mono8; png compressed ', '8UC1; png compressed ', 'png; grey']
+)
+def test_grey_stays_grey(picture, form):
+    image = compressed.to_rgb(sent(form, picture[..., 0]))
+    assert np.array_equal(image, np.repeat(picture[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize('form', ['mono16; png compressed ', '16UC1; png compressed ', 'png'])
+def test_16_bits_are_scaled_to_the_nearest_level(form):
+    deep = np.random.default_rng(3).integers(0, 65536, (40, 50), dtype=np.uint16)
+    image = compressed.to_rgb(sent(form, deep))
+    assert np.array_equal(image, np.repeat(np.rint(deep / 257)[..., np.newaxis], 3, axis=2))
+
+
+@pytest.mark.parametrize('form', ['rgb16; png compressed bgr16', 'bgr16; png compressed bgr16'])
+def test_16_bit_colours_too(form):
+    deep = np.random.default_rng(3).integers(0, 65536, (40, 50, 3), dtype=np.uint16)
+    image = compressed.to_rgb(sent(form, deep))
+    assert np.array_equal(image, np.rint(deep[..., ::-1] / 257))
+
+
+@pytest.mark.parametrize(
+    'form', ['bayer_rggb8; jpeg compressed bgr8', 'yuv422; jpeg compressed bgr8', 'rgb8; png']
+)
+def test_colour_was_converted_by_the_sender(picture, form):
+    image = compressed.to_rgb(sent(form, picture[..., ::-1]))
+    assert np.array_equal(image, picture)
+
+
+@pytest.mark.parametrize('encoding', ['bayer_rggb12', 'yuv422', 'nv24', 'nv12', '32FC1', 'x' * 999])
+def test_grey_that_is_said_to_be_something_else_is_refused(picture, encoding):
+    with pytest.raises(ImageError, match='a grey image that is said to be') as caught:
+        compressed.to_rgb(sent(f'{encoding}; png compressed ', picture[..., 0]))
+    assert 'set the encoding of the driver' in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_another_codec_is_named():
+    with pytest.raises(ImageError, match=r"format 'h264': 4 bytes that are neither.*republish"):
+        compressed.to_rgb(SimpleNamespace(format='h264', data=b'\0\0\0\1'))

@@ -134,7 +134,7 @@ def test_importing_loads_nothing_of_ros():
     assert result.returncode == 0, result.stderr
 
 
-def unknown(encoding='rgb16', step=18, length=36):
+def unknown(encoding='16SC3', step=18, length=36):
     image_type, header = recorded_type()
     message = to_message(np.zeros((2, 3), np.uint8), 'mono8', header, image_type)
     message.encoding, message.step, message.data = encoding, step, np.zeros(length, np.uint8)
@@ -169,7 +169,7 @@ def bridge(monkeypatch):
 
 def test_an_unknown_encoding_is_named_without_cv_bridge(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)  # importing it fails
-    with pytest.raises(ImageError, match=r"'rgb16'.*rgb8, bgr8.*nv21.*cv_bridge"):
+    with pytest.raises(ImageError, match=r"'16SC3'.*one of rgb8, bgr8.*nv24.*install cv_bridge"):
         to_rgb(unknown())
 
 
@@ -190,7 +190,7 @@ def test_a_known_encoding_is_not(bridge):
     ('changes', 'text'),
     [
         ({'length': 35}, '^data of 35 bytes.*at least 36'),
-        ({'step': 17}, "^step 17.*'rgb16' takes at least 18"),
+        ({'step': 17}, "^step 17.*'16SC3' takes at least 18"),
         ({'step': 20, 'length': 40}, '^step 20.*multiple of 6'),
         ({'encoding': 'x' * 33}, 'cannot decode'),
     ],
@@ -204,7 +204,7 @@ def test_a_bad_message_never_reaches_cv_bridge(bridge, changes, text):
 @pytest.mark.parametrize(
     ('answer', 'text'),
     [
-        (TypeError('buffer is too small'), "'rgb16'.*buffer is too small"),
+        (TypeError('buffer is too small'), "'16SC3'.*buffer is too small"),
         (RuntimeError('no conversion'), 'no conversion'),
         (np.zeros((2, 2, 3), np.uint8), r'\(2, 2, 3\).*allowed: uint8 \(2, 3, 3\)'),
         (np.zeros((2, 3, 3), np.uint16), 'uint16.*allowed: uint8'),

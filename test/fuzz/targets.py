@@ -39,7 +39,7 @@ _FIELDS = struct.Struct('<IIIBB')  # height, width, step, byte order, encoding
 _INFO = struct.Struct('<8I21d')  # height, width, binning, region of interest, k, p
 _K = (500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0)
 _P = (500.0, 0.0, 320.0, 0.0, 0.0, 500.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-_ENCODINGS = (*images.SUPPORTED, '32FC1', '8UC3', 'sepia', '')
+_ENCODINGS = (*images.SUPPORTED, '32FC1', '8UC2', 'sepia', '')
 _START_NS = 1_700_000_000 * 10**9
 
 
@@ -229,8 +229,8 @@ def seeds(target: str) -> list[bytes]:
 
 def _raw_images() -> list[bytes]:
     # 8 x 8 with room behind each row for any encoding
-    data = bytes(range(256)) * 2
-    return [_FIELDS.pack(8, 8, 32, 0, kind) + data for kind in range(len(_ENCODINGS))]
+    data = bytes(range(256)) * 6
+    return [_FIELDS.pack(8, 8, 64, 0, kind) + data for kind in range(len(_ENCODINGS))]
 
 
 def _pictures() -> list[bytes]:

@@ -1,0 +1,59 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Image files of a user: JPEG and PNG as from cameras, and what else OpenCV reads of them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.frames import compressed
+from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.mpo', '.webp', '.bmp', '.tif', '.tiff')
+_BMP, _TIFFS = b'BM', (b'II*\0', b'MM\0*')
+
+
+def decode(content: bytes) -> npt.NDArray[np.uint8]:
+    """Decode a file, turned as its EXIF data says.
+
+    The size of a BMP, TIFF or WebP is looked at only once OpenCV, which allows 2^30 pixels, has
+    decoded it: this is for files of the user's own.
+
+    Args:
+        content: JPEG, PNG, BMP, TIFF or WebP.
+
+    Returns:
+        uint8 (H, W, 3) RGB: the first image of the file; transparency is dropped, 16-bit samples
+        are scaled down.
+
+    Raises:
+        ImageError: Another kind of file, cut off, damaged, too large, or samples that are neither
+            8 nor 16 bits.
+    """
+    webp = content[:4] == b'RIFF' and content[8:12] == b'WEBP'
+    if not (webp or content.startswith((_BMP, *_TIFFS))):
+        try:
+            return compressed.decode(content, turned=True)
+        except compressed.NeitherError as error:
+            raise ImageError(
+                f'{len(content)} bytes that are no JPEG, PNG, BMP, TIFF or WebP: convert the file '
+                'to one of these'
+            ) from error
+    if len(content) > compressed.MAX_BYTES:
+        raise ImageError(f'{len(content)} bytes; allowed are at most {compressed.MAX_BYTES}')
+    try:
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f'cannot be decoded: {error.err}') from error
+    if image is None:
+        raise ImageError(f'cannot be decoded: {len(content)} bytes, damaged or of a rare kind')
+    height, width = image.shape[:2]
+    if height * width > MAX_PIXELS:
+        raise ImageError(f'{width}x{height} pixels; allowed are 1 to {MAX_PIXELS}')
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f'{image.dtype} samples; allowed are 8 and 16 bits without sign')
+    return compressed.to_8_bit_rgb(image)

@@ -1,0 +1,78 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Size and end of a JPEG, found without decoding it.
+
+The markers are followed as libjpeg follows them, and nothing behind the end is given to it: so it
+cannot find another size or more scans than are found here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from clip_dinoiser_ros.frames.image_layout import ImageError
+
+# What stands between the segments of a JPEG is passed over: stray and fill bytes, stuffed zeros,
+# restart marks, and the pixels of a scan.
+_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd8-\xef\xfe])')
+_JPEG_START, _JPEG_END = 0xD8, 0xD9  # no length follows these two
+# start-of-frame markers, all but those of the same range that mean something else
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MAX_SEGMENTS = 10_000  # 64 MiB in segments of full length are 1024
+_SCAN = b'\xff\xda'
+# A scan goes over all pixels, and a few bytes are enough for one: thousands would keep the decoder
+# busy for minutes. Encoders write about ten; those of a thumbnail come on top.
+_MAX_SCANS = 100
+
+
+def dimensions(content: bytes) -> tuple[int, int]:
+    """Read height and width in pixels.
+
+    Raises:
+        ImageError: They do not stand before the end, or behind too many segments.
+    """
+    for marker, place in _segments(content):
+        if marker in (_JPEG_START, _JPEG_END):
+            break
+        if marker in _FRAME_MARKERS and place + 7 <= len(content):
+            height, width = content[place + 3 : place + 5], content[place + 5 : place + 7]
+            return int.from_bytes(height, 'big'), int.from_bytes(width, 'big')
+    raise ImageError(f'a JPEG of {len(content)} bytes without its size')
+
+
+def end(content: bytes) -> int:
+    """Find the place behind the first image; padding, other images or a film may follow it.
+
+    Raises:
+        ImageError: It has no end, or too many segments or scans.
+    """
+    for marker, place in _segments(content):
+        if marker == _JPEG_START:  # of another image
+            break
+        if marker == _JPEG_END:
+            scans = content.count(_SCAN, 0, place)
+            if scans > _MAX_SCANS:
+                raise ImageError(f'a JPEG of {scans} scans; allowed are at most {_MAX_SCANS}')
+            return place
+    raise ImageError(f'cut off: {len(content)} bytes without the mark of the end')
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each marker of a JPEG behind the first, and the place behind it.
+
+    Raises:
+        ImageError: There are more than `_MAX_SEGMENTS`.
+    """
+    place = 2
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(content, place)
+        if found is None:
+            return
+        marker, place = found[1][0], found.end()
+        yield marker, place
+        if marker not in (_JPEG_START, _JPEG_END):
+            # a length below 2 does not cover itself; libjpeg reads it all the same
+            place += max(int.from_bytes(content[place : place + 2], 'big'), 2)
+    raise ImageError(f'a JPEG of more than {_MAX_SEGMENTS} segments')
