@@ -72,7 +72,7 @@ def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path,
     ('wrong', 'said'),
     [
         ({'gamma': 7.0}, 'gamma'),
-        ({'gamma': 'high'}, "expected 'Type.DOUBLE' got 'Type.STRING': gamma"),
+        ({'gamma': 'high'}, 'Wrong parameter type'),
         ({'prompts': 5}, 'prompts'),
         ({'short_side': 0.5}, 'short_side'),
         ({'short_side': -1}, 'short_side'),
