@@ -29,7 +29,7 @@ from builtin_interfaces.msg import Time
 from clip_dinoiser_ros.msg import FrameInfo, Vocabulary
 from forked_node import ForkedNode
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import GetParameters, SetParameters
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter, parameter_value_to_python
@@ -519,3 +519,11 @@ def array(message: Image):
     channels = pixels.size // (message.height * message.width)
     shape = (message.height, message.width) + ((channels,) if channels > 1 else ())
     return pixels.reshape(shape)
+
+
+def declared_types(peer: Peer, *names: str) -> list[int]:
+    """The types of parameters, as `ros2 param describe` tells them."""
+    request = DescribeParameters.Request(names=names)
+    return [
+        d.type for d in peer.call(DescribeParameters, 'describe_parameters', request).descriptors
+    ]

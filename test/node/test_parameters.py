@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import NodeProcess, Peer, array
+from harness import array, declared_types
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import (
     DescribeParameters,
@@ -177,17 +177,10 @@ def test_a_malformed_request_is_refused(peer, image):
     peer.of_frame('labels', 6)
 
 
-def types(peer, *names):
-    request = DescribeParameters.Request(names=names)
-    return [
-        d.type for d in peer.call(DescribeParameters, 'describe_parameters', request).descriptors
-    ]
-
-
 def test_what_hands_type_is_taken(peer):
     """Integers for floats, one string for a list of one: as `ros2 param set` reads it."""
     names = ['delta', 'max_rate', 'prompts', 'negative_prompts', 'camera.region']
-    before = types(peer, *names)
+    before = declared_types(peer, *names)
     results = peer.set(delta=1, max_rate=5, prompts='a red, round ball')
     assert all(result.successful for result in results)
     assert [result.reason for result in results] == [
@@ -205,28 +198,8 @@ def test_what_hands_type_is_taken(peer):
     values = peer.get(*names)
     assert values == [1.0, 5.0, ['a red, round ball'], [], [0.0, 0.0, 1.0, 1.0]]
     assert [type(value) for value in values[:2]] == [float, float]
-    assert types(peer, *names) == before == [3, 3, 9, 9, 8]
+    assert declared_types(peer, *names) == before == [3, 3, 9, 9, 8]
     peer.wait('vocabulary', lambda m: list(m.prompts) == ['a red, round ball'])
-
-
-def test_what_hands_write_into_a_file_is_taken(parameters, tmp_path):
-    written = {
-        **parameters,
-        'prompts': 'grass',
-        'negative_prompts': [],
-        'delta': 1,
-        'diagnostics_period': 2,
-        'camera.max_rate': 5,
-        'camera.region': [0, 0, 1, 1],
-    }
-    with NodeProcess(written, tmp_path) as node, Peer() as peer:
-        node.wait_for_log('active; waiting for images')
-        names = ['prompts', 'negative_prompts', 'delta', 'diagnostics_period']
-        names += ['camera.max_rate', 'camera.region']
-        assert peer.get(*names) == [['grass'], [], 1.0, 2.0, 5.0, [0.0, 0.0, 1.0, 1.0]]
-        assert types(peer, *names) == [9, 9, 3, 3, 3, 8]
-        assert peer.set(**{'camera.max_rate': 2, 'prompts': 'sky'})[1].successful
-        assert node.end() == 0
 
 
 def test_gamma_and_delta_reach_the_model(peer, image, golden_segmenter, golden_prompts):
