@@ -84,6 +84,7 @@ def test_full_disk_and_resume(run_quickly, tmp_path, source, out, file_bytes):
     assert {path.name for path in out.parent.iterdir()} == {out.name}
 
 
+@pytest.mark.long
 def test_full_file_system(small_disk, source):
     out = small_disk / 'out'
     ended = segment(source, out)

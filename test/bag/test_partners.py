@@ -7,7 +7,7 @@ import bags
 import numpy as np
 import pytest
 from bags import SECOND, START_NS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_dinoiser_ros.bag.cameras import Camera
@@ -82,6 +82,7 @@ def partners(path, window, read=0, seen=None):
     return found, ends
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     window=st.integers(1, 5),
     late_ms=st.integers(0, 350),

@@ -1,9 +1,12 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
+import pytest
+
 from clip_dinoiser_ros.benchmark.agreement import measure_agreement
 
 
+@pytest.mark.long
 def test_bfloat16_agrees_with_float32_on_the_demos_scenes():
     found = measure_agreement('bf16', scenes=4, device='cpu')
     assert 0.99 <= found.least < 1.0  # and it is another precision

@@ -139,6 +139,7 @@ def test_a_whole_is_the_mean_over_its_patches():
         torch.testing.assert_close(encode_whole(tower, images), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_one_command_makes_everything(tmp_path, monkeypatch):
     tiny = {'steps': 1, 'schedule': 2, 'warmup': 1, 'batch': 4, 'fresh': 2, 'pooled_from': 0}
     monkeypatch.setattr(

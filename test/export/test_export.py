@@ -85,6 +85,7 @@ def test_what_is_there_stays_unless_forced(tmp_path, files_options, capsys):
     assert np.load(tmp_path / 'a.npz')['background'] == -1
 
 
+@pytest.mark.long
 def test_a_file_that_computes_something_else_is_not_kept(
     tmp_path, files_options, monkeypatch, capsys
 ):

@@ -106,7 +106,7 @@ def empty_venv(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=['uv', 'pip'])
+@pytest.fixture(params=['uv', pytest.param('pip', marks=pytest.mark.long)])
 def machine(request, tmp_path, index, server, empty_venv):
     """A machine on which uv is, or whose index has none, so that pip installs.
 

@@ -73,7 +73,7 @@ def test_a_slow_model_sees_fewer_frames_never_older_ones(parameters, tmp_path):
         node.wait_for_log('active; waiting for images')
         peer.listen()
         newest_at_result = []  # (stamp of the result, newest frame sent by then)
-        for index in range(1, 121):
+        for index in range(1, 1201):
             peer.send(image, index)
             known = {stamp for stamp, _ in newest_at_result}
             newest_at_result += [
@@ -81,13 +81,15 @@ def test_a_slow_model_sees_fewer_frames_never_older_ones(parameters, tmp_path):
                 for m in peer.messages('labels')
                 if m.header.stamp.sec not in known
             ]
+            if index >= 120 and len(newest_at_result) >= 6:
+                break
             time.sleep(1 / 30)
-        info = peer.of_frame('frame_info', 120)  # the last frame sent is always segmented
+        info = peer.of_frame('frame_info', index)  # the last frame sent is always segmented
         stamps = [m.header.stamp.sec for m in peer.messages('labels')]
         assert stamps == sorted(set(stamps))
-        assert len(stamps) < 60, 'the model is too fast for this test'
+        assert len(stamps) < index / 2, 'the model is too fast for this test'
         # one that lies in DDS while the node is busy is replaced there
-        assert len(stamps) < info.frames_received <= 120 + peer.probes_sent
+        assert len(stamps) < info.frames_received <= index + peer.probes_sent
         assert info.frames_segmented == len(stamps) + len(peer.probes_back)
         assert info.frames_replaced == info.frames_received - info.frames_segmented
         # what is segmented next was the newest when the result before it came out: behind a queue

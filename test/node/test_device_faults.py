@@ -53,7 +53,7 @@ def test_an_error_after_which_the_device_computes_costs_the_frame(faulty):
     ('fault', 'reason'),
     [
         (CUDA_ERROR, 'the device fails: CUDA error: device-side assert triggered'),
-        (HANGS, 'the model did not return within 20 s'),
+        pytest.param(HANGS, 'the model did not return within 20 s', marks=pytest.mark.long),
     ],
 )
 def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):

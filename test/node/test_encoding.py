@@ -45,6 +45,7 @@ def lone_node(parameters, tmp_path, monkeypatch):
         assert not told(node)
 
 
+@pytest.mark.long
 def test_frames_go_on_while_many_prompts_are_encoded(tmp_path, monkeypatch):
     """With the small model, which keeps two cores busy with a camera's 20 frames a second."""
     monkeypatch.setenv('CLIP_DINOISER_CACHE', 'off')

@@ -86,6 +86,7 @@ def test_four_cameras(parameters, tmp_path, image, golden_segmenter, golden_prom
         assert 'Traceback' not in node.log
 
 
+@pytest.mark.long
 def test_a_camera_that_floods_starves_none(parameters, tmp_path, image):
     """The flood comes far faster than the model turns; the calm camera's every frame is taken."""
     two = {

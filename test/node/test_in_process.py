@@ -312,6 +312,7 @@ def test_an_output_that_fails_does_not_end_the_worker(active_node, monkeypatch):
         assert peer.of_frame('frame_info', 2).frames_rejected == 1
 
 
+@pytest.mark.long
 def test_cleanup_gives_the_model_back(active_node):
     """At once, not when Python happens to look for cycles of references."""
     model = weakref.ref(active_node._pipeline.segmenter)

@@ -117,6 +117,7 @@ def test_every_transition_over_and_over(parameters, tmp_path):
         assert 'request ignored' not in node.log
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'active'])
 def test_shut_down_over_and_over(parameters, state):
     """One node after the other in this process, where nothing of them may stay."""

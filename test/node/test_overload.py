@@ -19,7 +19,10 @@ FRAME_S = 0.004
 ELSEWHERE = 4  # frames on the way: being sent, in a callback
 
 
-@pytest.fixture(params=[['camera'], ['flood', 'left', 'right', 'rear']], ids=['one', 'four'])
+FOUR = pytest.param(['flood', 'left', 'right', 'rear'], marks=pytest.mark.long)
+
+
+@pytest.fixture(params=[['camera'], FOUR], ids=['one', 'four'])
 def cameras(request):
     return request.param
 

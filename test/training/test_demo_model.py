@@ -106,6 +106,7 @@ def test_small_pictures_come_first():
     assert views[120:].count(FULL) > 40
 
 
+@pytest.mark.long
 def test_one_call_makes_a_model_that_loads(tmp_path):
     small = {'steps': 1, 'schedule': 2, 'warmup': 1, 'batch': 4, 'fresh': 2, 'pooled_from': 0}
     stages = [replace(stage, **small, full_share=0.0) for stage in STAGES]
