@@ -104,8 +104,8 @@ def _table(report: dict[str, Any]) -> str:
         ('frames in, segmented', f'{report["frames_in"]}, {report["frames_segmented"]}'),
         ('frames per second', f'{report["fps"]}'),
         ('message to labels', f'{latency["p50"]} ms median, {latency["p95"]} ms 95 %'),
-        ('mIoU, first words', f'{report["miou"]:.3f}'),
-        ('mIoU, new words', f'{report["miou_after_prompt_change"]:.3f}'),
+        ('mIoU, first prompts', f'{report["miou"]:.3f}'),
+        ('mIoU, new prompts', f'{report["miou_after_prompt_change"]:.3f}'),
         ('on', f'{report["device"]}, {report["precision"]}, ROS 2 {report["ros_distro"]}'),
     ]
     return '\n'.join(f'  {name:<22}{value}' for name, value in rows)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo's picture: camera, truth, labels, confidence, before and after the words changed."""
+"""The demo's overview: image, true and predicted labels, confidence, before and after the prompts changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAP = 8
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, PAPER, FAINT = (30, 30, 30), (255, 255, 255), (225, 225, 225)
 BACKGROUND = (70, 70, 70)
-COLUMNS = ('camera', 'truth', 'labels', 'confidence')
+COLUMNS = ('image', 'true labels', 'predicted labels', 'confidence')
 
 
 def draw_overview(rows: Sequence[tuple[str, Frame]]) -> Image:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A generated drive as a recording: what the camera saw, and the truth of every pixel."""
+"""A generated drive as a recording: what the camera saw, and the true label of every pixel."""
 
 from __future__ import annotations
 

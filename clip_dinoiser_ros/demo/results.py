@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the node published of a drive, frame by frame, held against the truth."""
+"""What the node published of a drive, frame by frame, held against the true labels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The whole of `make demo`: a recorded drive, a real node, words that change on the way."""
+"""The whole of `make demo`: a recorded drive, a real node, prompts that change on the way."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def run_demo(output: Path, seconds: float = 20.0, rate_hz: float = 10.0) -> dict
     say(f'recording a drive of {seconds:.0f} s')
     frames_in = write_drive(drive, tour(seconds, rate_hz), force=True)
     params_file = Path(get_package_share_directory('clip_dinoiser_ros')) / 'config' / 'demo.yaml'
-    say('playing it to the node in real time; the words change half way')
+    say('playing it to the node in real time; the prompts change half way')
     received = segment_live(drive, params_file, PROMPTS_AFTER, output / 'node.log')
-    say('comparing with the truth, drawing')
+    say('comparing with the true labels, drawing')
     write_received(output / 'segmented.mcap', received)
     results = collect(received)
     frames = list(compare(drive, results))
@@ -88,7 +88,7 @@ def split(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
 def make_report(
     frames_in: int, results: Sequence[Result], halves: tuple[list[Frame], list[Frame]]
 ) -> dict[str, Any]:
-    """Sum up: counts, agreement with the truth, times. All times in milliseconds."""
+    """Sum up: counts, agreement with the true labels, times. All times in milliseconds."""
     last = results[-1].info
     latency = [result.info.total_ms for result in results]
     span_s = (results[-1].received_ns - results[0].received_ns) * 1e-9
@@ -136,9 +136,9 @@ def draw(output: Path, halves: tuple[list[Frame], list[Frame]], report: dict[str
     """Write overview.png and drive.mp4."""
     before, after = halves
     rows = [
-        (f'First words: mIoU {report["miou"]:.2f} over {len(before)} frames', _typical(before)),
+        (f'First prompts: mIoU {report["miou"]:.2f} over {len(before)} frames', _typical(before)),
         (
-            'New words while it runs: '
+            'New prompts while it runs: '
             f'mIoU {report["miou_after_prompt_change"]:.2f} over {len(after)} frames',
             _typical(after),
         ),
@@ -164,5 +164,5 @@ def draw(output: Path, halves: tuple[list[Frame], list[Frame]], report: dict[str
 
 
 def _typical(frames: Sequence[Frame]) -> Frame:
-    """The frame whose agreement with the truth is the median: neither the best nor the worst."""
+    """The frame whose agreement with the true labels is the median: neither the best nor the worst."""
     return sorted(frames, key=lambda frame: frame.confusion().miou())[len(frames) // 2]
