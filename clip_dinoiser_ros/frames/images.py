@@ -32,7 +32,16 @@ from clip_dinoiser_ros.frames.image_layout import (
     check_step,
 )
 
-__all__ = ['MAX_PIXELS', 'SUPPORTED', 'ImageError', 'ImageLike', 'to_depth', 'to_message', 'to_rgb']
+__all__ = [
+    'MAX_PIXELS',
+    'SUPPORTED',
+    'ImageError',
+    'ImageLike',
+    'to_depth',
+    'to_message',
+    'to_metres',
+    'to_rgb',
+]
 
 Message = TypeVar('Message')
 
@@ -117,6 +126,11 @@ def to_depth(message: ImageLike) -> np.ndarray:
     row_bytes = int(message.width) * sample.itemsize
     check_step(message, row_bytes, sample.itemsize)
     samples = byte_rows(message, int(message.height))[:, :row_bytes].view(sample)
+    return to_metres(samples, per_metre)
+
+
+def to_metres(samples: np.ndarray, per_metre: int = 1) -> np.ndarray:
+    """Convert samples of depth (H, W) to a new float32 array (H, W): NaN where they are none."""
     depth = np.divide(samples, per_metre, dtype=np.float32)
     depth[~((depth > 0) & (depth < np.inf))] = np.nan
     return depth
