@@ -162,7 +162,8 @@ def run(args: argparse.Namespace) -> int:
     """Segment a bag, and make the video and the report of it."""
     _check(args)
     with Recording(args.input) as recording:
-        cameras, notes = choose_cameras(recording, args.topic, _names(args.name))
+        depth = camera_options.depth_topics(args)
+        cameras, notes = choose_cameras(recording, args.topic, _names(args.name), depth)
         cameras = camera_options.with_topics(args, recording, cameras)
         regions = camera_options.regions(args, cameras)
         selection = _selection(args, recording, cameras)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.frames import compressed, images, rvl
-from clip_dinoiser_ros.frames.image_layout import ImageError
+from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError
 
 # Last parts of topics of CompressedImage that may be depth, as image_transport names them.
 COMPRESSED_TOPICS = ('compressed', 'compressedDepth')
@@ -29,7 +29,7 @@ def is_compressed(topic: str) -> bool:
     return topic.rsplit('/', 1)[-1] in COMPRESSED_TOPICS
 
 
-def to_depth(message: Any) -> npt.NDArray[np.float32]:
+def to_depth(message: Any, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
     """Decode a depth image of any transport.
 
     Args:
@@ -37,6 +37,7 @@ def to_depth(message: Any) -> npt.NDArray[np.float32]:
             `sensor_msgs/msg/CompressedImage`: a PNG of 16-bit grey in millimetres, or what
             compressed_depth_image_transport makes of 16UC1 (the same), or of 32FC1 (inverse depth,
             quantised), as PNG or RVL.
+        max_pixels: Larger images are refused before decoding.
 
     Returns:
         float32 (H, W), metres along the optical axis, a new array. NaN where nothing was measured.
@@ -45,36 +46,36 @@ def to_depth(message: Any) -> npt.NDArray[np.float32]:
         ImageError: As `images.to_depth`; a format that is not depth or loses it; damaged data.
     """
     if not hasattr(message, 'format'):
-        return images.to_depth(message)
+        return images.to_depth(message, max_pixels)
     try:
-        return _decode(message.format, bytes(message.data))
+        return _decode(message.format, bytes(message.data), max_pixels)
     except ImageError as error:
         raise ImageError(f'depth of format {reprlib.repr(message.format)}: {error}') from error
 
 
-def _decode(form: str, content: bytes) -> npt.NDArray[np.float32]:
+def _decode(form: str, content: bytes, max_pixels: int) -> npt.NDArray[np.float32]:
     encoding, _, codec = (part.strip() for part in form.partition(';'))
     if content.startswith((compressed.PNG, compressed.JPEG)):
         if encoding == _INVERSE:
             raise ImageError('the parameters of its quantisation are not in front of it')
-        return images.to_metres(_png(content), MILLIMETRES)
+        return images.to_metres(_png(content, max_pixels), MILLIMETRES)
     if encoding not in (*_WHOLE, _INVERSE):
         raise ImageError(f'{len(content)} bytes that are no PNG; {_USE}')
     if len(content) < _CONFIG.size:
         raise ImageError(f'cut off: {len(content)} bytes, {_CONFIG.size} stand before the image')
     _, a, b = _CONFIG.unpack_from(content)
     decode = _rvl if codec.split() == ['compressedDepth', 'rvl'] else _png
-    samples = decode(content[_CONFIG.size :])
+    samples = decode(content[_CONFIG.size :], max_pixels)
     if encoding == _INVERSE:
         return _from_inverse(samples, a, b)
     return images.to_metres(samples, MILLIMETRES)
 
 
-def _png(content: bytes) -> npt.NDArray[np.uint16]:
+def _png(content: bytes, max_pixels: int) -> npt.NDArray[np.uint16]:
     if content.startswith(compressed.JPEG):
         raise ImageError(f'a JPEG, which loses depth; {_USE}')
     try:
-        samples = compressed.decode_samples(content)
+        samples = compressed.decode_samples(content, max_pixels=max_pixels)
     except compressed.NeitherError as error:
         raise ImageError(f'{len(content)} bytes that are no PNG; {_USE}') from error
     if samples.dtype != np.uint16 or samples.ndim != 2:
@@ -83,14 +84,15 @@ def _png(content: bytes) -> npt.NDArray[np.uint16]:
     return samples
 
 
-def _rvl(content: bytes) -> npt.NDArray[np.uint16]:
+def _rvl(content: bytes, max_pixels: int) -> npt.NDArray[np.uint16]:
     if not _SIZE.size < len(content) <= compressed.MAX_BYTES:
         raise ImageError(
             f'RVL of {len(content)} bytes; allowed are {_SIZE.size + 1} to {compressed.MAX_BYTES}'
         )
     width, height = _SIZE.unpack_from(content)
-    if not 0 < width * height <= rvl.MAX_PIXELS:
-        raise ImageError(f'RVL of {width}x{height} pixels; allowed are 1 to {rvl.MAX_PIXELS}')
+    most = min(max_pixels, rvl.MAX_PIXELS)
+    if not 0 < width * height <= most:
+        raise ImageError(f'RVL of {width}x{height} pixels; allowed are 1 to {most}')
     return rvl.decode(content[_SIZE.size :], height * width).reshape(height, width)
 
 

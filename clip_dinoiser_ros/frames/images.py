@@ -102,12 +102,13 @@ def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return cv2.cvtColor(pixels, layout.code)
 
 
-def to_depth(message: ImageLike) -> np.ndarray:
+def to_depth(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode a depth image (REP 118).
 
     Args:
         message: 16UC1 or mono16 in millimetres, 32FC1 in metres; its rows may be padded (`step`)
             and its samples big-endian.
+        max_pixels: Larger images are refused before decoding.
 
     Returns:
         float32 (H, W), metres along the optical axis, a new array. NaN where nothing was measured:
@@ -116,7 +117,7 @@ def to_depth(message: ImageLike) -> np.ndarray:
     Raises:
         ImageError: as `to_rgb`, or the encoding is not one of a depth image.
     """
-    check_size(message)
+    check_size(message, max_pixels)
     if message.encoding not in _DEPTHS:
         raise ImageError(
             f'encoding {reprlib.repr(message.encoding)} is no depth; allowed: {", ".join(_DEPTHS)}'

@@ -13,6 +13,8 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
@@ -234,6 +236,12 @@ CAMERA_SPECS: Mapping[str, _Spec] = {
         allowed='0.0 to 1.0 each',
     ),
 }
+
+
+def qos_overrides() -> QoSOverridingOptions:
+    """Return which policies of a topic parameters may override: rclpy's, and the durability."""
+    kinds = QoSPolicyKind
+    return QoSOverridingOptions((kinds.HISTORY, kinds.DEPTH, kinds.RELIABILITY, kinds.DURABILITY))
 
 
 def declare_parameters(node: Node) -> None:
