@@ -28,6 +28,7 @@ from clip_dinoiser_ros.core.memory import free_memory
 from clip_dinoiser_ros.core.nvidia import unused_gpu
 from clip_dinoiser_ros.core.prompt_advice import advice
 from clip_dinoiser_ros.core.vocabulary import Vocabulary, parse_prompts
+from clip_dinoiser_ros.core.weights import default_gamma, description
 from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.depth_images import is_compressed
 from clip_dinoiser_ros.frames.process import Processor
@@ -45,7 +46,10 @@ from clip_dinoiser_ros.node.kept_state import KeptState
 from clip_dinoiser_ros.node.parameter_services import ParameterServicesNode, reason
 from clip_dinoiser_ros.node.parameters import Camera, Configuration
 from clip_dinoiser_ros.node.publishers import CameraPublishers
-from clip_dinoiser_ros.node.rclpy_internals import refuse_unavailable_transitions
+from clip_dinoiser_ros.node.rclpy_internals import (
+    given_parameters,
+    refuse_unavailable_transitions,
+)
 from clip_dinoiser_ros.node.sources import Sources
 from clip_dinoiser_ros.node.start_ids import fixed_ids, start_ids
 from clip_dinoiser_ros.node.state_file import VOCABULARY_PARAMETERS
@@ -111,6 +115,8 @@ class SegmentationNode(ParameterServicesNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._use_parameters)
         refuse_unavailable_transitions(self)
+        self._gamma_is_given = 'gamma' in given_parameters(self)
+        self._take_defaults_of_model()
         self._begin_run()
 
     # life cycle
@@ -139,16 +145,14 @@ class SegmentationNode(ParameterServicesNode):
         """Load the model, encode the prompts, warm the device up, create the publishers."""
         publishers: dict[str, CameraPublishers] = {}
         try:
+            self._warn_of(parameters.unknown_parameters(self))
+            self._take_defaults_of_model()
             configuration = parameters.read_configuration(self)
             settings = parameters.read_settings(self, [c.name for c in configuration.cameras])
-            self.get_logger().info(
-                f'loading {configuration.model} ({configuration.pretrained}), '
-                f'heads {configuration.heads}'
-            )
+            weights = configuration.model, configuration.pretrained, configuration.heads
+            self.get_logger().info(f'loading {description(*weights)}')
             segmenter = Segmenter.load(
-                configuration.model,
-                configuration.pretrained,
-                configuration.heads,
+                *weights,
                 configuration.device,
                 configuration.precision,
                 configuration.short_side,
@@ -173,6 +177,19 @@ class SegmentationNode(ParameterServicesNode):
             f'cameras: {", ".join(publishers)}; classes: {", ".join(settings.prompts)}'
         )
         return SUCCESS
+
+    def _warn_of(self, unknown: str) -> None:
+        if unknown:
+            self.get_logger().warning(f'parameters without effect, not known here: {unknown}')
+
+    def _take_defaults_of_model(self) -> None:
+        """Set the parameters that go with the model, unless they were set by someone."""
+        if self._gamma_is_given:
+            return
+        gamma = default_gamma(self.get_parameter('model').value)
+        if gamma != self.get_parameter('gamma').value:
+            self.set_parameters([Parameter('gamma', value=gamma)])
+            self._gamma_is_given = False
 
     def _tell_of_unused_gpu(self, asked: str, used: torch.device) -> None:
         why = unused_gpu() if (asked, used.type) == ('auto', 'cpu') else ''
@@ -200,6 +217,7 @@ class SegmentationNode(ParameterServicesNode):
             super().on_deactivate(state)
             return FAILURE
         self._failure = ''
+        self._warn_of(parameters.unknown_parameters(self, of_qos=True))
         topics = ', '.join(s.topic_name for s in self._subscriptions_of_cameras)
         self.get_logger().info(f'active; waiting for images on {topics}')
         return result
@@ -510,6 +528,7 @@ class SegmentationNode(ParameterServicesNode):
 
     def _use_parameters(self, changes: list[Parameter]) -> None:
         """Put an accepted change into use, from the next frame on."""
+        self._gamma_is_given |= any(change.name == 'gamma' for change in changes)
         late = [p.name for p in changes if parameters.is_read_at_configure(p.name)]
         if late and self._pipeline:
             self.get_logger().warning(f'{", ".join(late)} takes effect at the next configure')
