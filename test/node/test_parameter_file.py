@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import NodeProcess, Peer, declared_types
+from harness import WAIT_S, NodeProcess, Peer, declared_types
 
 CONFIG = Path(__file__).parents[2] / 'config'
 UNKNOWN = 'parameters without effect, not known here: '
@@ -137,4 +137,34 @@ def test_the_files_that_are_installed_leave_gamma_to_the_model(tmp_path):
     files = ['--params-file', str(CONFIG / 'segment.yaml'), '--params-file', str(overrides)]
     with NodeProcess({}, tmp_path, files) as node, Peer() as peer:
         assert peer.get('gamma', 'model') == [0.7, 'demo']
+        assert node.end() == 0
+
+
+@pytest.mark.parametrize(
+    ('line', 'words'),
+    [
+        ('prompts: [yes, no]', ['prompts', 'STRING_ARRAY', 'BOOL_ARRAY']),
+        ('prompts: [on, off]', ['prompts', 'STRING_ARRAY', 'BOOL_ARRAY']),
+        ('prompts: [1, 2]', ['prompts', 'STRING_ARRAY', 'INTEGER_ARRAY']),
+        ('background: no', ['background', 'STRING', 'BOOL']),
+        ("min_confidence: '0.5'", ['min_confidence', 'DOUBLE', 'STRING']),
+        ('prompts: [person, 3]', ['Sequence should be of same type', 'line_num']),
+    ],
+)
+def test_what_yaml_makes_of_words_without_quotes_is_refused(tmp_path, line, words):
+    file = tmp_path / 'typed.yaml'
+    file.write_text(f'/**:\n  ros__parameters:\n    {line}\n')
+    with NodeProcess(DEMO, tmp_path, ['--params-file', str(file)]) as node:
+        assert node.process.wait(WAIT_S) == 1
+        node.wait_for_log('cannot start: ')
+        (told,) = [text for text in node.lines if 'cannot start: ' in text]
+        for word in words:
+            assert word in told
+
+
+def test_words_in_quotes_are_prompts(tmp_path):
+    texts = ['yes', "it's", '#1', 'a: b', '~', '12', 'null']
+    with NodeProcess({**DEMO, 'prompts': texts}, tmp_path) as node, Peer() as peer:
+        node.wait_for_log('active; waiting for images')
+        assert peer.get('prompts') == [texts]
         assert node.end() == 0
