@@ -16,8 +16,8 @@ from clip_dinoiser_ros.frames import compressed, images, rvl
 from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError
 
 # Last parts of topics of CompressedImage that may be depth, as image_transport names them.
-COMPRESSED_TOPICS = ('compressed', 'compressedDepth')
-MILLIMETRES = 1000  # per metre
+_COMPRESSED_TOPICS = ('compressed', 'compressedDepth')
+_MILLIMETRES = 1000  # per metre
 _CONFIG = struct.Struct('<iff')  # stands in front: a format, and two parameters of the quantisation
 _SIZE = struct.Struct('<II')  # of RVL: width, height
 _WHOLE, _INVERSE = ('16UC1', 'mono16'), '32FC1'  # encodings: millimetres, and quantised metres
@@ -26,7 +26,7 @@ _USE = 'use its raw topic, compressedDepth (png, rvl), or compressed with format
 
 def is_compressed(topic: str) -> bool:
     """Whether a depth topic has messages of CompressedImage, by the last part of its name."""
-    return topic.rsplit('/', 1)[-1] in COMPRESSED_TOPICS
+    return topic.rsplit('/', 1)[-1] in _COMPRESSED_TOPICS
 
 
 def to_depth(message: Any, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
@@ -58,7 +58,7 @@ def _decode(form: str, content: bytes, max_pixels: int) -> npt.NDArray[np.float3
     if content.startswith((compressed.PNG, compressed.JPEG)):
         if encoding == _INVERSE:
             raise ImageError('the parameters of its quantisation are not in front of it')
-        return images.to_metres(_png(content, max_pixels), MILLIMETRES)
+        return images.to_metres(_png(content, max_pixels), _MILLIMETRES)
     if encoding not in (*_WHOLE, _INVERSE):
         raise ImageError(f'{len(content)} bytes that are no PNG; {_USE}')
     if len(content) < _CONFIG.size:
@@ -68,7 +68,7 @@ def _decode(form: str, content: bytes, max_pixels: int) -> npt.NDArray[np.float3
     samples = decode(content[_CONFIG.size :], max_pixels)
     if encoding == _INVERSE:
         return _from_inverse(samples, a, b)
-    return images.to_metres(samples, MILLIMETRES)
+    return images.to_metres(samples, _MILLIMETRES)
 
 
 def _png(content: bytes, max_pixels: int) -> npt.NDArray[np.uint16]:
