@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `clip-dinoiser doctor` reads these arguments where torch and numpy are missing
     import numpy as np
@@ -79,13 +79,39 @@ def load_segmenter(args: argparse.Namespace) -> Segmenter:
     )
 
 
+class _Texts(argparse.Action):
+    """Takes texts; a list with commas is taken apart, as the launch files do, and told of."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        alone = len(values) == 1 and ',' in values[0]
+        if alone or any(text.endswith(',') for text in values):  # these came without quotes
+            given = ' '.join(values)
+            values = [text.strip() for text in given.split(',')]
+            print(  # noqa: T201
+                f'{option_string} {given!r} is taken as a list: {", ".join(map(repr, values))}',
+                file=sys.stderr,
+            )
+        setattr(namespace, self.dest, values)
+
+
 def add_word_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add --prompts, --background, --templates; return their group."""
     from clip_dinoiser_ros.core.vocabulary import TEMPLATES
 
     group = parser.add_argument_group('words')
     group.add_argument(
-        '--prompts', nargs='+', required=True, metavar='TEXT', help="a class each; 'a|b': synonyms"
+        '--prompts',
+        nargs='+',
+        action=_Texts,
+        required=True,
+        metavar='TEXT',
+        help="a class each, or one text 'a, b, c'; 'a|b': synonyms",
     )
     group.add_argument(
         '--background',
@@ -108,6 +134,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--negative-prompts',
         nargs='+',
+        action=_Texts,
         default=[],
         metavar='TEXT',
         help='classes that compete with the prompts and come out as unlabelled',
@@ -149,16 +176,25 @@ def encode_prompts(
 
 def add_gamma_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add --gamma, as of `Segmenter.segment`; return its group."""
-    from clip_dinoiser_ros.core import dinoiser
+    from clip_dinoiser_ros.core.weights import DEMO, DEMO_GAMMA, default_gamma
 
+    usual = default_gamma('ViT-B-16')
     group = parser.add_argument_group('method')
     group.add_argument(
         '--gamma',
         type=float,
-        default=dinoiser.GAMMA,
-        help='affinities below it do not take part in the pooling, 0 to 0.99 (%(default)s)',
+        help='affinities below it do not take part in the pooling, 0 to 0.99 (that of the model: '
+        f'{usual}, {DEMO}: {DEMO_GAMMA})',
     )
     return group
+
+
+def gamma(args: argparse.Namespace) -> float:
+    """Return --gamma, or the model's own where it is not given."""
+    from clip_dinoiser_ros.core.weights import default_gamma
+
+    given: float | None = args.gamma
+    return default_gamma(args.model) if given is None else given
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -11,11 +11,16 @@ from dataclasses import replace
 
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import BagError, Recording
-from clip_dinoiser_ros.bag.types import IMAGE
+from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE
 from clip_dinoiser_ros.frames.region import RegionError, check_region
 from clip_dinoiser_ros.frames.settings import CameraSettings
 
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+
+
+def depth_topics(args: argparse.Namespace) -> list[str]:
+    """Return the topics of depth images, of whatever camera, as they are given."""
+    return [value.rpartition('=')[2] for value in args.depth_topic]
 
 
 def with_topics(
@@ -26,14 +31,16 @@ def with_topics(
     Raises:
         BagError: No such camera or topic, a topic of another type, depth without CameraInfo.
     """
-    depth = _per_camera('--depth-topic', args.depth_topic, cameras)
-    info = _per_camera('--camera-info-topic', args.camera_info_topic, cameras)
-    for option, topics, type_name in (
-        ('--depth-topic', depth, IMAGE),
-        ('--camera-info-topic', info, CAMERA_INFO),
-    ):
-        for topic in topics.values():
-            _check_topic(option, topic, type_name, recording)
+    depth = {
+        name: _find('--depth-topic', topic, (IMAGE, COMPRESSED), recording)
+        for name, topic in _per_camera('--depth-topic', args.depth_topic, cameras).items()
+    }
+    info = {
+        name: _find('--camera-info-topic', topic, (CAMERA_INFO,), recording)
+        for name, topic in _per_camera(
+            '--camera-info-topic', args.camera_info_topic, cameras
+        ).items()
+    }
     for name in depth.keys() - info.keys():
         raise BagError(f'--depth-topic of {name}: points need --camera-info-topic as well')
     return [
@@ -75,8 +82,12 @@ def _per_camera(option: str, values: Sequence[str], cameras: Sequence[Camera]) -
     return found
 
 
-def _check_topic(option: str, topic: str, type_name: str, recording: Recording) -> None:
-    there = sorted(t.name for t in recording.topics.values() if t.type_name == type_name)
-    if topic not in there:
+def _find(option: str, topic: str, type_names: Sequence[str], recording: Recording) -> str:
+    """Return the recorded name of a topic of one of the types."""
+    there = sorted(t.name for t in recording.topics.values() if t.type_name in type_names)
+    found = recording.find(topic)
+    if found not in there:
         names = ', '.join(there) or 'none'
-        raise BagError(f'{option} {topic}: no such topic of {type_name}; there are {names}')
+        types = ' or '.join(type_names)
+        raise BagError(f'{option} {topic}: no such topic of {types}; there are {names}')
+    return found

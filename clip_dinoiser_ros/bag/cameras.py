@@ -65,7 +65,10 @@ def _clean(text: str) -> str:
 
 
 def choose_cameras(
-    recording: Recording, topics: Sequence[str] = (), names: Mapping[str, str] | None = None
+    recording: Recording,
+    topics: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+    depth_topics: Sequence[str] = (),
 ) -> tuple[list[Camera], list[str]]:
     """Choose what to segment.
 
@@ -73,6 +76,7 @@ def choose_cameras(
         recording: Open.
         topics: Image topics; none: every one that is a camera's.
         names: Names that are to differ from `camera_name`, by topic.
+        depth_topics: Image topics that are depth, whatever their messages say.
 
     Returns:
         The cameras, sorted by topic, and a line for each image topic that was left out.
@@ -91,7 +95,13 @@ def choose_cameras(
                 raise BagError('\n'.join([f'{topic} is no image topic here; {there}', *why]))
         chosen = sorted({recording.find(topic) or topic for topic in topics})
     else:
-        left_out = {t: r for t in found if (r := _not_a_camera(recording, recording.topics[t]))}
+        depth = {recording.find(topic) for topic in depth_topics}
+        left_out = {t: 'it is the depth of a camera' for t in found if t in depth}
+        left_out |= {
+            t: reason
+            for t in found
+            if t not in depth and (reason := _not_a_camera(recording, recording.topics[t]))
+        }
         chosen = [topic for topic in found if topic not in left_out]
         for topic in [t for t in chosen if f'{t}/compressed' in chosen]:
             if _same_frames(recording, topic, f'{topic}/compressed'):

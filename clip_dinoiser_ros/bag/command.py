@@ -162,7 +162,8 @@ def run(args: argparse.Namespace) -> int:
     """Segment a bag, and make the video and the report of it."""
     _check(args)
     with Recording(args.input) as recording:
-        cameras, notes = choose_cameras(recording, args.topic, _names(args.name))
+        depth = camera_options.depth_topics(args)
+        cameras, notes = choose_cameras(recording, args.topic, _names(args.name), depth)
         cameras = camera_options.with_topics(args, recording, cameras)
         regions = camera_options.regions(args, cameras)
         selection = _selection(args, recording, cameras)
@@ -277,7 +278,7 @@ def _settings(
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
         'outputs output_scale region depth_topic camera_info_topic cloud sync_tolerance_ms '
-        'max_pixels max_bytes gamma delta smoothing model pretrained heads device precision '
+        'max_pixels max_bytes delta smoothing model pretrained heads device precision '
         'short_side every'
     )
     return {
@@ -287,6 +288,7 @@ def _settings(
         'start': selection.start_ns,
         'end': selection.end_ns,
         'copy': sorted(selection.copied),
+        'gamma': arguments.gamma(args),
         **{key: getattr(args, key) for key in keys.split()},
     }
 
@@ -333,7 +335,7 @@ def _node_settings(args: argparse.Namespace, regions: Mapping[str, CameraSetting
         negative_prompts=tuple(args.negative_prompts),
         background=args.background,
         templates=args.templates,
-        gamma=args.gamma,
+        gamma=arguments.gamma(args),
         delta=args.delta,
         min_confidence=args.min_confidence,
         confidence_encoding=args.confidence_encoding,

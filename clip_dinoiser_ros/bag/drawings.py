@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.bag.partial import check_target
 from clip_dinoiser_ros.bag.playback import shown_frames
 from clip_dinoiser_ros.bag.progress import Bar
@@ -16,6 +17,7 @@ from clip_dinoiser_ros.bag.report import Report
 from clip_dinoiser_ros.bag.segmenting import SECOND, Progress
 from clip_dinoiser_ros.bag.video import Videos
 from clip_dinoiser_ros.bag.windows import Selection
+from clip_dinoiser_ros.core.weights import description
 
 
 class Drawings:
@@ -73,7 +75,8 @@ class Drawings:
             'prompts': ', '.join(args.prompts),
             'negative prompts': ', '.join(args.negative_prompts) or 'none',
             'background': args.background or 'none',
-            'model': f'{args.model} ({args.pretrained}), heads {args.heads}',
+            'model': description(args.model, args.pretrained, args.heads),
+            'gamma': f'{arguments.gamma(args):g}',
         }
 
 

@@ -213,7 +213,11 @@ class BagSegmenter:
             return
         try:
             info = labels_camera_info(
-                frame.partners.info, frame.header, outputs.size, cloud_types()
+                frame.partners.info,
+                frame.header,
+                outputs.size,
+                cloud_types(),
+                outputs.image_size,
             )
         except CLOUD_ERRORS as error:
             self._miss_cloud(frame, str(error))

@@ -34,7 +34,13 @@ def advice(vocabulary: Vocabulary, published: int) -> list[str]:
             'surfaces, which look like no object; set background to an empty text to turn it off, '
             'or ask for objects only'
         )
-    if len(vocabulary) == 1:
+    first = vocabulary.prompts[0].text
+    if published == 1 and ',' in first:
+        told.append(
+            f'{first!r} is one prompt, commas are part of it; for several give a list: '
+            f'{[text.strip() for text in first.split(",")]}'
+        )
+    elif len(vocabulary) == 1:
         told.append(
             f'{vocabulary.names[0]!r} is the only class, so every pixel shows it with confidence '
             "1.0; add 'background', or what else is in view"

@@ -50,6 +50,10 @@ class Segmenter:
         cache: Folder in which text embeddings are kept; None: in memory only.
         pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
 
+    Attributes:
+        gamma: Threshold of the guided pooling where none is given: that of the paper, or of the
+            model that `load` has loaded.
+
     Raises:
         ValueError: Unknown device or precision, short side below one patch, unusable model.
         WeightsError: Heads that do not fit.
@@ -78,6 +82,7 @@ class Segmenter:
         self.short_side = short_side
         self._text = TextEncoder(clip, tokenizer, cache)
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
+        self.gamma = dinoiser.GAMMA
         preprocess = Preprocess(
             self.patch_size,
             short_side,
@@ -109,7 +114,7 @@ class Segmenter:
         Text embeddings are kept in `embedding_cache.default_folder()`.
 
         `model='demo'` loads the small model of this package and ignores `pretrained` and `heads`.
-        It knows only a few words: see `unknown_words`.
+        It knows only a few words, see `unknown_words`, and has a `gamma` of its own.
         """
         find_precision(precision, find_device(device))  # refuse bad names before loading
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
@@ -121,6 +126,7 @@ class Segmenter:
         segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, cache, pack)
         if model == weights.DEMO:
             segmenter.known_words = weights.demo_words()
+            segmenter.gamma = weights.default_gamma(model)
         return segmenter
 
     def encode(
@@ -163,7 +169,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def warm_up(
-        self, vocabulary: Vocabulary, gamma: float = dinoiser.GAMMA, delta: float = dinoiser.DELTA
+        self, vocabulary: Vocabulary, gamma: float | None = None, delta: float = dinoiser.DELTA
     ) -> None:
         """Run one blank image so that the first real image need not wait. No-op on a CPU.
 
@@ -188,7 +194,7 @@ class Segmenter:
 
     @overload
     def segment(
-        self, image: RgbImage, vocabulary: Vocabulary, gamma: float = ..., delta: float = ...
+        self, image: RgbImage, vocabulary: Vocabulary, gamma: float | None = ..., delta: float = ...
     ) -> Segmentation: ...
 
     @overload
@@ -196,7 +202,7 @@ class Segmenter:
         self,
         image: Sequence[RgbImage],
         vocabulary: Vocabulary,
-        gamma: float = ...,
+        gamma: float | None = ...,
         delta: float = ...,
     ) -> list[Segmentation]: ...
 
@@ -205,7 +211,7 @@ class Segmenter:
         self,
         image: RgbImage | Sequence[RgbImage],
         vocabulary: Vocabulary,
-        gamma: float = dinoiser.GAMMA,
+        gamma: float | None = None,
         delta: float = dinoiser.DELTA,
     ) -> Segmentation | list[Segmentation]:
         """Find the class of every pixel.
@@ -214,7 +220,8 @@ class Segmenter:
             image: uint8 (H, W, 3) RGB, or a list of such images of one size, which go through the
                 model as one batch.
             vocabulary: From `encode`.
-            gamma: Threshold on the affinities of the guided pooling, in [0, 0.99].
+            gamma: Threshold on the affinities of the guided pooling, in [0, 0.99]; None: that of
+                the model, `self.gamma`.
             delta: Probability below which the background filter may apply, in [0, 1].
 
         Returns:
@@ -233,7 +240,7 @@ class Segmenter:
         self,
         image: RgbImage,
         vocabulary: Vocabulary,
-        gamma: float = dinoiser.GAMMA,
+        gamma: float | None = None,
         delta: float = dinoiser.DELTA,
     ) -> npt.NDArray[np.float32]:
         """Return the probability of every class in every patch, before enlarging.
@@ -252,7 +259,7 @@ class Segmenter:
         self,
         images: Sequence[RgbImage],
         vocabulary: Vocabulary,
-        gamma: float = dinoiser.GAMMA,
+        gamma: float | None = None,
         delta: float = dinoiser.DELTA,
     ) -> list[Patches]:
         """Segment images of one size as one batch, at patch resolution.
@@ -261,6 +268,7 @@ class Segmenter:
         """
         if not images:
             return []
+        gamma = self.gamma if gamma is None else gamma
         check_thresholds(gamma, delta)
         for image in images:
             self._check_image(image)

@@ -43,8 +43,19 @@ class WeightsError(ValueError):
 
 
 def cache_folder() -> Path:
-    """Return the user's folder for what can be had again: $XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    """Return the user's folder for what can be had again: $XDG_CACHE_HOME, or ~/.cache.
+
+    Raises:
+        FileNotFoundError: The user has no home, as in a container under a number.
+    """
+    given = os.environ.get('XDG_CACHE_HOME')
+    try:
+        return Path(given) if given else Path.home() / '.cache'
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            'this user has no home folder; set HOME or XDG_CACHE_HOME to a folder that can be '
+            'written'
+        ) from error
 
 
 def is_offline() -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clip_dinoiser_ros.core.dinoiser import GAMMA
 from clip_dinoiser_ros.core.manifest import MANIFEST, changed_files
 from clip_dinoiser_ros.core.plain_clip import WithoutDrawing, load_plain
 from clip_dinoiser_ros.core.reasons import one_line
@@ -37,6 +38,7 @@ DEMO_FILES = {
     'heads': 'heads.safetensors',
 }
 DEMO_VOCABULARY = 'vocabulary.json'
+DEMO_GAMMA = 0.7  # best for it on validation scenes; the paper's 0.2 lets things leak
 
 _HEAD_DIMENSIONS = {
     'obj_proj.weight': '(A, D, 3, 3)',
@@ -56,6 +58,18 @@ def demo_files(folder: Path = DEMO_FOLDER) -> dict[str, str]:
     """
     check_shipped(folder, [*DEMO_FILES.values(), DEMO_VOCABULARY])
     return {role: str(folder / name) for role, name in DEMO_FILES.items()}
+
+
+def default_gamma(model: str) -> float:
+    """Return the threshold of the guided pooling that goes with a model; see `load_clip`."""
+    return DEMO_GAMMA if model == DEMO else GAMMA
+
+
+def description(model: str, pretrained: str, heads: str | Path) -> str:
+    """Say in a few words what is loaded; arguments as of `Segmenter.load`."""
+    if model == DEMO:
+        return f'{DEMO} (the small model of this package)'
+    return f'{model} ({pretrained}), heads {heads}'
 
 
 def check_shipped(folder: Path, names: Iterable[str]) -> None:

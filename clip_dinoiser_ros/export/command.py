@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     parts = part_of(args.output), part_of(words)
     try:
         embeddings = vocabulary.embeddings.clone()  # made for inference only, which export refuses
-        model = ImagePath(segmenter, args.gamma)
+        model = ImagePath(segmenter, arguments.gamma(args))
         expected = write_onnx(parts[0], model, args.size, embeddings)
         checked = 'not checked: onnxruntime is not installed'
         if find_spec('onnxruntime') is not None:

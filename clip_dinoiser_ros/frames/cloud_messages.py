@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.cloud import make_cloud
+from clip_dinoiser_ros.frames.depth_images import to_depth
 from clip_dinoiser_ros.frames.intrinsics import CameraInfoError, matrices, same_proportions
 from clip_dinoiser_ros.frames.settings import Settings
 from clip_dinoiser_ros.frames.stamps import stamp_ns
@@ -64,6 +65,7 @@ class CloudSource:
         labels: uint8 or uint16 (H, W), class ids.
         confidence: float32 (H, W) in [0, 1].
         settings: That the frame was segmented with.
+        image_size: (H, W) of the image as the camera sent it; None: that of `image`.
     """
 
     header: Any
@@ -71,6 +73,7 @@ class CloudSource:
     labels: npt.NDArray[np.unsignedinteger]
     confidence: npt.NDArray[np.float32]
     settings: Settings
+    image_size: tuple[int, int] | None = None
 
 
 def labelled_cloud(source: CloudSource, depth: Any, info: Any, types: CloudTypes) -> Any:
@@ -78,7 +81,7 @@ def labelled_cloud(source: CloudSource, depth: Any, info: Any, types: CloudTypes
 
     Args:
         source: The frame.
-        depth: sensor_msgs/Image, 16UC1 in millimetres or 32FC1 in metres, aligned to the image.
+        depth: As for `depth_images.to_depth`, aligned to the image.
         info: sensor_msgs/CameraInfo of the image.
         types: What to make.
 
@@ -88,8 +91,8 @@ def labelled_cloud(source: CloudSource, depth: Any, info: Any, types: CloudTypes
         ImageError: The depth image cannot be read.
     """
     size = source.labels.shape[:2]
-    scaled = matrices(info, size)
-    metres = images.to_depth(depth)
+    scaled = matrices(info, size, source.image_size)
+    metres = to_depth(depth)
     if not same_proportions(metres.shape, size):
         raise CloudError(
             f'the depth image has {metres.shape[1]}x{metres.shape[0]}, which are not the '
@@ -135,7 +138,13 @@ def paired_cloud(
     return labelled_cloud(source, depth, info, types)
 
 
-def labels_camera_info(info: Any, header: Any, size: tuple[int, int], types: CloudTypes) -> Any:
+def labels_camera_info(
+    info: Any,
+    header: Any,
+    size: tuple[int, int],
+    types: CloudTypes,
+    image_size: tuple[int, int] | None = None,
+) -> Any:
     """Return the CameraInfo of a label image.
 
     Args:
@@ -143,11 +152,12 @@ def labels_camera_info(info: Any, header: Any, size: tuple[int, int], types: Clo
         header: Of the label image.
         size: (H, W) of the label image, in pixels.
         types: What to make.
+        image_size: (H, W) of the camera image; None: that of the label image.
 
     Raises:
         CameraInfoError: The CameraInfo does not fit.
     """
-    scaled = matrices(info, size)
+    scaled = matrices(info, size, image_size)
     return types.camera_info(
         header=header,
         height=size[0],

@@ -26,7 +26,7 @@ from clip_dinoiser_ros.frames.image_layout import BAYER_CODES, LAYOUTS, MAX_PIXE
 MAX_BYTES = 64 * 2**20  # compressed; a camera's are a hundredth of that
 # what image_transport writes of an rgb8 image
 JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
-_JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
+JPEG, PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'  # what each begins with
 _IHDR = b'\0\0\0\rIHDR'  # length and name of the part of a PNG that has to be the first
 _CODECS = ('jpeg', 'jpg', 'png')  # formats of senders that do not name an encoding
 
@@ -53,7 +53,7 @@ def decode(
     Raises:
         ImageError: Neither JPEG nor PNG, truncated, damaged, or above a limit.
     """
-    return to_8_bit_rgb(_decode(data, turned, max_pixels, max_bytes))
+    return to_8_bit_rgb(decode_samples(data, turned, max_pixels, max_bytes))
 
 
 def to_rgb(
@@ -71,7 +71,7 @@ def to_rgb(
     if 'compressedDepth' in message.format:
         raise ImageError(f'format {given} is depth; JPEG and PNG are decoded')
     try:
-        pixels = _decode(message.data, False, max_pixels, max_bytes)
+        pixels = decode_samples(message.data, False, max_pixels, max_bytes)
     except NeitherError as error:
         raise ImageError(
             f'format {given}: {error}; republish the topic as JPEG, PNG or sensor_msgs/msg/Image, '
@@ -91,10 +91,10 @@ def to_rgb(
     return to_8_bit_rgb(pixels)
 
 
-def _decode(
-    data: Any, turned: bool, max_pixels: int, max_bytes: int
+def decode_samples(
+    data: Any, turned: bool = False, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Check and decode a JPEG or PNG: (H, W) grey or (H, W, 3) BGR, of 8 or 16 bits."""
+    """Do what `decode` does, but return (H, W) grey or (H, W, 3) BGR, of 8 or 16 bits."""
     size = memoryview(data).nbytes
     if size > max_bytes:
         raise ImageError(f'{size} bytes; allowed are at most {max_bytes}')
@@ -102,7 +102,7 @@ def _decode(
     height, width = dimensions(content)
     if height < 1 or width < 1 or height * width > max_pixels:
         raise ImageError(f'{width}x{height} pixels; allowed are 1 to {max_pixels}')
-    if content.startswith(_JPEG):
+    if content.startswith(JPEG):
         content = content[: jpeg.end(content)]
     else:
         _check_png(content)
@@ -149,16 +149,16 @@ def encode_jpeg(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def dimensions(content: bytes) -> tuple[int, int]:
     """Read height and width from the header of a JPEG or PNG; raises as `decode`."""
-    if content.startswith(_PNG + _IHDR) and len(content) >= 24:
+    if content.startswith(PNG + _IHDR) and len(content) >= 24:
         return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
-    if content.startswith(_JPEG):
+    if content.startswith(JPEG):
         return jpeg.dimensions(content)
     raise NeitherError(f'{len(content)} bytes that are neither JPEG nor PNG')
 
 
 def _check_png(content: bytes) -> None:
     """Refuse a PNG that lacks a part of its chunks, from the first to the end chunk."""
-    place, name = len(_PNG), b''
+    place, name = len(PNG), b''
     while name != b'IEND':
         length = int.from_bytes(content[place : place + 4], 'big')
         name = content[place + 4 : place + 8]

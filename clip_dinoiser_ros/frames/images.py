@@ -32,7 +32,16 @@ from clip_dinoiser_ros.frames.image_layout import (
     check_step,
 )
 
-__all__ = ['MAX_PIXELS', 'SUPPORTED', 'ImageError', 'ImageLike', 'to_depth', 'to_message', 'to_rgb']
+__all__ = [
+    'MAX_PIXELS',
+    'SUPPORTED',
+    'ImageError',
+    'ImageLike',
+    'to_depth',
+    'to_message',
+    'to_metres',
+    'to_rgb',
+]
 
 Message = TypeVar('Message')
 
@@ -93,12 +102,13 @@ def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return cv2.cvtColor(pixels, layout.code)
 
 
-def to_depth(message: ImageLike) -> np.ndarray:
+def to_depth(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode a depth image (REP 118).
 
     Args:
         message: 16UC1 or mono16 in millimetres, 32FC1 in metres; its rows may be padded (`step`)
             and its samples big-endian.
+        max_pixels: Larger images are refused before decoding.
 
     Returns:
         float32 (H, W), metres along the optical axis, a new array. NaN where nothing was measured:
@@ -107,7 +117,7 @@ def to_depth(message: ImageLike) -> np.ndarray:
     Raises:
         ImageError: as `to_rgb`, or the encoding is not one of a depth image.
     """
-    check_size(message)
+    check_size(message, max_pixels)
     if message.encoding not in _DEPTHS:
         raise ImageError(
             f'encoding {reprlib.repr(message.encoding)} is no depth; allowed: {", ".join(_DEPTHS)}'
@@ -117,6 +127,11 @@ def to_depth(message: ImageLike) -> np.ndarray:
     row_bytes = int(message.width) * sample.itemsize
     check_step(message, row_bytes, sample.itemsize)
     samples = byte_rows(message, int(message.height))[:, :row_bytes].view(sample)
+    return to_metres(samples, per_metre)
+
+
+def to_metres(samples: np.ndarray, per_metre: int = 1) -> np.ndarray:
+    """Convert samples of depth (H, W) to a new float32 array (H, W): NaN where they are none."""
     depth = np.divide(samples, per_metre, dtype=np.float32)
     depth[~((depth > 0) & (depth < np.inf))] = np.nan
     return depth

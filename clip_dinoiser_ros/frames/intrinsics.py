@@ -62,16 +62,22 @@ class Matrices:
         return Intrinsics(width, height, fx, fy, cx, cy)
 
 
-def matrices(info: Any, size: tuple[int, int]) -> Matrices:
+def matrices(
+    info: Any, size: tuple[int, int], image_size: tuple[int, int] | None = None
+) -> Matrices:
     """Scale K and P of a CameraInfo to an image that shows the same in another size.
 
     What part of the sensor is read (`roi`, `binning`) is worked in. The scaling keeps the corners
     of the image, which lie half a pixel outside of its outermost centres: f' = s f and
     c' = s (c + 0.5) - 0.5. (The resize node of image_proc leaves the half pixels out.)
 
+    One of K and P is enough: they are the same for an image that is not distorted.
+
     Args:
         info: Anything with the fields of `sensor_msgs/msg/CameraInfo`.
         size: (H, W) of the image, in pixels.
+        image_size: (H, W) as the camera sends it, for a CameraInfo without width and height (0);
+            None: as `size`.
 
     Raises:
         CameraInfoError: It is not calibrated, or speaks of an image of other proportions.
@@ -79,15 +85,20 @@ def matrices(info: Any, size: tuple[int, int]) -> Matrices:
     k = np.array(info.k, np.float64).reshape(3, 3)
     p = np.array(info.p, np.float64).reshape(3, 4)
     if not _has_focal_lengths(k):
-        raise CameraInfoError(
-            f'the camera is not calibrated: camera_info has the focal lengths {k[0, 0]:g} and '
-            f'{k[1, 1]:g} in k; both have to be above 0'
-        )
-    if not _has_focal_lengths(p):  # of a driver that leaves the rectification to others
+        if not _has_focal_lengths(p):
+            raise CameraInfoError(
+                f'the camera is not calibrated: camera_info has the focal lengths {k[0, 0]:g} and '
+                f'{k[1, 1]:g} in k, {p[0, 0]:g} and {p[1, 1]:g} in p; one pair has to be above 0'
+            )
+        k = p[:, :3]
+    elif not _has_focal_lengths(p):  # of a driver that leaves the rectification to others
         p = np.hstack([k, np.zeros((3, 1))])
     roi = info.roi
-    height = _pixels_read(roi.height or info.height, info.binning_y)
-    width = _pixels_read(roi.width or info.width, info.binning_x)
+    sent_height, sent_width = image_size or size
+    full_height = sent_height * max(1, info.binning_y)
+    full_width = sent_width * max(1, info.binning_x)
+    height = _pixels_read(roi.height or info.height or full_height, info.binning_y)
+    width = _pixels_read(roi.width or info.width or full_width, info.binning_x)
     if not same_proportions((height, width), size):
         raise CameraInfoError(
             f'camera_info is of an image of {width}x{height}, the image has {size[1]}x{size[0]}: '

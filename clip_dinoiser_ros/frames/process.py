@@ -91,6 +91,12 @@ class FrameOutputs:
         height, width = self.result.labels.shape
         return height, width
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Size (H, W) of the camera image."""
+        height, width, _ = self.frame.image.shape
+        return height, width
+
     @cached_property
     def shown(self) -> FrameImages:
         """Labels and confidence as they are published."""
@@ -168,6 +174,7 @@ def cloud_source(frame: FrameOutputs) -> CloudSource:
         labels=frame.shown.labels,
         confidence=frame.shown.certainty,
         settings=frame.active.settings,
+        image_size=frame.image_size,
     )
 
 

@@ -118,10 +118,18 @@ class Clouds:
             raise CloudError(f'no camera_info has come on {self._camera.camera_info_topic}')
         return self._info
 
-    def camera_info(self, header: Any, size: tuple[int, int]) -> CameraInfo | None:
-        """Return the CameraInfo of the label image, (H, W), of a frame; None: it is not known."""
+    def camera_info(
+        self, header: Any, size: tuple[int, int], image_size: tuple[int, int] | None = None
+    ) -> CameraInfo | None:
+        """Return the CameraInfo of the label image of a frame; None: it is not known.
+
+        Args:
+            header: Of the frame.
+            size: (H, W) of the label image.
+            image_size: (H, W) of the camera image; None: that of the label image.
+        """
         try:
-            return labels_camera_info(self._known_info(), header, size, _TYPES)
+            return labels_camera_info(self._known_info(), header, size, _TYPES, image_size)
         except (CloudError, CameraInfoError) as error:
             self._warn(f'no camera_info: {error}')
             return None

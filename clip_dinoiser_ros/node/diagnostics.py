@@ -12,11 +12,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, qos_check_compatible
-from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
-from clip_dinoiser_ros.node.health import Source, Status
+from clip_dinoiser_ros.node.health import Status
 
 MODEL = 'segmentation model'  # no camera can have this name: it has a space
 
@@ -67,22 +65,6 @@ class Diagnostics:
         """Publish once more and wait until it has arrived, for a second at most."""
         self.publish()
         self._publisher.wait_for_all_acked(Duration(seconds=1))
-
-
-def source_of(node: Node, subscription: Subscription) -> Source:
-    """Look at who publishes what a camera subscribes to, and whether it can arrive."""
-    topic = subscription.topic_name
-    problems = []
-    publishers = node.get_publishers_info_by_topic(topic)
-    kind = subscription.msg_type
-    expected = '/'.join([*kind.__module__.split('.')[:2], kind.__name__])
-    for publisher in publishers:
-        match, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
-        if publisher.topic_type != expected:
-            problems.append(f'{publisher.topic_type} is published on {topic}, not {expected}')
-        elif match == QoSCompatibility.ERROR:
-            problems.append(f'QoS of a publisher on {topic} does not match: {reason}')
-    return Source(topic, len(publishers), '; '.join(dict.fromkeys(problems)))
 
 
 def gpu_memory(device: torch.device) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -41,7 +41,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a camera's frames come from.
+    """Where the images of a camera come from, or its depth or CameraInfo.
 
     Attributes:
         topic: That is subscribed to.
@@ -132,6 +132,7 @@ class CameraHealth:
         source: Source,
         stale_after_s: float,
         max_rate_hz: float = 0.0,
+        others: Sequence[Source] = (),
     ) -> Status:
         """Say how the camera is doing.
 
@@ -141,6 +142,7 @@ class CameraHealth:
             source: Where the frames come from.
             stale_after_s: After so long without a frame, or without a result, the camera is stale.
             max_rate_hz: A frame may wait so much longer for its turn; 0: no limit.
+            others: Where depth and CameraInfo come from.
         """
         with self._lock:
             rate_in, rate_out, rate_rejected = self._rates.per_second(
@@ -150,6 +152,10 @@ class CameraHealth:
             state, level, reason = self._state(source, stale_after_s, patience_s)
             if state == 'active' and rate_rejected:
                 level, reason = Level.WARN, f'some frames are rejected: {self._reason}'
+            problems = [other.problem for other in others if other.problem]
+            if problems:
+                level = max(level, Level.WARN)
+                reason = '; '.join(filter(None, [reason, *problems]))
             age = f'{max(0.0, now_s - self._stamp_s):.3f}' if self._stamp_s else 'unknown'
             values = {
                 'state': state,

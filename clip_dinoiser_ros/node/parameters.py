@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
@@ -23,7 +26,9 @@ from clip_dinoiser_ros.frames.images import MAX_PIXELS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS
 from clip_dinoiser_ros.frames.region import EVERYTHING, RegionError, check_region
 from clip_dinoiser_ros.frames.settings import CLOUDS, CameraSettings, Settings
+from clip_dinoiser_ros.node.rclpy_internals import given_parameters
 
+_QOS = 'qos_overrides.'
 TRANSPORTS = ('raw', 'compressed')
 # The scene, indoors and outdoors, and things that most robots meet: see docs/decisions.md
 DEFAULT_PROMPTS = (
@@ -117,7 +122,9 @@ SPECS: Mapping[str, _Spec] = {
         allowed=', '.join(TEMPLATES),
     ),
     'gamma': _runtime(
-        dinoiser.GAMMA, 'Affinities below it do not take part in the pooling', range=(0.0, 0.99)
+        dinoiser.GAMMA,
+        'Affinities below it do not take part in the pooling; unless it is set, that of the model',
+        range=(0.0, 0.99),
     ),
     'delta': _runtime(
         dinoiser.DELTA, 'Patches less certain than this may become background', range=(0.0, 1.0)
@@ -236,9 +243,42 @@ CAMERA_SPECS: Mapping[str, _Spec] = {
 }
 
 
+def qos_overrides() -> QoSOverridingOptions:
+    """Return which policies of a topic parameters may override: rclpy's, and the durability."""
+    kinds = QoSPolicyKind
+    return QoSOverridingOptions((kinds.HISTORY, kinds.DEPTH, kinds.RELIABILITY, kinds.DURABILITY))
+
+
 def declare_parameters(node: Node) -> None:
     """Declare everything but the cameras' own parameters."""
     _declare(node, SPECS)
+
+
+def unknown_parameters(node: Node, of_qos: bool = False) -> str:
+    """Name the parameters that were given to the node and that it does not have, and near ones.
+
+    Args:
+        node: Its `cameras` are declared.
+        of_qos: Look at the QoS overrides, which are declared with their topics; else at the others.
+
+    Returns:
+        The names; empty: there are none.
+    """
+    cameras = node.get_parameter('cameras').value
+    known = {*SPECS, 'use_sim_time', *(f'{c}.{key}' for c in cameras for key in CAMERA_SPECS)}
+    if of_qos:
+        known = {_QOS + name for name in node.get_parameters_by_prefix(_QOS.rstrip('.'))}
+    told = []
+    for name in given_parameters(node):
+        if name.startswith(_QOS) != of_qos or name in known or node.has_parameter(name):
+            continue
+        camera, _, key = name.rpartition('.')
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        if camera and camera not in cameras and key in CAMERA_SPECS:
+            told.append(f'{name} (no camera {camera!r} in cameras)')
+        else:
+            told.append(f'{name} (did you mean {near[0]}?)' if near else name)
+    return ', '.join(told)
 
 
 def is_read_at_configure(name: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
@@ -31,7 +30,7 @@ from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers
 from clip_dinoiser_ros.node.clouds import Clouds
-from clip_dinoiser_ros.node.parameters import Camera
+from clip_dinoiser_ros.node.parameters import Camera, qos_overrides
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
@@ -90,7 +89,7 @@ class CameraPublishers:
             _CLASSES[output.type_name],
             topic,
             profile,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=qos_overrides(),
         )
 
     def destroy(self) -> None:
@@ -150,7 +149,7 @@ class CameraPublishers:
         self.clouds.add(cloud_source(frame))
 
     def _camera_info(self, frame: FrameOutputs) -> CameraInfo | None:
-        return self.clouds.camera_info(frame.header, frame.size)
+        return self.clouds.camera_info(frame.header, frame.size, frame.image_size)
 
     def _publish_overlay(self, frame: FrameOutputs) -> None:
         """Publish the overlay, drawn once, raw and compressed where each has subscribers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 
 from clip_dinoiser_ros.core.reasons import one_line
 
@@ -35,6 +36,12 @@ def refuse_unavailable_transitions(node: LifecycleNode) -> None:
             return response
 
     service.callback = answer
+
+
+def given_parameters(node: Node) -> list[str]:
+    """Return the names of the parameters that a file or the command line gives to a node."""
+    overrides: Any = node._parameter_overrides
+    return list(overrides)
 
 
 def current_state(node: LifecycleNode) -> str:

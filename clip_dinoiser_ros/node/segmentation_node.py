@@ -19,7 +19,6 @@ from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEve
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -29,23 +28,29 @@ from clip_dinoiser_ros.core.memory import free_memory
 from clip_dinoiser_ros.core.nvidia import unused_gpu
 from clip_dinoiser_ros.core.prompt_advice import advice
 from clip_dinoiser_ros.core.vocabulary import Vocabulary, parse_prompts
+from clip_dinoiser_ros.core.weights import default_gamma, description
 from clip_dinoiser_ros.frames.class_ids import ClassIds
+from clip_dinoiser_ros.frames.depth_images import is_compressed
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import Active, Settings
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds
-from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory, source_of
+from clip_dinoiser_ros.node.diagnostics import MODEL, Diagnostics, gpu_memory
 from clip_dinoiser_ros.node.encoding import Encoding, encode, missing
 from clip_dinoiser_ros.node.frames import FrameSlots
 from clip_dinoiser_ros.node.guard import Watchdog, end_process, end_within
-from clip_dinoiser_ros.node.health import Health, Level, Source, Status
+from clip_dinoiser_ros.node.health import Health, Level, Status
 from clip_dinoiser_ros.node.kept_state import KeptState
 from clip_dinoiser_ros.node.parameter_services import ParameterServicesNode, reason
 from clip_dinoiser_ros.node.parameters import Camera, Configuration
 from clip_dinoiser_ros.node.publishers import CameraPublishers
-from clip_dinoiser_ros.node.rclpy_internals import refuse_unavailable_transitions
+from clip_dinoiser_ros.node.rclpy_internals import (
+    given_parameters,
+    refuse_unavailable_transitions,
+)
+from clip_dinoiser_ros.node.sources import Sources
 from clip_dinoiser_ros.node.start_ids import fixed_ids, start_ids
 from clip_dinoiser_ros.node.state_file import VOCABULARY_PARAMETERS
 from clip_dinoiser_ros.node.worker import Limits, Worker
@@ -102,7 +107,7 @@ class SegmentationNode(ParameterServicesNode):
         self._worker: Worker | None = None
         self._subscriptions_of_cameras: list[Subscription] = []
         self._health = Health((), lambda: 0.0)
-        self._sources: dict[str, Callable[[], Source]] = {}
+        self._sources = Sources(self)
         self._failure = ''  # why the last transition did not succeed
         self._clock_watch = ClockWatch(self)
         self._diagnostics = Diagnostics(self, self._statuses)
@@ -110,6 +115,8 @@ class SegmentationNode(ParameterServicesNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._use_parameters)
         refuse_unavailable_transitions(self)
+        self._gamma_is_given = 'gamma' in given_parameters(self)
+        self._take_defaults_of_model()
         self._begin_run()
 
     # life cycle
@@ -138,16 +145,14 @@ class SegmentationNode(ParameterServicesNode):
         """Load the model, encode the prompts, warm the device up, create the publishers."""
         publishers: dict[str, CameraPublishers] = {}
         try:
+            self._warn_of(parameters.unknown_parameters(self))
+            self._take_defaults_of_model()
             configuration = parameters.read_configuration(self)
             settings = parameters.read_settings(self, [c.name for c in configuration.cameras])
-            self.get_logger().info(
-                f'loading {configuration.model} ({configuration.pretrained}), '
-                f'heads {configuration.heads}'
-            )
+            weights = configuration.model, configuration.pretrained, configuration.heads
+            self.get_logger().info(f'loading {description(*weights)}')
             segmenter = Segmenter.load(
-                configuration.model,
-                configuration.pretrained,
-                configuration.heads,
+                *weights,
                 configuration.device,
                 configuration.precision,
                 configuration.short_side,
@@ -172,6 +177,19 @@ class SegmentationNode(ParameterServicesNode):
             f'cameras: {", ".join(publishers)}; classes: {", ".join(settings.prompts)}'
         )
         return SUCCESS
+
+    def _warn_of(self, unknown: str) -> None:
+        if unknown:
+            self.get_logger().warning(f'parameters without effect, not known here: {unknown}')
+
+    def _take_defaults_of_model(self) -> None:
+        """Set the parameters that go with the model, unless they were set by someone."""
+        if self._gamma_is_given:
+            return
+        gamma = default_gamma(self.get_parameter('model').value)
+        if gamma != self.get_parameter('gamma').value:
+            self.set_parameters([Parameter('gamma', value=gamma)])
+            self._gamma_is_given = False
 
     def _tell_of_unused_gpu(self, asked: str, used: torch.device) -> None:
         why = unused_gpu() if (asked, used.type) == ('auto', 'cpu') else ''
@@ -199,6 +217,7 @@ class SegmentationNode(ParameterServicesNode):
             super().on_deactivate(state)
             return FAILURE
         self._failure = ''
+        self._warn_of(parameters.unknown_parameters(self, of_qos=True))
         topics = ', '.join(s.topic_name for s in self._subscriptions_of_cameras)
         self.get_logger().info(f'active; waiting for images on {topics}')
         return result
@@ -236,22 +255,27 @@ class SegmentationNode(ParameterServicesNode):
             message_type = CompressedImage if camera.transport == 'compressed' else Image
             put = partial(self._receive, camera.name)
             subscription = self._subscribe(message_type, camera.image_topic, put, 1)
-            self._sources[camera.name] = partial(source_of, self, subscription)
+            keys = f'{camera.name}.image_topic and {camera.name}.transport'
+            self._sources.add(camera.name, keys, subscription)
             self._subscribe_for_clouds(camera, pipeline.publishers[camera.name].clouds)
 
     def _subscribe_for_clouds(self, camera: Camera, clouds: Clouds) -> None:
         slots = self._slots
         assert slots is not None
 
-        def put_depth(depth: Image) -> None:
+        def put_depth(depth: Image | CompressedImage) -> None:
             if clouds.put_depth(depth):
                 slots.wake()  # a cloud may be ready
 
         clouds.clear()
         if camera.camera_info_topic:
-            self._subscribe(CameraInfo, camera.camera_info_topic, clouds.put_info, 1)
+            info = self._subscribe(CameraInfo, camera.camera_info_topic, clouds.put_info, 1)
+            self._sources.add(camera.name, f'{camera.name}.camera_info_topic', info)
         if camera.depth_topic:
-            self._subscribe(Image, camera.depth_topic, put_depth, DEPTH_QUEUE)
+            topics = camera.depth_topic, self.resolve_topic_name(camera.depth_topic)
+            message_type = CompressedImage if any(map(is_compressed, topics)) else Image
+            depth = self._subscribe(message_type, camera.depth_topic, put_depth, DEPTH_QUEUE)
+            self._sources.add(camera.name, f'{camera.name}.depth_topic', depth)
 
     def _subscribe(
         self, message_type: type, topic: str, callback: Callable[[Any], None], depth: int
@@ -266,7 +290,7 @@ class SegmentationNode(ParameterServicesNode):
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=partial(self._name_mismatch, topic)
             ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=parameters.qos_overrides(),
         )
         self._subscriptions_of_cameras.append(subscription)
         return subscription
@@ -314,10 +338,11 @@ class SegmentationNode(ParameterServicesNode):
 
     def stop(self, timeout_s: float) -> bool:
         """Stop listening and segmenting; return whether the worker ended in time."""
+        self._sources.clear()
         for subscription in self._subscriptions_of_cameras:
             self.destroy_subscription(subscription)
         self._subscriptions_of_cameras = []
-        self._sources, self._clock_watch.resets = {}, []
+        self._clock_watch.resets = []
         stopped = self._worker is None or self._worker.stop(timeout_s)
         if stopped:
             self._worker = self._slots = None
@@ -363,13 +388,14 @@ class SegmentationNode(ParameterServicesNode):
         settings, slots = self._settings, self._slots
         if settings is not None and slots is not None:
             rates = settings.max_rates()
-            for camera, source in self._sources.items():
+            for camera, (images, *others) in self._sources.of_cameras().items():
                 statuses[camera] = self._health.cameras[camera].status(
                     self._clock_watch.now_s(),
                     slots.count(camera),
-                    source(),
+                    images,
                     settings.stale_after,
                     rates.get(camera, 0.0),
+                    others,
                 )
         return statuses
 
@@ -502,6 +528,7 @@ class SegmentationNode(ParameterServicesNode):
 
     def _use_parameters(self, changes: list[Parameter]) -> None:
         """Put an accepted change into use, from the next frame on."""
+        self._gamma_is_given |= any(change.name == 'gamma' for change in changes)
         late = [p.name for p in changes if parameters.is_read_at_configure(p.name)]
         if late and self._pipeline:
             self.get_logger().warning(f'{", ".join(late)} takes effect at the next configure')

@@ -112,6 +112,23 @@ def test_report_is_one_file_that_names_everything(run_quickly, source, tmp_path)
     assert 'nan' not in re.sub('base64,[^"]*', '', text)
 
 
+@pytest.mark.parametrize(
+    ('options', 'model', 'gamma'),
+    [
+        ((), 'ViT-B-16 (laion2b_s34b_b88k), heads authors', '0.2'),
+        (('--model', 'demo'), 'demo (the small model of this package)', '0.7'),
+        (('--model', 'demo', '--gamma', '0.5'), 'demo (the small model of this package)', '0.5'),
+    ],
+)
+def test_report_says_what_was_loaded(run_quickly, source, tmp_path, options, model, gamma):
+    page = tmp_path / 'page.html'
+    assert run_quickly('bag', source, tmp_path / 'out', '--report', page, *options) == 3
+    text = page.read_text()
+    assert f'<tr><th>model</th><td>{model}</td></tr>' in text
+    assert f'<tr><th>gamma</th><td>{gamma}</td></tr>' in text
+    assert ('laion2b' in text) == (not options)
+
+
 def test_report_escapes_what_it_is_given(tmp_path, source, monkeypatch):
     monkeypatch.setattr(arguments, 'load_segmenter', lambda args: QuickSegmenter())
     page = tmp_path / 'page.html'

@@ -4,6 +4,7 @@
 """Depth and CameraInfo find their frame by stamp, wherever a window ends and a run is resumed."""
 
 import bags
+import depth_encoder
 import numpy as np
 import pytest
 from bags import SECOND, START_NS
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import Recording
+from clip_dinoiser_ros.bag.types import COMPRESSED
 from clip_dinoiser_ros.bag.windows import Frame, Selection, read_windows
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 
@@ -20,21 +22,19 @@ CAMERA = Camera(IMAGE, 'camera', DEPTH, INFO)
 STEP_NS = SECOND // 10
 
 
-def info_message(time_ns):
-    k = np.array([60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1])
-    message = bags.make(
-        'sensor_msgs/msg/CameraInfo',
-        header=bags.header(time_ns),
-        height=48,
-        width=64,
-        distortion_model='',
-        d=np.zeros(0),
-        k=k,
-        r=np.eye(3).ravel(),
-        p=np.zeros(12),
-        binning_x=0,
-        binning_y=0,
-        roi=bags.make(
+def info_message(time_ns, **changes):
+    fields = {
+        'header': bags.header(time_ns),
+        'height': 48,
+        'width': 64,
+        'distortion_model': '',
+        'd': np.zeros(0),
+        'k': np.array([60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1]),
+        'r': np.eye(3).ravel(),
+        'p': np.zeros(12),
+        'binning_x': 0,
+        'binning_y': 0,
+        'roi': bags.make(
             'sensor_msgs/msg/RegionOfInterest',
             x_offset=0,
             y_offset=0,
@@ -42,7 +42,8 @@ def info_message(time_ns):
             width=0,
             do_rectify=False,
         ),
-    )
+    }
+    message = bags.make('sensor_msgs/msg/CameraInfo', **{**fields, **changes})
     name = 'sensor_msgs/msg/CameraInfo'
     return name, bytes(bags.typestore().serialize_cdr(message, name))
 
@@ -111,6 +112,75 @@ def test_clouds_of_a_recording(run_quickly, tmp_path, capsys):
     depths = [float(cloud.data.view(np.float32).reshape(-1, 6)[0, 2]) for cloud in clouds]
     assert depths == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert (clouds[0].height, clouds[0].width) == (48, 64)
+
+
+def compressed_depth_message(time_ns, metres, form):
+    encoding, codec = form.split('; compressedDepth ') if ';' in form else ('16UC1', 'png')
+    depth = np.full((48, 64), metres, np.float32)
+    if encoding == '16UC1':
+        depth = (1000 * depth).astype(np.uint16)
+    _, data = depth_encoder.compressed_depth(depth, codec)
+    if ';' not in form:  # of the plain transport
+        data = data[12:]
+    message = bags.make(
+        COMPRESSED, header=bags.header(time_ns), format=form, data=np.frombuffer(data, np.uint8)
+    )
+    return COMPRESSED, bytes(bags.typestore().serialize_cdr(message, COMPRESSED))
+
+
+@pytest.mark.parametrize(
+    ('topic', 'form'),
+    [
+        (f'{DEPTH}/compressedDepth', '16UC1; compressedDepth png'),
+        (f'{DEPTH}/compressedDepth', '16UC1; compressedDepth rvl'),
+        (f'{DEPTH}/compressedDepth', '32FC1; compressedDepth png'),
+        (f'{DEPTH}/compressedDepth', '32FC1; compressedDepth rvl'),
+        (f'{DEPTH}/compressed', 'png'),  # says nothing of depth, and is no camera all the same
+    ],
+)
+def test_clouds_of_compressed_depth(run_quickly, tmp_path, capsys, topic, form):
+    """The options leave out the first slash of the topics."""
+    lines = []
+    for index in range(3):
+        time_ns = START_NS + index * STEP_NS
+        image = np.full((48, 64, 3), index, np.uint8)
+        lines += [
+            (IMAGE, time_ns, bags.image_message(image, time_ns)),
+            (INFO, time_ns + 1, info_message(time_ns)),
+            (topic, time_ns + 2, compressed_depth_message(time_ns, 1.0 + index, form)),
+        ]
+    path = bags.write(tmp_path / 'in', lines)
+    options = ['--depth-topic', topic[1:], '--camera-info-topic', INFO[1:]]
+    assert run_quickly('bag', path, tmp_path / 'out', *options) == 0
+    said = capsys.readouterr().err
+    assert f'{topic} is not segmented: it is the depth of a camera' in said
+    assert 'camera: 3 frames segmented' in said
+    clouds = [m for t, _, m in bags.read(tmp_path / 'out') if t.endswith('/camera/points')]
+    depths = [float(cloud.data.view(np.float32).reshape(-1, 6)[0, 2]) for cloud in clouds]
+    np.testing.assert_allclose(depths, [1.0, 2.0, 3.0], atol=1e-3)
+
+
+def test_a_camera_info_that_says_only_p(run_quickly, tmp_path):
+    """At half the size, points and CameraInfo are as those of a CameraInfo that says all."""
+    made = {}
+    for name, change in (('whole', {}), ('p', {'height': 0, 'width': 0, 'k': np.zeros(9)})):
+        p = np.array([60.0, 0, 31.5, 0, 0, 60.0, 23.5, 0, 0, 0, 1, 0])
+        image = bags.image_message(np.zeros((48, 64, 3), np.uint8), START_NS)
+        lines = [
+            (IMAGE, START_NS, image),
+            (INFO, START_NS + 1, info_message(START_NS, p=p, **change)),
+            (DEPTH, START_NS + 2, depth_message(START_NS, 2.0)),
+        ]
+        path = bags.write(tmp_path / name, lines)
+        options = ['--depth-topic', DEPTH, '--camera-info-topic', INFO, '--output-scale', '0.5']
+        assert run_quickly('bag', path, tmp_path / f'{name}_out', *options) == 0
+        made[name] = {t: m for t, _, m in bags.read(tmp_path / f'{name}_out')}
+    for output in ('points', 'camera_info'):
+        topic = f'/clip_dinoiser/camera/{output}'
+        whole, only_p = (made[name][topic] for name in ('whole', 'p'))
+        field = 'data' if output == 'points' else 'k'
+        np.testing.assert_array_equal(getattr(whole, field), getattr(only_p, field))
+        assert (only_p.height, only_p.width) == (24, 32)
 
 
 def test_frames_without_depth_are_counted(run_quickly, tmp_path, capsys):

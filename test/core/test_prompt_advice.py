@@ -57,6 +57,16 @@ def test_one_class():
     assert advise('person', 'poster', published=1) == []  # a negative one competes
 
 
+@pytest.mark.parametrize('negative', [(), ('poster',)])
+def test_a_list_that_was_written_as_one_text(negative):
+    (told,) = advise('cat, red ball', *negative, published=1)
+    assert told == (
+        "'cat, red ball' is one prompt, commas are part of it; for several give a list: "
+        "['cat', 'red ball']"
+    )
+    assert advise('cat, red ball', 'dog') == []
+
+
 def test_a_filter_that_is_no_class_that_is_published_makes_holes_too():
     (told,) = advise('road', 'background', background='background', published=1)
     assert "holes in 'road':" in told

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -247,3 +248,20 @@ def test_the_cache_is_where_the_hubs_client_has_it(monkeypatch, variables):
     anew = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(anew)
     assert str(sources.hub_folder()) == anew.HF_HUB_CACHE
+
+
+def test_no_home(monkeypatch):
+    """HOME is not set in a service or a container; the system knows a user's home, or has none."""
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.delenv('HOME', raising=False)
+    known = pwd.getpwuid(os.getuid()).pw_dir
+    assert sources.cache_folder() == Path(known) / '.cache'
+
+    def unknown(uid):
+        raise KeyError(f'getpwuid(): uid not found: {uid}')
+
+    monkeypatch.setattr(pwd, 'getpwuid', unknown)
+    with pytest.raises(OSError, match='no home folder; set HOME or XDG_CACHE_HOME'):
+        sources.cache_folder()
+    monkeypatch.setenv('XDG_CACHE_HOME', '/cache')
+    assert sources.cache_folder() == Path('/cache')

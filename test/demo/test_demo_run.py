@@ -79,7 +79,7 @@ def segment_offline(folder, name, prompts):
     """Run `clip-dinoiser bag`; return the indices of the classes by stamp."""
     path = folder / f'{name}.mcap'
     command = [sys.executable, '-m', 'clip_dinoiser_ros.cli', 'bag', folder / 'drive.mcap', path]
-    model = ['--model', 'demo', '--gamma', '0.7', '--batch', '1']
+    model = ['--model', 'demo', '--batch', '1']
     words = ['--topic', '/camera/image_raw', '--prompts', *prompts]
     subprocess.run([*command, *model, *words], check=True, capture_output=True)
     labels = {}

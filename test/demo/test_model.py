@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import open_clip
 import pytest
@@ -82,8 +83,37 @@ def test_the_node_of_the_demo_starts_with_the_same_words():
     config = yaml.safe_load((Path(__file__).parents[2] / 'config/demo.yaml').read_text())
     parameters = config['/**/clip_dinoiser']['ros__parameters']
     assert parameters['prompts'] == list(PROMPTS_BEFORE)
-    assert parameters['gamma'] == GAMMA
     assert parameters['model'] == 'demo'
+
+
+def test_the_model_brings_its_gamma(segmenter):
+    shown = next(unseen_scenes(1))
+    vocabulary = segmenter.encode(['background', *shown.names()])
+    found, given, of_the_paper = (
+        segmenter.patch_probabilities(shown.image, vocabulary, **options)
+        for options in ({}, {'gamma': GAMMA}, {'gamma': 0.2})
+    )
+    np.testing.assert_array_equal(found, given)
+    assert not np.allclose(found, of_the_paper)
+    assert segmenter.gamma == GAMMA == 0.7
+
+
+def test_the_commands_use_it(tmp_path):
+    """`clip-dinoiser image --model demo` alone is as with its gamma, and not as with another."""
+    from clip_dinoiser_ros.cli import main
+
+    shown = next(unseen_scenes(1))
+    picture = tmp_path / 'scene.png'
+    cv2.imwrite(str(picture), shown.image[..., ::-1])
+    words = ['image', picture, '--force', '--model', 'demo', '--prompts', 'background']
+    words = [*map(str, words), *shown.names()]
+
+    def confidence(*options):
+        assert main([*words, '--output', str(tmp_path / 'out'), *options]) == 0
+        return (tmp_path / 'out/scene_confidence.png').read_bytes()
+
+    assert confidence('--gamma', '0.7') == confidence()
+    assert confidence('--gamma', '0.2') != confidence()
 
 
 def test_the_card_tells_what_it_cannot_do():

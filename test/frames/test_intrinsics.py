@@ -92,9 +92,17 @@ def test_without_p_the_image_is_taken_as_the_lens_makes_it(p):
 
 
 @pytest.mark.parametrize('k', [np.zeros((3, 3)), -K, K * np.nan])
+def test_p_alone_is_enough(k):
+    """As of a driver of rectified images."""
+    found = matrices(camera_info(k=k), (240, 320))
+    np.testing.assert_allclose(found.p, matrices(camera_info(), (240, 320)).p)
+    np.testing.assert_allclose(found.k, found.p[:, :3])
+
+
+@pytest.mark.parametrize('k', [np.zeros((3, 3)), -K, K * np.nan])
 def test_an_uncalibrated_camera_is_refused(k):
-    with pytest.raises(CameraInfoError, match='not calibrated: '):
-        matrices(camera_info(k=k), (480, 640))
+    with pytest.raises(CameraInfoError, match=r'not calibrated: .* in k, 0 and 0 in p'):
+        matrices(camera_info(k=k, p=np.zeros((3, 4))), (480, 640))
 
 
 @pytest.mark.parametrize('size', [(480, 480), (720, 1280), (640, 480)])
@@ -102,8 +110,25 @@ def test_other_proportions_are_refused(size):
     height, width = size
     with pytest.raises(CameraInfoError, match=f'640x480, the image has {width}x{height}'):
         matrices(camera_info(), size)
-    with pytest.raises(CameraInfoError, match='0x0'):
-        matrices(camera_info(size=(0, 0)), size)
+
+
+@pytest.mark.parametrize('scale', [1, 2, 3])
+@pytest.mark.parametrize('binning', [0, 2])
+@pytest.mark.parametrize('filled', [(0, 0), (480, 0), (0, 640)])
+def test_a_size_that_is_not_filled_in_is_that_of_the_image(scale, binning, filled):
+    """Not that of the labels, which `output_scale` makes smaller."""
+    image = [side // max(1, binning) for side in (480, 640)]
+    labels = image[0] // scale, image[1] // scale
+    found = matrices(camera_info(filled, binning=(binning, binning)), labels, image)
+    expected = matrices(camera_info(binning=(binning, binning)), labels)
+    np.testing.assert_allclose(found.k, expected.k)
+    np.testing.assert_allclose(found.p, expected.p)
+
+
+def test_without_a_size_the_image_has_that_of_the_labels():
+    np.testing.assert_allclose(matrices(camera_info((0, 0)), (480, 640)).p, P)
+    region = camera_info((0, 0), roi=(100, 50, 240, 320))
+    np.testing.assert_allclose(matrices(region, (240, 320)).k[:2, 2], (271.5, 133))
 
 
 @given(st.integers(16, 4000), st.integers(16, 4000), st.floats(0.01, 1.0))

@@ -31,7 +31,7 @@ from clip_dinoiser_ros.bag.cameras import decode_message
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
 from clip_dinoiser_ros.core.vocabulary import MAX_CLASSES, PromptError, parse_prompts
-from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames import compressed, depth_images, images, rvl
 from clip_dinoiser_ros.frames.intrinsics import CameraInfoError, matrices
 
 MAX_PIXELS = 2**16  # small, so that a large picture does not cost the time of a thousand others
@@ -40,6 +40,7 @@ _INFO = struct.Struct('<8I21d')  # height, width, binning, region of interest, k
 _K = (500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0)
 _P = (500.0, 0.0, 320.0, 0.0, 0.0, 500.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _ENCODINGS = (*images.SUPPORTED, '32FC1', '8UC2', 'sepia', '')
+_RVL = bytes.fromhex('1323a123ce0e918a000033ef')  # of twelve pixels, see test_rvl.py
 _START_NS = 1_700_000_000 * 10**9
 
 
@@ -72,11 +73,35 @@ def depth_image(content: bytes) -> None:
     message.encoding = ('16UC1', '32FC1', 'mono16', 'rgb8')[len(message.encoding) % 4]
     message.width, message.height = message.width % 2**16, message.height % 2**16
     with suppress(images.ImageError):
-        depth = images.to_depth(message)
+        depth = depth_images.to_depth(message)
         assert depth.shape == (message.height, message.width)
-        assert depth.dtype == np.float32
-        assert not (depth <= 0).any()
-        assert not np.isinf(depth).any()
+        _check_depth(depth)
+
+
+def compressed_depth(content: bytes) -> None:
+    """Compressed depth of any format, the first line, becomes metres or NaN, or is refused."""
+    form, _, data = content.partition(b'\n')
+    message = SimpleNamespace(format=form.decode('utf-8', 'replace'), data=data)
+    with suppress(images.ImageError):
+        depth = depth_images.to_depth(message, MAX_PIXELS)
+        assert depth.ndim == 2
+        assert 0 < depth.size <= MAX_PIXELS
+        _check_depth(depth)
+
+
+def rvl_code(content: bytes) -> None:
+    """Any bytes are pixels by RVL or are refused, with no pixels that were not coded."""
+    if len(content) < 2:
+        return
+    pixels = 1 + int.from_bytes(content[:2], 'little')
+    with suppress(images.ImageError):
+        assert rvl.decode(content[2:], pixels).shape == (pixels,)
+
+
+def _check_depth(depth: np.ndarray) -> None:
+    assert depth.dtype == np.float32
+    assert not (depth <= 0).any()
+    assert not np.isinf(depth).any()
 
 
 def camera_info(content: bytes) -> None:
@@ -195,6 +220,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (
         raw_image,
         depth_image,
+        compressed_depth,
+        rvl_code,
         camera_info,
         compressed_image,
         recorded_image,
@@ -214,6 +241,8 @@ def seeds(target: str) -> list[bytes]:
     return {
         'raw_image': _raw_images,
         'depth_image': _raw_images,
+        'compressed_depth': _depths,
+        'rvl_code': lambda: [(11).to_bytes(2, 'little') + _RVL],
         'camera_info': lambda: [_INFO.pack(480, 640, 0, 0, 0, 0, 0, 0, *_K, *_P)],
         'compressed_image': _pictures,
         'recorded_image': _messages,
@@ -238,6 +267,20 @@ def _pictures() -> list[bytes]:
     options = ('.jpg', ()), ('.jpg', (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)), ('.png', ())
     encoded = [cv2.imencode(suffix, picture, option)[1].tobytes() for suffix, option in options]
     return [*encoded, cv2.imencode('.png', picture[..., 0].astype(np.uint16))[1].tobytes()]
+
+
+def _depths() -> list[bytes]:
+    png = cv2.imencode('.png', np.arange(12 * 16, dtype=np.uint16).reshape(12, 16))[1].tobytes()
+    config = struct.pack('<iff', 0, 10100.0, -1009.0)
+    images_by_codec = {b'png': png, b'rvl': struct.pack('<II', 4, 3) + _RVL}
+    return [
+        *(
+            encoding + b'; compressedDepth ' + codec + b'\n' + config + image
+            for encoding in (b'16UC1', b'32FC1')
+            for codec, image in images_by_codec.items()
+        ),
+        b'16UC1; png compressed \n' + png,
+    ]
 
 
 def _prompts() -> list[bytes]:

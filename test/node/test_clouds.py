@@ -5,11 +5,12 @@
 
 from dataclasses import replace
 
+import depth_encoder
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from cloud_reader import read_cloud
-from sensor_msgs.msg import CameraInfo, Image, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointField
 from std_msgs.msg import Header
 
 from clip_dinoiser_ros.frames import images
@@ -173,6 +174,35 @@ def test_labels_smaller_than_image_and_depth(clouds):
     np.testing.assert_allclose(v[measured], rows, atol=1e-3)
 
 
+def test_a_camera_info_that_says_only_p(clouds):
+    """The size that it lacks is that of the camera image, not of the labels."""
+    small = scene(5, 32, 24)
+    whole = camera_info()
+    clouds.put_info(CameraInfo(p=whole.p))
+    clouds.put_depth(depth(1000))
+    clouds.add(replace(source(1000, small.labels, small.image), image_size=(48, 64)))
+    (message,) = clouds.ready()
+    clouds.put_info(whole)
+    clouds.add(source(1000, small.labels, small.image))
+    assert clouds.ready()[0].data == message.data
+    clouds.put_info(CameraInfo(p=whole.p))
+    info = clouds.camera_info(header(1000), (24, 32), (48, 64))
+    np.testing.assert_allclose(info.p[0], SCENE.intrinsics.fx / 2)
+    assert (info.height, info.width) == (24, 32)
+
+
+@pytest.mark.parametrize('codec', ['png', 'rvl'])
+def test_compressed_depth(clouds, codec):
+    form, data = depth_encoder.compressed_depth(SCENE.depth, codec)
+    clouds.put_depth(CompressedImage(header=header(1000), format=form, data=data))
+    clouds.add(source(1000))
+    z = read_cloud(clouds.ready()[0])['z']
+    near = SCENE.depth < depth_encoder.DEPTH_MAX_M
+    assert near.any()
+    np.testing.assert_array_equal(np.isfinite(z), near)
+    np.testing.assert_allclose(z[near], SCENE.depth[near], atol=0.01)
+
+
 def test_a_cloud_waits_for_the_depth_that_is_nearer(clouds, said):
     clouds.put_depth(depth(967))
     clouds.add(source(1000))
@@ -250,6 +280,10 @@ def test_the_tolerance_can_be_set(clouds):
         (
             lambda c: c.put_depth(images.to_message(SCENE.image, 'rgb8', header(1000), Image)),
             ["'rgb8' is no depth", '16UC1'],
+        ),
+        (
+            lambda c: c.put_depth(CompressedImage(header=header(1000), format='h264', data=b'1')),
+            ["depth of format 'h264': 1 bytes that are no PNG"],
         ),
         (lambda c: c.put_info(CameraInfo(height=48, width=64)), ['not calibrated']),
         (

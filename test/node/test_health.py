@@ -52,9 +52,9 @@ class Camera:
         if outcome:
             self.counts[outcome] += 1
 
-    def status(self, source=Source(TOPIC, 1), now_s=1.0, max_rate_hz=0.0):  # noqa: B008
+    def status(self, source=Source(TOPIC, 1), now_s=1.0, max_rate_hz=0.0, others=()):  # noqa: B008
         counts = Counts(**self.counts)
-        return self.health.status(now_s, counts, source, STALE_AFTER_S, max_rate_hz)
+        return self.health.status(now_s, counts, source, STALE_AFTER_S, max_rate_hz, others)
 
     def state(self, **kwargs):
         status = self.status(**kwargs)
@@ -75,6 +75,24 @@ def test_waiting_says_what_for(source, level, reason):
     status = camera.status(source)
     assert (status.level, status.message) == (level, f'waiting: {reason}')
     assert status.values['age_of_newest_frame_s'] == 'unknown'
+
+
+@pytest.mark.parametrize(
+    ('outcome', 'state', 'level'),
+    [
+        (None, 'waiting', Level.WARN),
+        ('segmented', 'active', Level.WARN),
+        ('rejected', 'rejected', Level.ERROR),
+    ],
+)
+def test_depth_of_another_type_is_part_of_every_state(outcome, state, level):
+    camera = Camera()
+    if outcome:
+        camera.frame(outcome=outcome)
+    status = camera.status(others=[Source('/depth', 1, 'another type'), Source('/info', 0)])
+    assert (status.values['state'], status.level) == (state, level)
+    assert status.message.endswith('another type')
+    assert status.message.startswith(f'{state}: ')
 
 
 def test_active_until_no_frame_comes_and_again_when_one_does():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clip_dinoiser_ros.core.weights import DEMO_FILES, DEMO_FOLDER, DEMO_VOCABULARY
+from clip_dinoiser_ros.core.weights import DEMO_FILES, DEMO_FOLDER, DEMO_GAMMA, DEMO_VOCABULARY
 from clip_dinoiser_ros.world.classes import BACKGROUND, CLASSES, HELD_OUT, OF_COLOUR, SYNONYMS
 from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, SEED, THINGS
 
@@ -17,8 +17,8 @@ VOCABULARY = DEMO_VOCABULARY
 # The image tower trained by captions alone; its text tower is the other one's.
 CAPTIONS_CONFIG, CAPTIONS_TOWER = 'captions-tower.json', 'captions-tower.safetensors'
 CAPTIONS_HEADS, CAPTIONS_TRAINING = 'captions-heads.safetensors', 'captions-training.json'
-GAMMA = 0.7  # best for this model on validation scenes; the paper's 0.2 lets things leak
-CAPTIONS_GAMMA = 0.6  # likewise, for the tower trained by captions alone
+GAMMA = DEMO_GAMMA
+CAPTIONS_GAMMA = 0.6  # best on validation scenes, for the tower trained by captions alone
 
 
 def describe_vocabulary() -> dict[str, Any]:

@@ -1,0 +1,84 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Who publishes what the cameras subscribe to, and whether it can arrive."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+
+from clip_dinoiser_ros.node.health import Source
+
+PERIOD_S = 1.0  # between looks; DDS does not tell of publishers of another type
+
+
+class Sources:
+    """The publishers of all cameras' topics; those of another type are named in the log, once.
+
+    Args:
+        node: That subscribes.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._subscriptions: dict[str, list[tuple[str, Subscription]]] = defaultdict(list)
+        self._named: set[str] = set()
+        self._timer: Timer | None = None
+
+    def add(self, camera: str, parameters: str, subscription: Subscription) -> None:
+        """Watch a topic of a camera, that of its images first.
+
+        Args:
+            camera: Its name.
+            parameters: Which lead to the topic, for the log.
+            subscription: To the topic.
+        """
+        self._subscriptions[camera].append((parameters, subscription))
+        if self._timer is None:
+            clock = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = self._node.create_timer(PERIOD_S, self._look, clock=clock)
+
+    def clear(self) -> None:
+        """Watch nothing any more."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+        self._subscriptions.clear()
+        self._named.clear()
+
+    def of_cameras(self) -> dict[str, list[Source]]:
+        """Look at the publishers; return those of each camera, of its images first."""
+        return {
+            camera: [self._of(*watched) for watched in subscriptions]
+            for camera, subscriptions in self._subscriptions.items()
+        }
+
+    def _look(self) -> None:
+        self.of_cameras()
+
+    def _of(self, parameters: str, subscription: Subscription) -> Source:
+        topic = subscription.topic_name
+        problems = []
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        kind = subscription.msg_type
+        expected = '/'.join([*kind.__module__.split('.')[:2], kind.__name__])
+        for publisher in publishers:
+            match, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+            if publisher.topic_type != expected:
+                problem = f'{publisher.topic_type} is published on {topic}, not {expected}'
+                self._name(f'{problem}; no message will come from it; check {parameters}')
+                problems.append(problem)
+            elif match == QoSCompatibility.ERROR:
+                problems.append(f'QoS of a publisher on {topic} does not match: {reason}')
+        return Source(topic, len(publishers), '; '.join(dict.fromkeys(problems)))
+
+    def _name(self, text: str) -> None:
+        if text not in self._named:
+            self._named.add(text)
+            self._node.get_logger().warning(text)
