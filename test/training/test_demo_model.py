@@ -20,7 +20,7 @@ from clip_dinoiser_ros.core.weights import demo_files
 from clip_dinoiser_ros.training.demo_model import objectives
 from clip_dinoiser_ros.training.demo_model.batches import STAGES, collate, plan_views
 from clip_dinoiser_ros.training.demo_model.dense import Heads, encode_dense, encode_texts, pool
-from clip_dinoiser_ros.training.demo_model.samples import FULL, WIDE, Sample, draw_picture, stream
+from clip_dinoiser_ros.training.demo_model.samples import FULL, WIDE, Sample, draw_image, stream
 from clip_dinoiser_ros.training.demo_model.train import new_model, train
 from clip_dinoiser_ros.world.classes import HELD_OUT, SEEN_CLASSES
 
@@ -77,7 +77,7 @@ def test_no_phrase_names_a_held_out_pair():
         assert not [p for p in phrases for pair in HELD_OUT if f' {pair}' in f' {p}']
 
 
-def test_targets_follow_a_mirrored_picture():
+def test_targets_follow_a_mirrored_image():
     shares = np.zeros((2, 14, 19), np.float32)
     shares[0, :, :9], shares[1, :, 9:] = 1, 1
     image = np.zeros((224, 304, 3), np.uint8)
@@ -100,7 +100,7 @@ def test_the_affinity_loss_wants_the_threshold_kept():
     assert losses[0] < 0.05 < min(losses[1:])
 
 
-def test_small_pictures_come_first():
+def test_small_images_come_first():
     views = plan_views(replace(STAGES[0], schedule=200), np.random.default_rng(0))
     assert FULL not in views[:100]
     assert views[120:].count(FULL) > 40
@@ -131,11 +131,11 @@ def test_a_drawing_process_that_dies_is_named_at_once():
         next(stream([(seed, WIDE) for seed in range(100)], _die))
 
 
-def test_pictures_of_the_side_process_come_in_order():
+def test_image_sources_of_the_side_process_come_in_order():
     """The plan is long enough for a process of its own; each is what is drawn here."""
     plan = [(seed, WIDE) for seed in range(70)]
-    drawn = list(stream(plan, draw_picture, ahead=4))
+    drawn = list(stream(plan, draw_image, ahead=4))
     assert len(drawn) == len(plan)
     for index in (0, 69):
-        for theirs, ours in zip(drawn[index], draw_picture(*plan[index]), strict=True):
+        for theirs, ours in zip(drawn[index], draw_image(*plan[index]), strict=True):
             np.testing.assert_array_equal(theirs, ours)

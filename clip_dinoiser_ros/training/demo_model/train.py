@@ -3,7 +3,7 @@
 
 """Make the small demo model from nothing: a CLIP of 4.5 million parameters, and its two heads.
 
-`train(out_dir, seed)` writes the files of `demo/model/`. It needs no data: the pictures are drawn
+`train(out_dir, seed)` writes the files of `demo/model/`. It needs no data: the images are drawn
 while it runs.
 """
 
@@ -155,7 +155,7 @@ def train(
 
     Args:
         out_dir: Folder for the files; made when missing.
-        seed: Decides the pictures, their order and the first weights.
+        seed: Decides the images, their order and the first weights.
         stages: What to do in turn; the default makes the shipped model.
         progress: Takes a line of text now and then.
         device: Where to compute; the shipped model was made on 'cpu'.
