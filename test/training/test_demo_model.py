@@ -131,7 +131,7 @@ def test_a_drawing_process_that_dies_is_named_at_once():
         next(stream([(seed, WIDE) for seed in range(100)], _die))
 
 
-def test_image_sources_of_the_side_process_come_in_order():
+def test_images_of_the_side_process_come_in_order():
     """The plan is long enough for a process of its own; each is what is drawn here."""
     plan = [(seed, WIDE) for seed in range(70)]
     drawn = list(stream(plan, draw_image, ahead=4))
