@@ -25,7 +25,7 @@ from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import (
 from clip_dinoiser_ros.evaluation.captions_tower.tower import load_captions_clip, new_tower
 from clip_dinoiser_ros.evaluation.demo_model import Bench, measure
 from clip_dinoiser_ros.training.demo_model import objectives, train
-from clip_dinoiser_ros.training.demo_model.dense import encode_whole
+from clip_dinoiser_ros.training.demo_model.embeddings import encode_whole
 from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_TRAINING, FOLDER
 from clip_dinoiser_ros.world.classes import CLASSES, HELD_OUT, SEEN_CLASSES
 from clip_dinoiser_ros.world.scenes import scene
@@ -143,7 +143,9 @@ def test_a_whole_is_the_mean_over_its_patches():
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         expected = torch.nn.functional.normalize(tower(images), dim=-1)
-        torch.testing.assert_close(encode_whole(tower, images), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            encode_whole(tower, images, 'mean'), expected, atol=1e-5, rtol=1e-4
+        )
 
 
 @pytest.mark.long

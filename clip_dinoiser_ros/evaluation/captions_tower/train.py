@@ -34,7 +34,7 @@ from clip_dinoiser_ros.evaluation.captions_tower.tower import (
 )
 from clip_dinoiser_ros.evaluation.captions_tower.train_heads import HeadsRecipe, train_heads
 from clip_dinoiser_ros.training.demo_model.batches import lit, normalise
-from clip_dinoiser_ros.training.demo_model.dense import encode_texts, encode_whole
+from clip_dinoiser_ros.training.demo_model.embeddings import encode_texts, encode_whole
 from clip_dinoiser_ros.training.demo_model.samples import FULL, View, draw_image, stream
 
 CLOSE = View(FULL.width, FULL.height, 36.0)
@@ -109,7 +109,7 @@ def batch_loss(
     with torch.autocast(device.type, torch.bfloat16):
         with torch.no_grad():
             texts = encode_texts(clip, tokens.to(device))
-        wholes = encode_whole(tower, images.to(device))
+        wholes = encode_whole(tower, images.to(device), 'mean')
     return losses.caption_loss(
         wholes, texts, true.to(device), false.to(device), scale.exp().clamp(max=100)
     )
