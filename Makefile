@@ -73,9 +73,10 @@ audit:  ## ask for known holes of what is installed; needs the network
 	@$(call add,tools,python3) && PYTHONPATH=build/tools-site python3 -m pip_audit --disable-pip \
 		--require-hashes -r requirements/$(ROS).lock.txt
 
-manifest: setup  ## list the SHA-256 of the shipped model again, after a change of it
+manifest: setup  ## list the SHA-256 of the files of the models again
 	@$(ENV) && python -c 'from pathlib import Path; from clip_dinoiser_ros.core import manifest; \
-		manifest.write_manifest(Path("clip_dinoiser_ros/demo/model"))'
+		[manifest.write_manifest(Path(folder)) for folder in ( \
+		"clip_dinoiser_ros/demo/model", "test/evaluation/captions_tower")]'
 
 demo: setup  ## see it work on a generated world
 	@$(ENV) && clip-dinoiser demo run

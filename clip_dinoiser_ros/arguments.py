@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Command-line arguments that several verbs share: the model and the words."""
+"""Command-line arguments that several verbs share: the model and the prompts."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def add_word_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
     """Add --prompts, --background, --templates; return their group."""
     from clip_dinoiser_ros.core.vocabulary import TEMPLATES
 
-    group = parser.add_argument_group('words')
+    group = parser.add_argument_group('prompts')
     group.add_argument(
         '--prompts',
         nargs='+',

@@ -43,7 +43,7 @@ VERBS = {
     ),
     'train': (
         'clip_dinoiser_ros.training.command',
-        'train the two heads on pictures or recordings, without labels',
+        'train the two heads on images or recordings, without labels',
     ),
 }
 

@@ -12,6 +12,8 @@ from pathlib import Path, PurePath
 
 from ruamel.yaml import YAML
 
+from clip_dinoiser_ros.core.errors import one_line
+
 SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
 METADATA = 'metadata.yaml'
 LOGS = ('-wal', '-journal')  # of sqlite3: what was not yet in the file when its recorder ended
@@ -72,7 +74,7 @@ def find_files(path: Path) -> Files:
         try:
             parts, told = _described(path)
         except Exception as error:  # ruamel raises many types, and the content comes from outside
-            what = ' '.join(f'{type(error).__name__} {error}'.split())
+            what = f'{type(error).__name__} {one_line(error)}'
             damage.append(f'{path / METADATA} cannot be read; its files are, without it: {what}')
     if not parts:
         parts = sorted(_recorded(path), key=_by_number)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros import arguments
-from clip_dinoiser_ros.bag.places import part_of, refuse_link
+from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.frames import image_files
 from clip_dinoiser_ros.frames.class_ids import published_classes, unlabelled_id
@@ -167,7 +167,7 @@ def _write(path: Path, pixels: npt.NDArray[np.generic]) -> None:
 
 def _put(path: Path, content: bytes) -> None:
     """Write a file; it has its name only once it is whole."""
-    part = part_of(path)
+    part = partial_file(path)
     part.write_bytes(content)
     part.replace(path)
 

@@ -24,7 +24,7 @@ from zlib import crc32
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from clip_dinoiser_ros.bag.places import part_of, refuse_link, sync
+from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link, sync
 from clip_dinoiser_ros.bag.recording import SUFFIXES, BagError, Message, Recording, Topic
 
 _CHECKSUM_LENGTH = 9  # in front of each line of the journal: hexadecimal, and a space
@@ -121,7 +121,7 @@ class PartialBag:
     def _renew_journal(self) -> None:
         """Begin the journal with what is there: lines of what was lost would mislead a resume."""
         path = self.folder / 'journal.jsonl'
-        part = part_of(path)
+        part = partial_file(path)
         self._journal = part.open('x', encoding='utf-8')
         for line in ({'settings': self._settings}, *self.lines):
             self._append(line)
@@ -200,7 +200,7 @@ def check_target(path: Path, force: bool, in_favour: str = '') -> None:
 
     Raises:
         BagError: What is there, and what is allowed.
-        PlaceError: It is a link.
+        OutputFileError: It is a link.
     """
     refuse_link(path)
     if not path.exists():

@@ -19,7 +19,7 @@ from rosbags.interfaces import Qos, QosReliability
 
 from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
 from clip_dinoiser_ros.bag.types import in_current_form
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 
 SECOND = 10**9
 DAMAGED = 3  # exit code: all was played that could be read, but not everything could

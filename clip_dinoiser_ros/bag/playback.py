@@ -21,7 +21,7 @@ import numpy.typing as npt
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import Message, Recording
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.bag.windows import Frame, Selection, read_windows
+from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
 from clip_dinoiser_ros.frames.outputs import shrink
 from clip_dinoiser_ros.frames.overlay import draw_overlay
 
@@ -119,7 +119,7 @@ def _pairs(messages: Iterator[Message]) -> Iterator[tuple[Any, Any]]:
         yield labels, next(messages)
 
 
-def _belongs(labels: Message, frame: Frame) -> bool:
+def _belongs(labels: Message, frame: RecordedFrame) -> bool:
     same = labels.topic.name == frame.camera.output('labels')
     return same and labels.time_ns == frame.message.time_ns and frame.image is not None
 
@@ -138,7 +138,7 @@ def _pixels(message: Message | None) -> npt.NDArray[Any]:
 
 
 def _shown(
-    frame: Frame, ids: npt.NDArray[Any], confidence: npt.NDArray[Any], classes: Classes
+    frame: RecordedFrame, ids: npt.NDArray[Any], confidence: npt.NDArray[Any], classes: Classes
 ) -> Shown:
     assert frame.image is not None
     lookup = np.zeros(np.iinfo(ids.dtype).max + 1, np.uint16)

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.bag import charts
+from clip_dinoiser_ros.bag.output_files import partial_file
 from clip_dinoiser_ros.bag.partial import put
-from clip_dinoiser_ros.bag.places import part_of
 from clip_dinoiser_ros.bag.playback import Classes, Shown
 from clip_dinoiser_ros.frames.overlay import colour
 
@@ -118,7 +118,7 @@ class Report:
             f'<title>Segmented recording</title><style>{_STYLE}</style></head><body>'
             f'<h1>Segmented recording</h1><table>{rows}</table>{cameras}{lost}</body></html>\n'
         )
-        part = part_of(self._path)
+        part = partial_file(self._path)
         part.write_text(page, encoding='utf-8')
         put(part, self._path, self._force)
 

@@ -18,9 +18,9 @@ from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, cloud_types, message_types, typestore
-from clip_dinoiser_ros.bag.windows import Frame, Window
+from clip_dinoiser_ros.bag.windows import RecordedFrame, Window
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import is_out_of_memory
-from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.class_slugs import class_slug
@@ -101,7 +101,7 @@ class BagSegmenter:
     def process(self, window: Window) -> None:
         """Segment the frames of a window; write everything of it in the order of time."""
         listed = len(self.progress.listed)
-        done = self._segment([item for item in window.items if isinstance(item, Frame)])
+        done = self._segment([item for item in window.items if isinstance(item, RecordedFrame)])
         for item in window.items:
             if isinstance(item, Message):
                 self._bag.write(item)
@@ -129,7 +129,7 @@ class BagSegmenter:
             'cloud_reason': self.progress.cloud_reason,
         }
 
-    def _segment(self, frames: list[Frame]) -> dict[int, FrameOutputs | str]:
+    def _segment(self, frames: list[RecordedFrame]) -> dict[int, FrameOutputs | str]:
         """Segment frames, those of one size together; by id(frame), a text where it cannot be."""
         done: dict[int, FrameOutputs | str] = {id(frame): frame.damage for frame in frames}
         whole = sorted((f for f in frames if f.image is not None), key=_size)
@@ -145,7 +145,7 @@ class BagSegmenter:
                     raise outcome
         return done
 
-    def _reject(self, frame: Frame, reason: str) -> None:
+    def _reject(self, frame: RecordedFrame, reason: str) -> None:
         name, message = frame.camera.name, frame.message
         self.progress.rejected[name] = self.progress.rejected.get(name, 0) + 1
         if len(self.progress.listed) < MAX_LISTED:
@@ -153,7 +153,7 @@ class BagSegmenter:
                 f'{message.topic.name} at {message.time_ns / SECOND:.6f} s: {reason}'
             )
 
-    def _write(self, frame: Frame, outputs: FrameOutputs) -> None:
+    def _write(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
         """Write the messages of one frame, in the order in which the node publishes."""
         name = frame.camera.name
         if name not in self.progress.segmented:
@@ -182,7 +182,7 @@ class BagSegmenter:
         )
         self._write_message(frame, 'frame_info', info)
 
-    def _write_extras(self, frame: Frame, outputs: FrameOutputs) -> None:
+    def _write_extras(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
         """Write the outputs that the node makes only for subscribers, where they are wanted."""
         if 'overlay' in self._extras:
             self._write_image(frame, 'overlay', (outputs.overlay, 'rgb8'))
@@ -206,7 +206,7 @@ class BagSegmenter:
                 self._write_image(frame, f'{topic}/mask', outputs.class_mask(index))
                 self._write_image(frame, f'{topic}/confidence', outputs.class_confidence(index))
 
-    def _write_camera_info(self, frame: Frame, outputs: FrameOutputs) -> None:
+    def _write_camera_info(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
         assert frame.partners is not None
         if frame.partners.info is None:
             self._miss_cloud(frame, f'no camera_info has come on {frame.camera.camera_info_topic}')
@@ -224,7 +224,7 @@ class BagSegmenter:
             return
         self._write_message(frame, 'camera_info', info)
 
-    def _write_cloud(self, frame: Frame, outputs: FrameOutputs) -> None:
+    def _write_cloud(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
         assert frame.partners is not None
         depth, info = frame.partners.depth, frame.partners.info
         try:
@@ -234,12 +234,12 @@ class BagSegmenter:
             return
         self._write_message(frame, 'points', cloud)
 
-    def _miss_cloud(self, frame: Frame, reason: str) -> None:
+    def _miss_cloud(self, frame: RecordedFrame, reason: str) -> None:
         counts = self.progress.without_cloud
         counts[frame.camera.name] = counts.get(frame.camera.name, 0) + 1
         self.progress.cloud_reason = reason
 
-    def _announce(self, frame: Frame) -> None:
+    def _announce(self, frame: RecordedFrame) -> None:
         """Say which classes the labels of a camera speak of, before the first of them."""
         seconds, nanoseconds = divmod(frame.message.time_ns, SECOND)
         stamp = self._types['builtin_interfaces/msg/Time'](sec=seconds, nanosec=nanoseconds)
@@ -256,21 +256,21 @@ class BagSegmenter:
         self._write_message(frame, 'label_info', label_info)
         self._write_message(frame, 'vocabulary', vocabulary)
 
-    def _write_image(self, frame: Frame, output: str, pixels: Pixels) -> None:
+    def _write_image(self, frame: RecordedFrame, output: str, pixels: Pixels) -> None:
         message = images.to_message(*pixels, frame.header, self._types[IMAGE])
         self._write_message(frame, output, message)
 
-    def _write_message(self, frame: Frame, output: str, message: Any) -> None:
+    def _write_message(self, frame: RecordedFrame, output: str, message: Any) -> None:
         topic = _topic(frame.camera, output)
         data = typestore().serialize_cdr(message, topic.type_name)
         self._bag.write(Message(topic, frame.message.time_ns, data))
 
 
-def _size(frame: Frame) -> tuple[int, ...]:
+def _size(frame: RecordedFrame) -> tuple[int, ...]:
     return () if frame.image is None else frame.image.shape
 
 
-def _decoded(frame: Frame) -> DecodedFrame:
+def _decoded(frame: RecordedFrame) -> DecodedFrame:
     assert frame.image is not None
     return DecodedFrame(frame.camera.name, frame.header, frame.image, frame.decode_ms)
 

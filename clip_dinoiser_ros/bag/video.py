@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.bag.cameras import Camera
+from clip_dinoiser_ros.bag.output_files import partial_file
 from clip_dinoiser_ros.bag.partial import check_target, put
-from clip_dinoiser_ros.bag.places import part_of
 from clip_dinoiser_ros.bag.playback import Shown
 from clip_dinoiser_ros.bag.recording import BagError
 
@@ -55,7 +55,7 @@ class Videos:
         """Append the overlay of a frame."""
         name = shown.camera.name
         if name not in self._videos:
-            part = part_of(self.paths[name])
+            part = partial_file(self.paths[name])
             self._videos[name] = VideoFile(part, shown.overlay, shown.time_ns)
         self._videos[name].add(shown.overlay, shown.time_ns)
 

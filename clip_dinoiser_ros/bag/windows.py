@@ -48,7 +48,7 @@ class Selection:
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class RecordedFrame:
     """One camera image.
 
     Attributes:
@@ -85,7 +85,7 @@ class Window:
         end_ns: Recording time of its last message.
     """
 
-    items: list[Frame | Message] = field(default_factory=list)
+    items: list[RecordedFrame | Message] = field(default_factory=list)
     read: int = 0
     seen: dict[str, int] = field(default_factory=dict)
     end_ns: int = 0
@@ -168,7 +168,7 @@ class _LookAhead:
             yield message
 
 
-def _with_partners(frame: Frame, partners: PartnerFinder) -> Frame:
+def _with_partners(frame: RecordedFrame, partners: PartnerFinder) -> RecordedFrame:
     if frame.header is None or not (frame.camera.depth_topic or frame.camera.camera_info_topic):
         return frame
     return replace(frame, partners=partners.expect(frame.camera, stamp_ns(frame.header)))
@@ -193,15 +193,15 @@ def decode_frame(
     message: Message,
     position: int,
     limits: tuple[int, int] = (MAX_PIXELS, MAX_IMAGE_BYTES),
-) -> Frame:
+) -> RecordedFrame:
     """Decode a camera message; a damaged one becomes a frame that says why."""
     start = time.perf_counter()
     try:
         header, image = decode_message(message.data, message.topic.type_name, *limits)
     except ImageError as error:
-        return Frame(camera, message, None, None, str(error), position=position)
+        return RecordedFrame(camera, message, None, None, str(error), position=position)
     decode_ms = 1e3 * (time.perf_counter() - start)
-    return Frame(camera, message, header, image, decode_ms=decode_ms, position=position)
+    return RecordedFrame(camera, message, header, image, decode_ms=decode_ms, position=position)
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

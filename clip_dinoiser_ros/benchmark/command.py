@@ -27,10 +27,10 @@ from clip_dinoiser_ros.benchmark.agreement import measure_agreement
 from clip_dinoiser_ros.benchmark.authors import Authors
 from clip_dinoiser_ros.benchmark.limits import Limits, measure_limits
 from clip_dinoiser_ros.benchmark.machine import describe_machine
-from clip_dinoiser_ros.benchmark.measuring import Row, measure_row
+from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow, measure_row
 from clip_dinoiser_ros.benchmark.node_start import measure_node_start
 from clip_dinoiser_ros.benchmark.prompts import fresh_words, time_change
-from clip_dinoiser_ros.benchmark.publishing import Outlet
+from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
 from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
 from clip_dinoiser_ros.benchmark.start import measure_start
 from clip_dinoiser_ros.core import Segmenter
@@ -115,15 +115,15 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     with ExitStack() as stack:
-        outlet = stack.enter_context(Outlet())
+        publisher = stack.enter_context(LabelPublisher())
         weights = {'model': args.model, 'pretrained': args.pretrained, 'heads': args.heads}
         if args.random_weights:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             weights = write_random_weights(args.model, folder)
         if args.only_start:
-            print(report.starts(_starts(args, weights, outlet.ros)))  # noqa: T201
+            print(report.starts(_starts(args, weights, publisher.ros)))  # noqa: T201
             return 0
-        result, rows = _measure(args, weights, outlet)
+        result, rows = _measure(args, weights, publisher)
     text = report.text(result, rows)
     print(text)  # noqa: T201
     args.output.mkdir(parents=True, exist_ok=True)
@@ -135,8 +135,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(
-    args: argparse.Namespace, weights: Mapping[str, str], outlet: Outlet
-) -> tuple[dict[str, Any], list[Row]]:
+    args: argparse.Namespace, weights: Mapping[str, str], publisher: LabelPublisher
+) -> tuple[dict[str, Any], list[BenchmarkRow]]:
     device = find_device(args.device)
     clock = time.process_time if args.cpu_time else time.perf_counter
     prompts = [*PROMPTS, *(f'thing {i}' for i in range(args.classes))][: args.classes]
@@ -145,7 +145,7 @@ def _measure(
         _say("loading the authors' code")
         authors = Authors(args.compare, weights, prompts, device)
     limits: dict[str, Limits] = {}
-    rows: list[Row] = []
+    rows: list[BenchmarkRow] = []
     for precision in args.precisions or [args.precision]:
         _say(f'loading {weights["model"]} in precision {precision}')
         segmenter = _load(args, weights, precision)
@@ -163,7 +163,7 @@ def _measure(
                         batch,
                         args.seconds,
                         limit,
-                        outlet,
+                        publisher,
                         authors,
                         clock,
                     )
@@ -171,7 +171,7 @@ def _measure(
     _say('prompt changes')
     changes = _prompt_changes(segmenter, authors, clock)
     del segmenter, authors  # their memory is not to be in the way of the process to be timed
-    start = {} if args.no_start else _starts(args, weights, outlet.ros)
+    start = {} if args.no_start else _starts(args, weights, publisher.ros)
     agreements = []
     for precision in (args.precisions or [args.precision]) if args.scenes else []:
         _say(f'{args.scenes} scenes in precision {precision}')
@@ -181,7 +181,7 @@ def _measure(
         'machine': describe_machine(device),
         'clock': 'of the CPU, all threads' if args.cpu_time else 'of the wall',
         'model': weights['model'] + (', random weights' if args.random_weights else ''),
-        'published': 'over DDS' if outlet.ros else 'not: no ROS here, messages were made only',
+        'published': 'over DDS' if publisher.ros else 'not: no ROS here, messages were made only',
         'limits': {name: asdict(limit) for name, limit in limits.items()},
         'prompts': changes,
         'start': start,

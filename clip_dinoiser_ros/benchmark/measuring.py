@@ -18,7 +18,7 @@ from clip_dinoiser_ros.benchmark.arithmetic import Shape, authors_gflop, needed_
 from clip_dinoiser_ros.benchmark.authors import Authors
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.machine import forget_peak_memory, peak_memory_mib
-from clip_dinoiser_ros.benchmark.publishing import Outlet
+from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 
@@ -27,7 +27,7 @@ MOST_REPEATS = 500
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchmarkRow:
     """What was measured of one size and batch; times in milliseconds, of the whole batch.
 
     Attributes:
@@ -75,12 +75,12 @@ def measure_row(
     batch: int,
     seconds: float,
     limits: Limits,
-    outlet: Outlet,
+    publisher: LabelPublisher,
     authors: Authors | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Row:
+) -> BenchmarkRow:
     """Measure one size and batch for some seconds, the published code in turn with ours."""
-    frames = Frames(segmenter, vocabulary, size, batch, outlet, clock)
+    frames = Frames(segmenter, vocabulary, size, batch, publisher, clock)
     h, w = segmenter.grid(*size)
     patch = segmenter.patch_size
     # they know no resizing: they get what our image tower gets, made before the clock runs
@@ -114,7 +114,7 @@ def measure_row(
             'ratio': times.median('authors') / times.median('segment'),
             'same_labels': _same_labels(segmenter, vocabulary, authors, resized[0]),
         }
-    return Row(
+    return BenchmarkRow(
         size=size,
         grid=(h, w),
         batch=batch,

@@ -42,7 +42,7 @@ def camera_message(height: int, width: int, seed: int) -> PlainImage:
     return PlainImage(height, width, 'bgr8', 3 * width, pixels.tobytes())
 
 
-class Outlet:
+class LabelPublisher:
     """Publishes labels and confidence over DDS where ROS is there; else it makes the messages.
 
     One reader in this process takes them, so that they are really sent.
@@ -90,7 +90,7 @@ class Outlet:
             if self.ros:
                 self._publishers[name].publish(message)
 
-    def __enter__(self) -> Outlet:
+    def __enter__(self) -> LabelPublisher:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from clip_dinoiser_ros.benchmark.measuring import Row
+from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow
 from clip_dinoiser_ros.benchmark.stages import STAGES
 from clip_dinoiser_ros.frames.overlay import colour
 
 _WIDTH, _BAR, _GAP, _LEFT = 900, 22, 10, 210
 
 
-def text(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def text(result: Mapping[str, Any], rows: Sequence[BenchmarkRow]) -> str:
     """Make the report of a run; tables are Markdown."""
     machine = result['machine']
     parts = [
@@ -60,16 +60,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
-def _name(row: Row) -> list[str]:
+def _name(row: BenchmarkRow) -> list[str]:
     return [f'{row.size[1]}x{row.size[0]}', str(row.batch), row.precision]
 
 
-def _stage_table(rows: Sequence[Row]) -> str:
+def _stage_table(rows: Sequence[BenchmarkRow]) -> str:
     head = ['image', 'batch', 'precision', *(f'{stage} ms' for stage in STAGES)]
     return _table(head, [_name(r) + [f'{r.stages_ms[s]:.2f}' for s in STAGES] for r in rows])
 
 
-def _limit_table(rows: Sequence[Row]) -> str:
+def _limit_table(rows: Sequence[BenchmarkRow]) -> str:
     head = ['image', 'batch', 'precision', 'frame ms', 'p95 ms', 'images/s', 'segment ms']
     head += ['GFLOP', 'limit ms', 'share of limit', 'peak MiB']
     return _table(
@@ -90,7 +90,7 @@ def _limit_table(rows: Sequence[Row]) -> str:
     )
 
 
-def _batch_table(rows: Sequence[Row]) -> str:
+def _batch_table(rows: Sequence[BenchmarkRow]) -> str:
     """Tell what several images at once gain, and cost in memory; '' where there is no such pair."""
     alone = {(row.size, row.precision): row for row in rows if row.batch == 1}
     lines = []
@@ -106,7 +106,7 @@ def _batch_table(rows: Sequence[Row]) -> str:
     return _table(head, lines) if lines else ''
 
 
-def _authors_table(rows: Sequence[Row]) -> str:
+def _authors_table(rows: Sequence[BenchmarkRow]) -> str:
     head = ['image', 'batch', 'precision', "authors' ms", 'ours ms', 'ratio', 'same labels']
     return _table(
         head,
@@ -144,7 +144,7 @@ def _agreement_table(agreements: Sequence[Mapping[str, Any]]) -> str:
     return _table(head, rows)
 
 
-def drawing(rows: Sequence[Row]) -> str:
+def drawing(rows: Sequence[BenchmarkRow]) -> str:
     """Draw the stages of every row as a bar, as SVG; bars are as long as the time per image."""
     longest = max(sum(row.stages_ms.values()) / row.batch for row in rows)
     scale = (_WIDTH - _LEFT - 80) / longest

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from clip_dinoiser_ros.benchmark.limits import wait_for
-from clip_dinoiser_ros.benchmark.publishing import Outlet, camera_message
+from clip_dinoiser_ros.benchmark.publishing import LabelPublisher, camera_message
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.dinoiser import DELTA, GAMMA
 from clip_dinoiser_ros.core.pipeline import Query
@@ -67,7 +67,7 @@ class Frames:
         vocabulary: What is looked for.
         size: (H, W) of the images.
         batch: How many go through the model together.
-        outlet: Where labels and confidence go.
+        publisher: Where labels and confidence go.
         clock: Counts seconds.
     """
 
@@ -77,13 +77,13 @@ class Frames:
         vocabulary: Vocabulary,
         size: tuple[int, int],
         batch: int,
-        outlet: Outlet,
+        publisher: LabelPublisher,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._segmenter = segmenter
         self._vocabulary = vocabulary
         self._size = size
-        self._outlet = outlet
+        self._publisher = publisher
         self._messages = [camera_message(*size, seed) for seed in range(batch)]
         self._mono8 = leaves_as_mono8(segmenter.device.type, 'mono8', 0.0)
         self.times = Times(clock)
@@ -101,7 +101,7 @@ class Frames:
                 patches = self._segmenter.segment_patches(rgb, self._vocabulary)
                 results = enlarge_all(patches, self._size, self._mono8)
             for result in results:
-                self._outlet.publish(result)
+                self._publisher.publish(result)
 
     @torch.inference_mode()
     def stage_by_stage(self) -> None:
@@ -133,4 +133,4 @@ class Frames:
             results = [arrive() for arrive in arriving]
         with measure('publish', device):
             for result in results:
-                self._outlet.publish(result)
+                self._publisher.publish(result)

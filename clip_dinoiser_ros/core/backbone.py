@@ -106,6 +106,8 @@ class Backbone(nn.Module):
         trained: Tensor = self.visual.positional_embedding
         if (h, w) == tuple(self.visual.grid_size):
             return trained
+        if trained.requires_grad:  # in training: the resized embedding has a gradient too
+            return resize_positions(trained, self.visual.grid_size, (h, w))
         cached = self._positions.get((h, w))
         if cached is None or cached.dtype != trained.dtype or cached.device != trained.device:
             if len(self._positions) >= MAX_CACHED_GRIDS:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 
 _VENDOR = '0x10de'
 _DISPLAY = '0x03'  # PCI class of VGA and 3D controllers; an audio function has another

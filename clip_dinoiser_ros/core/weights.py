@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.core.dinoiser import GAMMA
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.manifest import MANIFEST, changed_files
 from clip_dinoiser_ros.core.plain_clip import WithoutDrawing, load_plain
-from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.core.sources import (
     AUTHORS,
     PINNED,

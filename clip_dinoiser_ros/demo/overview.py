@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo's overview: image, labels and confidence, before and after the prompts changed."""
+"""The overview of the demo: image, labels and confidence before and after the prompts changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.demo.results import IGNORED, Frame
+from clip_dinoiser_ros.demo.results import IGNORED, ComparedFrame
 from clip_dinoiser_ros.frames.overlay import colour
 
 Image = npt.NDArray[np.uint8]
@@ -23,14 +23,14 @@ BACKGROUND = (70, 70, 70)
 COLUMNS = ('image', 'true labels', 'predicted labels', 'confidence')
 
 
-def draw_overview(rows: Sequence[tuple[str, Frame]]) -> Image:
+def draw_overview(rows: Sequence[tuple[str, ComparedFrame]]) -> Image:
     """Draw a row of four pictures and a legend for each titled frame: uint8 (H, W, 3) RGB."""
     width = len(COLUMNS) * (TILE[1] + GAP) + GAP
     parts = [part for title, frame in rows for part in _row(title, frame, width)]
     return np.vstack(parts)
 
 
-def _row(title: str, frame: Frame, width: int) -> list[Image]:
+def _row(title: str, frame: ComparedFrame, width: int) -> list[Image]:
     colours = [rgb for _, rgb in _classes(frame)]
     tiles = [
         frame.image,
@@ -47,7 +47,7 @@ def _row(title: str, frame: Frame, width: int) -> list[Image]:
     return [_heading(title, width), strip, _legend(frame, width)]
 
 
-def _classes(frame: Frame) -> list[tuple[str, tuple[int, ...]]]:
+def _classes(frame: ComparedFrame) -> list[tuple[str, tuple[int, ...]]]:
     """Name and colour of every class."""
     vocabulary = frame.result.vocabulary
     return [
@@ -72,7 +72,7 @@ def _heading(title: str, width: int) -> Image:
     return strip
 
 
-def _legend(frame: Frame, width: int) -> Image:
+def _legend(frame: ComparedFrame, width: int) -> Image:
     """Name the colours: the prompts in their order, and the scale of the confidence."""
     strip = _paper(44, width)
     left = GAP

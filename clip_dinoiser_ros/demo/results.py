@@ -45,7 +45,7 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class ComparedFrame:
     """A frame of the drive with its result, as indices into the names of its vocabulary.
 
     Attributes:
@@ -111,7 +111,7 @@ def _pixels(message: Any) -> npt.NDArray[Any]:
     return message.data.view(dtype).reshape(message.height, message.width)
 
 
-def compare(drive: Path, results: Sequence[Result]) -> Iterator[Frame]:
+def compare(drive: Path, results: Sequence[Result]) -> Iterator[ComparedFrame]:
     """Read the drive beside its results; frames that were replaced are left out."""
     by_stamp = {result.stamp_ns: result for result in results}
     image: npt.NDArray[np.uint8] | None = None
@@ -128,10 +128,10 @@ def compare(drive: Path, results: Sequence[Result]) -> Iterator[Frame]:
                 truth = true_indices(_pixels(content), names)
                 index = np.full(int(max(ids.max(), result.vocabulary.unlabelled_id)) + 1, IGNORED)
                 index[ids] = range(len(ids))
-                yield Frame(image, truth, index[result.labels].astype(np.uint8), result)
+                yield ComparedFrame(image, truth, index[result.labels].astype(np.uint8), result)
 
 
-def total_miou(frames: Sequence[Frame]) -> float:
+def total_miou(frames: Sequence[ComparedFrame]) -> float:
     """Return the mean IoU over the classes that occur, the pixels of all frames together."""
     total = frames[0].confusion()
     for frame in frames[1:]:

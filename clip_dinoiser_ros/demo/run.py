@@ -21,7 +21,7 @@ from clip_dinoiser_ros.core.segmenter import find_device, find_precision
 from clip_dinoiser_ros.demo.live import CAMERA, DemoError, Received, segment_live
 from clip_dinoiser_ros.demo.overview import draw_overview
 from clip_dinoiser_ros.demo.record import write_drive
-from clip_dinoiser_ros.demo.results import Frame, Result, collect, compare, total_miou
+from clip_dinoiser_ros.demo.results import ComparedFrame, Result, collect, compare, total_miou
 from clip_dinoiser_ros.frames.outputs import NODE, OUTPUTS
 from clip_dinoiser_ros.frames.overlay import draw_overlay
 from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, tour
@@ -67,7 +67,7 @@ def say(text: str) -> None:
     print(f'demo: {text}', flush=True)  # noqa: T201
 
 
-def split(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+def split(frames: Sequence[ComparedFrame]) -> tuple[list[ComparedFrame], list[ComparedFrame]]:
     """Part the frames by their vocabulary.
 
     Raises:
@@ -86,7 +86,9 @@ def split(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
 
 
 def make_report(
-    frames_in: int, results: Sequence[Result], halves: tuple[list[Frame], list[Frame]]
+    frames_in: int,
+    results: Sequence[Result],
+    halves: tuple[list[ComparedFrame], list[ComparedFrame]],
 ) -> dict[str, Any]:
     """Sum up: counts, agreement with the true labels, times. All times in milliseconds."""
     last = results[-1].info
@@ -132,7 +134,9 @@ def write_received(path: Path, received: Sequence[Received]) -> None:
         bag.finish()
 
 
-def draw(output: Path, halves: tuple[list[Frame], list[Frame]], report: dict[str, Any]) -> None:
+def draw(
+    output: Path, halves: tuple[list[ComparedFrame], list[ComparedFrame]], report: dict[str, Any]
+) -> None:
     """Write overview.png and drive.mp4."""
     before, after = halves
     rows = [
@@ -163,6 +167,6 @@ def draw(output: Path, halves: tuple[list[Frame], list[Frame]], report: dict[str
         video.close()
 
 
-def _typical(frames: Sequence[Frame]) -> Frame:
-    """The frame whose agreement with the true labels is the median."""
+def _typical(frames: Sequence[ComparedFrame]) -> ComparedFrame:
+    """Return the frame whose agreement with the true labels is the median."""
     return sorted(frames, key=lambda frame: frame.confusion().miou())[len(frames) // 2]

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 from itertools import islice
+from pathlib import Path
 
 from clip_dinoiser_ros.core import Segmenter
-from clip_dinoiser_ros.evaluation.demo_model import GAMMAS, TEST_SEED, Bench, measure, table
+from clip_dinoiser_ros.evaluation.demo_model import TEST_SEED, Bench, measure, table
 from clip_dinoiser_ros.evaluation.flicker import WEIGHTS, measure_smoothing
 from clip_dinoiser_ros.evaluation.flicker import table as steadiness_table
-from clip_dinoiser_ros.training.demo_model.files import GAMMA
+from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_TOWER, GAMMA
 from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
 
 DRIVE_FRAMES = 200
+TOWERS = ('demo', 'captions')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--tower',
-        choices=list(GAMMAS),
+        choices=TOWERS,
         nargs='+',
-        default=list(GAMMAS),
-        help='that of the demo model, the one trained by captions alone, or (default) both',
+        help='that of the demo model, or the one trained by captions alone; by default demo, and '
+        'captions with --captions',
+    )
+    group.add_argument(
+        '--captions',
+        type=Path,
+        metavar='DIR',
+        help='folder of the tower trained by captions alone, which the package does not contain: '
+        'test/evaluation/captions_tower in the repository, or made by `clip-dinoiser demo train`',
     )
     group = parser.add_argument_group('smoothing')
     group.add_argument(
@@ -67,8 +76,11 @@ def run(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     if args.scenes < 1:
         raise ValueError(f'--scenes {args.scenes}: at least 1')
-    for tower in args.tower:
-        bench = Bench(tower=tower)
+    towers = args.tower or TOWERS[: 1 if args.captions is None else 2]
+    if 'captions' in towers:
+        _check_captions(args.captions)
+    for tower in towers:
+        bench = Bench(captions=args.captions if tower == 'captions' else None)
         gamma = bench.gamma if args.gamma is None else args.gamma
         for start in args.start:
             rows = measure(bench, args.scenes, gamma, start)
@@ -77,6 +89,13 @@ def _demo(args: argparse.Namespace) -> int:
                 f'{table(rows)}\n'
             )
     return 0
+
+
+def _check_captions(folder: Path | None) -> None:
+    if folder is None:
+        raise ValueError('--tower captions needs --captions DIR, the folder of its weights')
+    if not (folder / CAPTIONS_TOWER).is_file():
+        raise ValueError(f'--captions {folder}: there is no {CAPTIONS_TOWER}')
 
 
 def _smoothing(args: argparse.Namespace) -> int:

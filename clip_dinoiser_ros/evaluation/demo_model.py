@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,6 @@ from clip_dinoiser_ros.world.scenes import scene
 TEST_SEED = 500_000  # training draws its scenes from a million upwards
 VALIDATION_SEED = 900_000
 IGNORED = 255
-Tower = Literal['demo', 'captions']
-GAMMAS: dict[Tower, float] = {'demo': GAMMA, 'captions': CAPTIONS_GAMMA}
 
 
 @dataclass
@@ -89,19 +87,22 @@ class Bench:
     Args:
         folder: Of the demo model.
         short_side: Of the images, pixels.
-        tower: The image tower: that of the demo model, or the one trained by captions alone.
+        captions: Folder of the image tower trained by captions alone, which is used instead of
+            that of the demo model; None: it is not.
     """
 
-    def __init__(self, folder: Path = FOLDER, short_side: int = 448, tower: Tower = 'demo') -> None:
+    def __init__(
+        self, folder: Path = FOLDER, short_side: int = 448, captions: Path | None = None
+    ) -> None:
         files = demo_files(folder)
-        if tower == 'captions':
-            clip, tokenizer = load_captions_clip(folder)
-            check_shipped(folder, [CAPTIONS_HEADS])
-            heads = load_heads(folder / CAPTIONS_HEADS)
+        if captions is not None:
+            clip, tokenizer = load_captions_clip(captions, folder)
+            check_shipped(captions, [CAPTIONS_HEADS])
+            heads = load_heads(captions / CAPTIONS_HEADS)
         else:
             clip, tokenizer = load_clip(files['model'], files['pretrained'])
             heads = load_heads(files['heads'])
-        self.gamma = GAMMAS[tower]
+        self.gamma = GAMMA if captions is None else CAPTIONS_GAMMA
         self._backbone = Backbone(clip.visual)
         self._heads = dinoiser.Heads(check_heads(heads, self._backbone.width))
         self._texts = TextEncoder(clip, tokenizer)
@@ -136,8 +137,8 @@ class Bench:
             features = dinoiser.guided_pooling(features, affinity.clone(), gamma)
         probabilities = dinoiser.class_probabilities(features, vocabulary.embeddings)
         if use_filter and vocabulary.background is not None:
-            struck = dinoiser.background_patches(probabilities, objectness)
-            probabilities[:, vocabulary.background].masked_fill_(struck, 1.0)
+            filtered = dinoiser.background_patches(probabilities, objectness)
+            probabilities[:, vocabulary.background].masked_fill_(filtered, 1.0)
         h, w = probabilities.shape[2:]
         found, _ = enlarge(probabilities[0], size, (float(h), float(w)), None)
         return found.numpy()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clip_dinoiser_ros import arguments
-from clip_dinoiser_ros.bag.places import part_of, refuse_link
+from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.segmenter import MAX_PATCHES
 from clip_dinoiser_ros.export.onnx_file import OPSET, ImagePath, check_onnx, write_onnx
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     )
     _check_size(args.size, segmenter.patch_size)
     vocabulary = segmenter.encode(args.prompts, args.background or None, args.templates)
-    parts = part_of(args.output), part_of(words)
+    parts = partial_file(args.output), partial_file(words)
     try:
         embeddings = vocabulary.embeddings.clone()  # made for inference only, which export refuses
         model = ImagePath(segmenter, arguments.gamma(args))
@@ -92,8 +92,8 @@ def _check(output: Path, words: Path, force: bool) -> None:
             raise ValueError(f'{path} is a folder')
         if path.exists() and not force:
             raise ValueError(f'{path} exists; --force replaces it')
-    part_of(output).touch()  # raises where nothing can be written
-    part_of(output)
+    partial_file(output).touch()  # raises where nothing can be written
+    partial_file(output)
 
 
 def _check_size(size: tuple[int, int], patch: int) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
-from clip_dinoiser_ros.core.reasons import one_line
 
 MOST_IN_A_ROW = 10  # errors of CUDA without a frame between them
 BIGGER_AGAIN_S = 10.0  # how long images go one by one before they are tried together again

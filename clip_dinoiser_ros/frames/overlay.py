@@ -45,7 +45,7 @@ _GOLDEN_RATIO = 0.618033988749895
 
 
 @dataclass(frozen=True)
-class _Row:
+class _LegendRow:
     """One class in the legend; `numbers` are written behind its name."""
 
     colour: tuple[int, ...]
@@ -105,7 +105,7 @@ def _legend_rows(
     colours: npt.NDArray[np.uint8],
     labelled: npt.NDArray[np.bool_] | None,
     confidence: npt.NDArray[np.float32] | None,
-) -> list[_Row]:
+) -> list[_LegendRow]:
     """List the classes that an image shows, the largest first."""
     chosen = slice(None) if labelled is None else labelled
     shown = labels[chosen].ravel()
@@ -118,12 +118,12 @@ def _legend_rows(
             cells[index].append(f'{mean:.2f}')
     order = [index for index in np.argsort(-share, kind='stable') if share[index] >= MIN_SHARE]
     return [
-        _Row(tuple(int(c) for c in colours[index]), names[index], tuple(cells[index]))
+        _LegendRow(tuple(int(c) for c in colours[index]), names[index], tuple(cells[index]))
         for index in order[:MAX_LEGEND_ROWS]
     ]
 
 
-def _draw_legend(image: npt.NDArray[np.uint8], rows: Sequence[_Row]) -> None:
+def _draw_legend(image: npt.NDArray[np.uint8], rows: Sequence[_LegendRow]) -> None:
     """Write rows of text behind a swatch of colour onto the image, in a size that suits it."""
     if not rows:
         return

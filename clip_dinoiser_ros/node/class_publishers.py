@@ -13,7 +13,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.class_slugs import class_slug
 from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS

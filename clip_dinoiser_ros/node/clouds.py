@@ -23,8 +23,8 @@ from clip_dinoiser_ros.frames.intrinsics import CameraInfoError
 from clip_dinoiser_ros.frames.settings import Settings
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, DepthRing
-from clip_dinoiser_ros.node.parameters import Camera
-from clip_dinoiser_ros.node.throttle import Throttle
+from clip_dinoiser_ros.node.log import Throttle
+from clip_dinoiser_ros.node.parameters import CameraTopics
 
 MAX_WAITING = MAX_EXPECTED - 1  # frames; one more is in work
 
@@ -46,7 +46,7 @@ class Clouds:
         warn: Called with a text when there is no cloud.
     """
 
-    def __init__(self, camera: Camera, warn: Callable[[str], Any]) -> None:
+    def __init__(self, camera: CameraTopics, warn: Callable[[str], Any]) -> None:
         self._camera = camera
         self._warn_now = warn
         self._info: CameraInfo | None = None

@@ -18,7 +18,7 @@ JUMP_NS = 10**9  # so much older than the newest: the clock was set back, a bag 
 
 
 @dataclass(eq=False)
-class _Frame:
+class _ExpectedFrame:
     """A frame on its way through the model, and the depth image that is nearest to it so far."""
 
     stamp_ns: int
@@ -45,7 +45,7 @@ class DepthRing:
 
     def __init__(self, length: int = RING_LENGTH) -> None:
         self._newest: deque[Any] = deque(maxlen=length)
-        self._frames: deque[_Frame] = deque(maxlen=MAX_EXPECTED)
+        self._frames: deque[_ExpectedFrame] = deque(maxlen=MAX_EXPECTED)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -87,9 +87,9 @@ class DepthRing:
     def _newest_ns(self) -> int:
         return max(stamp_ns(depth.header) for depth in self._newest)
 
-    def _frame(self, stamp: int) -> _Frame:
+    def _frame(self, stamp: int) -> _ExpectedFrame:
         """Collect all that is known of the depth around a stamp."""
-        frame = _Frame(stamp)
+        frame = _ExpectedFrame(stamp)
         for depth in [*self._newest, *(f.nearest for f in self._frames if f.nearest is not None)]:
             frame.offer(depth)
         return frame

@@ -19,8 +19,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import share_heaps
-from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.node.log import forward_log
 from clip_dinoiser_ros.node.rclpy_internals import current_state
 from clip_dinoiser_ros.node.run_marker import STEADY_S, restart_delay_s

@@ -16,8 +16,8 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 from rclpy.service import Service
 
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import is_out_of_memory
-from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.frames.guard import NEEDS_LESS
 from clip_dinoiser_ros.node.parameters import coerced
 

@@ -54,7 +54,7 @@ class ParameterError(ValueError):
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraTopics:
     """One camera.
 
     Attributes:
@@ -75,7 +75,7 @@ class Camera:
 class Configuration:
     """What is read when the node is configured."""
 
-    cameras: tuple[Camera, ...]
+    cameras: tuple[CameraTopics, ...]
     model: str
     pretrained: str
     heads: str
@@ -459,7 +459,7 @@ def read_configuration(node: Node) -> Configuration:
     )
 
 
-def _read_camera(node: Node, name: str) -> Camera:
+def _read_camera(node: Node, name: str) -> CameraTopics:
     specs = {
         f'{name}.{key}': replace(spec, **_of_camera(spec, name))
         for key, spec in CAMERA_SPECS.items()
@@ -480,7 +480,7 @@ def _read_camera(node: Node, name: str) -> Camera:
     if transport == 'compressed' and not topics['image_topic'].endswith('/compressed'):
         # as image_transport names it, below the topic that a remapping leads to
         topics['image_topic'] = node.resolve_topic_name(topics['image_topic']) + '/compressed'
-    return Camera(name=name, transport=transport, **topics)
+    return CameraTopics(name=name, transport=transport, **topics)
 
 
 def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers
 from clip_dinoiser_ros.node.clouds import Clouds
-from clip_dinoiser_ros.node.parameters import Camera, qos_overrides
+from clip_dinoiser_ros.node.parameters import CameraTopics, qos_overrides
 
 _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
@@ -55,7 +55,7 @@ class CameraPublishers:
         clouds: Takes the camera's depth images and CameraInfo.
     """
 
-    def __init__(self, node: LifecycleNode, camera: Camera) -> None:
+    def __init__(self, node: LifecycleNode, camera: CameraTopics) -> None:
         self._node = node
         self._camera = camera.name
         self.clouds = Clouds(camera, lambda text: node.get_logger().warning(text))

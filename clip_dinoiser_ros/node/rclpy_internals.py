@@ -10,7 +10,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 
 
 def refuse_unavailable_transitions(node: LifecycleNode) -> None:

@@ -44,7 +44,7 @@ from clip_dinoiser_ros.node.guard import Watchdog, end_process, end_within
 from clip_dinoiser_ros.node.health import Health, Level, Status
 from clip_dinoiser_ros.node.kept_state import KeptState
 from clip_dinoiser_ros.node.parameter_services import ParameterServicesNode, reason
-from clip_dinoiser_ros.node.parameters import Camera, Configuration
+from clip_dinoiser_ros.node.parameters import CameraTopics, Configuration
 from clip_dinoiser_ros.node.publishers import CameraPublishers
 from clip_dinoiser_ros.node.rclpy_internals import (
     given_parameters,
@@ -259,7 +259,7 @@ class SegmentationNode(ParameterServicesNode):
             self._sources.add(camera.name, keys, subscription)
             self._subscribe_for_clouds(camera, pipeline.publishers[camera.name].clouds)
 
-    def _subscribe_for_clouds(self, camera: Camera, clouds: Clouds) -> None:
+    def _subscribe_for_clouds(self, camera: CameraTopics, clouds: Clouds) -> None:
         slots = self._slots
         assert slots is not None
 

@@ -22,8 +22,8 @@ from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.node.frames import Frame, FrameSlots
 from clip_dinoiser_ros.node.guard import Watchdog
 from clip_dinoiser_ros.node.health import STAGES, Health
+from clip_dinoiser_ros.node.log import Throttle
 from clip_dinoiser_ros.node.publishers import CameraPublishers
-from clip_dinoiser_ros.node.throttle import Throttle
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from clip_dinoiser_ros.training.pictures import Picture
+from clip_dinoiser_ros.training.image_sources import TrainingImage
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly pictures are varied.
+    """How strongly images are varied.
 
     The published code has a scale of 1 and jitters the brightness alone, by 0.5.
 
     Attributes:
         scale: The short side is resized to between so many times the crop.
-        flip: How often a picture is mirrored, 0 to 1.
+        flip: How often an image is mirrored, 0 to 1.
         brightness: Multiplied by a factor within 1 - b and 1 + b; likewise the next two.
-        contrast: Distance from the mean grey of the picture.
+        contrast: Distance from the mean grey of the image.
         saturation: Distance of each pixel from its own grey.
     """
 
@@ -45,28 +45,28 @@ class Augmentation:
 
 
 def augment(
-    picture: Picture, crop: int, how: Augmentation, rng: np.random.Generator
+    source: TrainingImage, crop: int, how: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Vary a picture, and its truth in the same way.
+    """Vary an image, and its truth in the same way.
 
     Args:
-        picture: Of any size; a small one is enlarged.
+        source: Of any size; a small one is enlarged.
         crop: Side of the result in pixels.
         how: The strengths.
         rng: Draws them; the same generator gives the same result.
 
     Returns:
         image: float32 (crop, crop, 3) RGB in [0, 1].
-        truth: uint8 (crop, crop, 2), or None where the picture has none.
+        truth: uint8 (crop, crop, 2), or None where the image has none.
     """
-    height, width = picture.image.shape[:2]
+    height, width = source.image.shape[:2]
     side = max(1, round(min(height, width) / rng.uniform(*how.scale)))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     step = -1 if rng.random() < how.flip else 1
     window = (slice(top, top + side), slice(left, left + side))
     smooth = cv2.INTER_AREA if side > crop else cv2.INTER_LINEAR
-    image = cv2.resize(picture.image[window], (crop, crop), interpolation=smooth)[:, ::step]
-    truth = picture.truth
+    image = cv2.resize(source.image[window], (crop, crop), interpolation=smooth)[:, ::step]
+    truth = source.truth
     if truth is not None:
         truth = cv2.resize(truth[window], (crop, crop), interpolation=cv2.INTER_NEAREST)[:, ::step]
     return _jitter(image.astype(np.float32) / 255, how, rng), truth

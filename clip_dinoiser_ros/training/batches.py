@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which pictures each iteration sees, how varied: all of it follows from the seed."""
+"""Which images each iteration sees, how varied: all of it follows from the seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clip_dinoiser_ros.training.augment import Augmentation, augment
-from clip_dinoiser_ros.training.pictures import Pictures
+from clip_dinoiser_ros.training.image_sources import ImageSource
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Sampling:
     """What is drawn in each iteration.
 
     Attributes:
-        batch: Pictures per iteration.
+        batch: Images per iteration.
         crop: Side of each in pixels.
         seed: Decides everything that is random.
         augmentation: How strongly they are varied.
@@ -59,10 +59,10 @@ class Batch:
 
 
 def draw(count: int, sampling: Sampling, iteration: int) -> list[int]:
-    """Return the indices of the pictures of one iteration: each once per round, then reshuffled.
+    """Return the indices of the images of one iteration: each once per round, then reshuffled.
 
     Args:
-        count: How many pictures there are.
+        count: How many images there are.
         sampling: Batch and seed.
         iteration: From 0.
     """
@@ -77,13 +77,13 @@ def draw(count: int, sampling: Sampling, iteration: int) -> list[int]:
     return indices
 
 
-def make_batch(pictures: Pictures, sampling: Sampling, iteration: int) -> Batch:
+def make_batch(source: ImageSource, sampling: Sampling, iteration: int) -> Batch:
     """Return the batch of an iteration, always the same for the same arguments."""
     images, truths = [], []
-    for place, index in enumerate(draw(len(pictures.names), sampling, iteration)):
+    for place, index in enumerate(draw(len(source.names), sampling, iteration)):
         rng = np.random.default_rng([sampling.seed, 1, iteration, place])
-        picture = pictures.read(index)
-        image, truth = augment(picture, sampling.crop, sampling.augmentation, rng)
+        drawn = source.read(index)
+        image, truth = augment(drawn, sampling.crop, sampling.augmentation, rng)
         images.append(np.ascontiguousarray(image.transpose(2, 0, 1)))
         if truth is not None:
             truths.append(np.ascontiguousarray(truth))
@@ -92,7 +92,7 @@ def make_batch(pictures: Pictures, sampling: Sampling, iteration: int) -> Batch:
 
 
 def batches(
-    pictures: Pictures, sampling: Sampling, first: int, stop: int, workers: int = 2
+    source: ImageSource, sampling: Sampling, first: int, stop: int, workers: int = 2
 ) -> Iterator[Batch]:
     """Yield the batches of iterations `first` to `stop`, made ahead of use by threads."""
     ahead: deque[Future[Batch]] = deque()
@@ -100,7 +100,7 @@ def batches(
     try:
         for iteration in range(first, stop + workers):
             if iteration < stop:
-                ahead.append(pool.submit(make_batch, pictures, sampling, iteration))
+                ahead.append(pool.submit(make_batch, source, sampling, iteration))
             if iteration >= first + workers:
                 yield ahead.popleft().result()
     finally:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser train`: the two heads, from pictures or a recording, without labels."""
+"""`clip-dinoiser train`: the two heads, from images or a recording, without labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clip_dinoiser_ros.core.weights import load_clip, load_heads
 from clip_dinoiser_ros.training import record
 from clip_dinoiser_ros.training.augment import Augmentation
 from clip_dinoiser_ros.training.batches import Sampling
-from clip_dinoiser_ros.training.pictures import PICTURES, FolderPictures, Pictures
+from clip_dinoiser_ros.training.image_sources import IMAGES, FolderImages, ImageSource
 from clip_dinoiser_ros.training.precision import choose_precision
 from clip_dinoiser_ros.training.recipe import Recipe
 from clip_dinoiser_ros.training.teachers import Teacher, TeacherError, WorldTeacher
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['auto', 'fp32', 'bf16', 'fp16'],
         help='of the frozen networks; auto: fp32 on the CPU, half of it on a GPU (%(default)s)',
     )
-    group.add_argument('--workers', type=int, default=2, help='threads for pictures (%(default)s)')
+    group.add_argument('--workers', type=int, default=2, help='threads for images (%(default)s)')
     group.add_argument(
         '--checkpoint-every', type=int, default=500, metavar='N', help='iterations (%(default)s)'
     )
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('pictures (one of these)')
+    group = parser.add_argument_group('images (one of these)')
     source = group.add_mutually_exclusive_group(required=True)
     source.add_argument('--folder', metavar='DIR', help='.jpg and .png files, at any depth')
     source.add_argument('--bag', help='rosbag2: its folder, or one .mcap or .db3 file')
@@ -69,7 +69,7 @@ def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help='image topic of the bag, may be repeated; without: every one that has colour',
     )
     group.add_argument(
-        '--images', type=int, default=PICTURES, metavar='N', help='how many (%(default)s)'
+        '--images', type=int, default=IMAGES, metavar='N', help='how many (%(default)s)'
     )
 
 
@@ -157,14 +157,14 @@ def run(args: argparse.Namespace) -> int:
     record.check(Path(args.out), args.resume, args.force)
     find_device(args.device)
     _check_teacher(args)
-    pictures = _pictures(args)
+    images = _images(args)
     teacher = _teacher(args)
     clip, _ = load_clip(args.model, args.pretrained)
     start = load_heads(args.heads) if args.heads else None
     about = {'model': args.model, 'pretrained': args.pretrained, 'start_heads': args.heads}
-    train(clip, pictures, teacher, args.out, recipe, running, start, about)
+    train(clip, images, teacher, args.out, recipe, running, start, about)
     print(Path(args.out) / record.HEADS)  # noqa: T201 - what the next command needs
-    return DAMAGED if pictures.about.get('damage') else 0
+    return DAMAGED if images.about.get('damage') else 0
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
@@ -179,22 +179,22 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     )
 
 
-def _pictures(args: argparse.Namespace) -> Pictures:
+def _images(args: argparse.Namespace) -> ImageSource:
     """Open the source that the arguments name."""
     if args.folder:
-        return FolderPictures(args.folder, args.images, args.seed)
+        return FolderImages(args.folder, args.images, args.seed)
     if args.bag:
-        from clip_dinoiser_ros.training.bag_pictures import BagPictures
+        from clip_dinoiser_ros.training.bag_images import BagImages
 
-        pictures = BagPictures(args.bag, args.topic, args.images)
-        for line in pictures.about['left_out']:
+        images = BagImages(args.bag, args.topic, args.images)
+        for line in images.about['left_out']:
             print(f'clip-dinoiser: {line}', file=sys.stderr)  # noqa: T201
-        for line in pictures.about['damage']:
+        for line in images.about['damage']:
             print(f'clip-dinoiser: {line}; going on with what is whole', file=sys.stderr)  # noqa: T201
-        return pictures
-    from clip_dinoiser_ros.training.world_pictures import WorldPictures
+        return images
+    from clip_dinoiser_ros.training.world_images import WorldImages
 
-    return WorldPictures(args.images, args.seed)
+    return WorldImages(args.images, args.seed)
 
 
 def _check_teacher(args: argparse.Namespace) -> None:

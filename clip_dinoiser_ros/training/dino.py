@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.core.dinoiser import GAMMA
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.training.batches import Batch
 from clip_dinoiser_ros.training.precision import autocast, fingerprint
 from clip_dinoiser_ros.training.teachers import Targets, TeacherError

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clip_dinoiser_ros.training.checkpoint import Checkpoint, TrainingError
-from clip_dinoiser_ros.training.pictures import Pictures
+from clip_dinoiser_ros.training.image_sources import ImageSource
 
 HEADS = 'heads.safetensors'
 RECORD = 'training.json'
@@ -53,7 +53,7 @@ def write(
     folder: Path,
     heads: Mapping[str, Tensor],
     state: Checkpoint,
-    pictures: Pictures,
+    images: ImageSource,
     settings: Mapping[str, Any],
     device: torch.device,
 ) -> None:
@@ -61,9 +61,9 @@ def write(
     _replace(folder / HEADS, save(dict(heads)))
     content = {
         **settings,
-        'source': pictures.about,
-        'image_count': len(pictures.names),
-        'images': list(pictures.names),
+        'source': images.about,
+        'image_count': len(images.names),
+        'images': list(images.names),
         'device': torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type,
         'started': list(state.sittings),
         'finished': datetime.now(timezone.utc).isoformat(timespec='seconds'),

@@ -3,7 +3,7 @@
 
 """Teachers say which patches belong together and where objects are; the heads learn it from them.
 
-`dino` (dino.py) sees it in any picture; `world`, here, reads it off generated scenes.
+`dino` (dino.py) sees it in any image; `world`, here, reads it off generated scenes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clip_dinoiser_ros.training.batches import Batch
 
 
 class TeacherError(ValueError):
-    """A teacher that cannot be had, or cannot teach from these pictures."""
+    """A teacher that cannot be had, or cannot teach from these images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +64,10 @@ class WorldTeacher:
         self.about: dict[str, Any] = {'kind': 'world', 'together': together}
 
     def __call__(self, batch: Batch, grid: tuple[int, int]) -> Targets:
-        """Return the targets; raises TeacherError for pictures without truth."""
+        """Return the targets; raises TeacherError for images without truth."""
         if batch.truth is None:
             raise TeacherError(
-                'the world teacher needs the masks of generated scenes, which these pictures '
+                'the world teacher needs the masks of generated scenes, which these images '
                 'do not have; take the dino teacher'
             )
         truth = batch.truth.long()

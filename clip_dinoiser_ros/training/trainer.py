@@ -25,8 +25,8 @@ from clip_dinoiser_ros.core.weights import check_heads
 from clip_dinoiser_ros.training import record
 from clip_dinoiser_ros.training.batches import Batch, batches
 from clip_dinoiser_ros.training.checkpoint import Checkpoint, TrainingError
+from clip_dinoiser_ros.training.image_sources import ImageSource
 from clip_dinoiser_ros.training.losses import fresh_heads, losses
-from clip_dinoiser_ros.training.pictures import Pictures
 from clip_dinoiser_ros.training.precision import autocast, choose_precision, fingerprint
 from clip_dinoiser_ros.training.recipe import Recipe
 from clip_dinoiser_ros.training.teachers import Teacher
@@ -130,7 +130,7 @@ class Trainer:
 
 def train(
     clip: nn.Module,
-    pictures: Pictures,
+    images: ImageSource,
     teacher: Teacher,
     folder: str | Path,
     recipe: Recipe | None = None,
@@ -142,7 +142,7 @@ def train(
 
     Args:
         clip: OpenCLIP model with a ViT image tower.
-        pictures: What to train on.
+        images: What to train on.
         teacher: On the device of the training.
         folder: Where to write; made when missing.
         recipe: How long and how hard.
@@ -166,7 +166,7 @@ def train(
         start = fresh_heads(visual.conv1.out_channels, recipe.channels, recipe.sampling.seed)
     settings = {
         'recipe': asdict(recipe),
-        'pictures': record.digest(pictures.names),
+        'pictures': record.digest(images.names),  # the key that checkpoints have
         'teacher': teacher.about,
         'image_tower': fingerprint(visual.state_dict()),
         'start': fingerprint(start),
@@ -177,9 +177,9 @@ def train(
     if running.force:  # or a kill before the first checkpoint would resume the old training
         (folder / record.CHECKPOINT).unlink(missing_ok=True)
     state = _begin_or_resume(trainer, folder, json.dumps(settings), running.resume)
-    state = _loop(trainer, state, pictures, teacher, folder, running)
+    state = _loop(trainer, state, images, teacher, folder, running)
     heads = {name: tensor.cpu().contiguous() for name, tensor in state.heads.items()}
-    record.write(folder, heads, state, pictures, {**settings, **(about or {})}, device)
+    record.write(folder, heads, state, images, {**settings, **(about or {})}, device)
     return heads
 
 
@@ -212,14 +212,14 @@ def _state(
 def _loop(
     trainer: Trainer,
     state: Checkpoint,
-    pictures: Pictures,
+    images: ImageSource,
     teacher: Teacher,
     folder: Path,
     running: Running,
 ) -> Checkpoint:
     """Train from a state to the end, with a bar and checkpoints; return the last state."""
     recipe, history, first = trainer.recipe, state.losses, state.iteration
-    stream = batches(pictures, recipe.sampling, first, recipe.iterations, running.workers)
+    stream = batches(images, recipe.sampling, first, recipe.iterations, running.workers)
     with tqdm(
         total=recipe.iterations, initial=first, unit='it', desc='train', mininterval=0.5
     ) as bar:

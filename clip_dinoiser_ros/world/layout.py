@@ -26,7 +26,7 @@ _HSV = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class SceneLayout:
     """A place: things, what is around them, and its light."""
 
     things: tuple[Thing, ...]

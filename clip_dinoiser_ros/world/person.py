@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A walking person made of limbs: tapered capsules drawn in the picture plane, with true depth."""
+"""A walking person made of limbs: tapered capsules drawn in the image plane, with true depth."""
 
 import numpy as np
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from clip_dinoiser_ros.world.classes import split_name
 from clip_dinoiser_ros.world.layout import (
-    Layout,
+    SceneLayout,
     draw_door,
     draw_light,
     draw_name,
@@ -56,7 +56,7 @@ def spread(rng: np.random.Generator, held_out: bool | None, hfov_deg: float) -> 
     return things
 
 
-def furnish(things: list[Thing], rng: np.random.Generator, held_out: bool | None) -> Layout:
+def furnish(things: list[Thing], rng: np.random.Generator, held_out: bool | None) -> SceneLayout:
     """Put surroundings about the things, and doors on the walls."""
     room = (
         -4.0,
@@ -72,7 +72,7 @@ def furnish(things: list[Thing], rng: np.random.Generator, held_out: bool | None
             if _free(door, doors):
                 doors.append(door)
     light, tint = draw_light(rng, around.wall_height > 50)
-    return Layout((*things, *doors), around, light, tint)
+    return SceneLayout((*things, *doors), around, light, tint)
 
 
 def _hang_door(
@@ -95,7 +95,7 @@ def drive_layout(
     moving: bool = True,
     names: Sequence[str] | None = None,
     held_out: bool | None = None,
-) -> Layout:
+) -> SceneLayout:
     """Draw the place of a drive: things left and right of the way, and at its end."""
     rng = np.random.default_rng([seed, 1])
     things: list[Thing] = []
@@ -123,12 +123,12 @@ def drive_layout(
 
 
 def _with_doors(
-    layout: Layout,
+    layout: SceneLayout,
     things: list[Thing],
     doors: list[Thing],
     wanted: list[tuple[str, str]],
     rng: np.random.Generator,
-) -> Layout:
+) -> SceneLayout:
     """Hang the wanted doors side by side on the far wall, and no others; a wall if none stood."""
     around = layout.around
     if not around.wall_height:

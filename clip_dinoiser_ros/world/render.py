@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Picture a layout: things over surroundings by depth, shadows, and a camera's blur and noise."""
+"""Render a layout: things over surroundings by depth, shadows, and a camera's blur and noise."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ import numpy as np
 from clip_dinoiser_ros.frames.intrinsics import Intrinsics
 from clip_dinoiser_ros.world.camera import Pose, cast_rays
 from clip_dinoiser_ros.world.classes import CLASSES
-from clip_dinoiser_ros.world.layout import Layout
+from clip_dinoiser_ros.world.layout import SceneLayout
 from clip_dinoiser_ros.world.paint import paint_thing, put, scaled
 from clip_dinoiser_ros.world.person import paint_person
 from clip_dinoiser_ros.world.surroundings import paint_surroundings
@@ -24,7 +24,7 @@ _WALL, _SKY = CLASSES.index('wall'), CLASSES.index('sky')
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and its truth."""
+    """One image and its truth."""
 
     image: np.ndarray  # uint8 RGB (H, W, 3)
     labels: np.ndarray  # uint8 (H, W): index into words.CLASSES
@@ -36,15 +36,19 @@ class Scene:
     stamp_s: float = 0.0  # since the start of the drive
 
     def names(self, min_pixels: int = 1) -> list[str]:
-        """Return the classes in the picture that cover at least so many pixels."""
+        """Return the classes in the image that cover at least so many pixels."""
         counts = np.bincount(self.labels.ravel(), minlength=len(CLASSES))
         return [name for name, count in zip(CLASSES, counts, strict=True) if count >= min_pixels]
 
 
 def render(
-    layout: Layout, pose: Pose, intrinsics: Intrinsics, time_s: float = 0.0, noise_seed: int = 0
+    layout: SceneLayout,
+    pose: Pose,
+    intrinsics: Intrinsics,
+    time_s: float = 0.0,
+    noise_seed: int = 0,
 ) -> Scene:
-    """Picture a layout from a pose at a time."""
+    """Render a layout from a pose at a time."""
     rays = cast_rays(intrinsics, pose)
     things = tuple(thing.at(time_s) for thing in layout.things)
     rgb, depth, labels = paint_surroundings(rays, layout.around, layout.light)
@@ -113,7 +117,7 @@ def _fill(mask: np.ndarray, points: np.ndarray, pose: Pose, intrinsics: Intrinsi
 def _cast_shadows(
     rgb: np.ndarray,
     labels: np.ndarray,
-    layout: Layout,
+    layout: SceneLayout,
     things: tuple[Thing, ...],
     pose: Pose,
     intrinsics: Intrinsics,
@@ -164,7 +168,7 @@ def _vignette(height: int, width: int) -> np.ndarray:
 
 
 def _expose(rgb: np.ndarray, tint: tuple[float, float, float], seed: int) -> np.ndarray:
-    """Return the picture a camera with a little blur, noise and vignetting takes, uint8."""
+    """Return the image a camera with a little blur, noise and vignetting takes, uint8."""
     height, width = rgb.shape[:2]
     rng = np.random.default_rng(seed)
     out = cv2.GaussianBlur(rgb, (3, 3), 0.55)

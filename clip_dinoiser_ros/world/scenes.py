@@ -3,9 +3,9 @@
 
 """A generated yard or warehouse as a robot's camera sees it, with the truth of every pixel.
 
-`scene(seed)` is one picture; `drive(seed)` is a camera moving through one place, so that the same
+`scene(seed)` is one image; `drive(seed)` is a camera moving through one place, so that the same
 things keep their geometry from frame to frame. Everything follows from the seed. The model shipped
-beside this module is trained on these pictures and knows nothing else.
+beside this module is trained on these images and knows nothing else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ def scene(
     hfov_deg: float = HFOV_DEG,
     held_out: bool | None = False,
 ) -> Scene:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
         seed: Decides everything.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.bag.types import COMPRESSED
-from clip_dinoiser_ros.bag.windows import Frame, Selection, read_windows
+from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 IMAGE, DEPTH, INFO = '/camera/image_raw', '/camera/depth', '/camera/camera_info'
@@ -74,7 +74,7 @@ def partners(path, window, read=0, seen=None):
         selection = Selection({IMAGE: CAMERA})
         for part in read_windows(recording, selection, window, read, seen):
             for item in part.items:
-                assert isinstance(item, Frame)
+                assert isinstance(item, RecordedFrame)
                 held = (item.partners.depth, item.partners.info)
                 found[item.message.time_ns] = [
                     None if one is None else stamp_ns(one.header) for one in held

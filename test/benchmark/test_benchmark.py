@@ -12,10 +12,10 @@ from clip_dinoiser_ros import Segmenter, cli
 from clip_dinoiser_ros.benchmark import report
 from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
-from clip_dinoiser_ros.benchmark.measuring import Row
+from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow
 from clip_dinoiser_ros.benchmark.node_start import STEPS, measure_node_start
 from clip_dinoiser_ros.benchmark.prompts import fresh_words
-from clip_dinoiser_ros.benchmark.publishing import Outlet
+from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
 
 
@@ -55,10 +55,10 @@ def test_the_limit_is_that_of_the_slower_part():
 
 def test_stages_compute_what_the_segmenter_does(golden_segmenter, golden_prompts, monkeypatch):
     vocabulary = golden_segmenter.encode(golden_prompts)
-    with Outlet() as outlet:
+    with LabelPublisher() as publisher:
         published = []
-        monkeypatch.setattr(outlet, 'publish', published.append)
-        frames = Frames(golden_segmenter, vocabulary, (170, 215), 2, outlet)
+        monkeypatch.setattr(publisher, 'publish', published.append)
+        frames = Frames(golden_segmenter, vocabulary, (170, 215), 2, publisher)
         frames.whole()
         frames.stage_by_stage()
     assert len(published) == 4
@@ -146,7 +146,9 @@ def test_wrong_size(capsys):
 
 
 def test_what_further_images_gain_and_cost():
-    one = Row((48, 64), (3, 4), 1, 'fp32', 3, {}, (5.0, 6.0), (4.0, 5.0), 2.0, 100.0, 1.0, 1.0, 1.0)
+    one = BenchmarkRow(
+        (48, 64), (3, 4), 1, 'fp32', 3, {}, (5.0, 6.0), (4.0, 5.0), 2.0, 100.0, 1.0, 1.0, 1.0
+    )
     four = replace(one, batch=4, images_per_s=6.0, peak_memory_mib=130.0)
     other = replace(four, precision='bf16')  # has no batch of 1 to compare with
     lines = report._batch_table([one, four, other]).splitlines()

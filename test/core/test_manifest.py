@@ -12,12 +12,16 @@ from clip_dinoiser_ros import WeightsError
 from clip_dinoiser_ros.core import manifest, weights
 
 FOLDER = Path(__file__).parents[2] / 'clip_dinoiser_ros/demo/model'
+CAPTIONS = Path(__file__).parents[1] / 'evaluation/captions_tower'
 
 
-def test_the_list_is_that_of_the_files():
-    names = manifest.listed_files(FOLDER)
-    assert {*weights.DEMO_FILES.values(), weights.DEMO_VOCABULARY} <= set(names)
-    assert not manifest.changed_files(FOLDER, names), 'run `make manifest` and commit the result'
+@pytest.mark.parametrize('folder', [FOLDER, CAPTIONS])
+def test_the_list_is_that_of_the_files(folder):
+    names = manifest.listed_files(folder)
+    if folder == FOLDER:
+        assert {*weights.DEMO_FILES.values(), weights.DEMO_VOCABULARY} <= set(names)
+    assert names
+    assert not manifest.changed_files(folder, names), 'run `make manifest` and commit the result'
 
 
 @pytest.mark.parametrize('name', [*weights.DEMO_FILES.values(), weights.DEMO_VOCABULARY])

@@ -11,7 +11,7 @@ pytest.importorskip('rosbags')
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.demo.live import DemoError, Received
 from clip_dinoiser_ros.demo.overview import COLUMNS, TILE, draw_overview
-from clip_dinoiser_ros.demo.results import IGNORED, Frame, collect, true_indices
+from clip_dinoiser_ros.demo.results import IGNORED, ComparedFrame, collect, true_indices
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.outputs import OUTPUTS
 from clip_dinoiser_ros.frames.overlay import colour
@@ -106,7 +106,9 @@ def test_the_overview_shows_every_picture_in_the_colours_of_the_ids():
     labels = np.full((120, 160), 4, np.uint8)
     (result,) = collect(published(labels))
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
-    frame = Frame(image, np.ones((120, 160), np.uint8), np.ones((120, 160), np.uint8), result)
+    frame = ComparedFrame(
+        image, np.ones((120, 160), np.uint8), np.ones((120, 160), np.uint8), result
+    )
     assert frame.confusion().miou() == 1.0
     overview = draw_overview([('before', frame), ('after', frame)])
     assert overview.shape[1] >= len(COLUMNS) * TILE[1]

@@ -33,6 +33,7 @@ from clip_dinoiser_ros.training.demo_model.files import (
 from clip_dinoiser_ros.world.classes import CLASSES, HELD_OUT
 from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
 
+CAPTIONS = Path(__file__).parents[1] / 'evaluation/captions_tower'
 FLOOR_OWN = 0.75
 FLOOR_HELD_OUT = 0.60
 
@@ -43,7 +44,7 @@ def segmenter():
 
 
 def test_the_files_are_small():
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 12_000_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 10_000_000
 
 
 def test_the_weights_fit_the_config_exactly():
@@ -167,14 +168,24 @@ def test_the_table_has_both_rows():
 def test_the_command_prints_the_rows(capsys):
     from clip_dinoiser_ros.cli import main
 
-    assert main(['evaluate', 'demo', '--scenes', '1', '--start', '500000', '600000']) == 0
+    few = ['evaluate', 'demo', '--scenes', '1']
+    both = ['--start', '500000', '600000', '--captions', str(CAPTIONS)]
+    assert main([*few, *both]) == 0
     printed = capsys.readouterr().out
     assert printed.count('| MaskCLIP | ') == printed.count('| guided pooling | ') == 4
     assert 'demo tower, 1 scenes from seed 600000, gamma 0.7' in printed
     assert f'captions tower, 1 scenes from seed 500000, gamma {CAPTIONS_GAMMA}' in printed
     one = ['--tower', 'captions', '--gamma', '0.5']
-    assert main(['evaluate', 'demo', '--scenes', '1', *one]) == 0
+    assert main([*few, *one, '--captions', str(CAPTIONS)]) == 0
     printed = capsys.readouterr().out
     assert printed.count('captions tower, 1 scenes from seed 500000, gamma 0.5') == 1
     assert 'demo tower' not in printed
-    assert main(['evaluate', 'demo', '--scenes', '0']) == 1
+    assert main([*few]) == 0
+    assert 'captions tower' not in capsys.readouterr().out
+    for refused, reason in (
+        ([*few, *one], '--tower captions needs --captions DIR'),
+        ([*few, '--captions', str(FOLDER)], f'{FOLDER}: there is no captions-tower.safetensors'),
+        (['evaluate', 'demo', '--scenes', '0'], 'at least 1'),
+    ):
+        assert main(refused) == 1
+        assert reason in capsys.readouterr().err

@@ -5,6 +5,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -15,29 +16,35 @@ from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.core.weights import demo_files, load_clip
 from clip_dinoiser_ros.evaluation.captions_tower import losses
 from clip_dinoiser_ros.evaluation.captions_tower import train as train_captions
-from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import Frame, Glance, crop, look
+from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import (
+    CaptionedImage,
+    CropShape,
+    captioned,
+    crop,
+)
 from clip_dinoiser_ros.evaluation.captions_tower.tower import load_captions_clip, new_tower
 from clip_dinoiser_ros.evaluation.demo_model import Bench, measure
 from clip_dinoiser_ros.training.demo_model import objectives, train
-from clip_dinoiser_ros.training.demo_model.dense import encode_whole
+from clip_dinoiser_ros.training.demo_model.embeddings import encode_whole
 from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_TRAINING, FOLDER
 from clip_dinoiser_ros.world.classes import CLASSES, HELD_OUT, SEEN_CLASSES
 from clip_dinoiser_ros.world.scenes import scene
 
+CAPTIONS = Path(__file__).parent / 'captions_tower'
 MARGIN = 0.01  # mean IoU; on the scenes of this test pooling gains 0.02
 
 
 @pytest.fixture(scope='module')
-def pictures():
+def images():
     """Images and masks of a few scenes."""
     drawn = [scene(seed, 128, 96) for seed in range(6)]
-    return [(picture.image, picture.labels) for picture in drawn]
+    return [(image.image, image.labels) for image in drawn]
 
 
 def showing(*names, small=()):
     shown = np.array([name in names for name in SEEN_CLASSES])
     possible = np.array([name in (*names, *small) for name in SEEN_CLASSES])
-    return Glance(np.zeros((16, 16, 3), np.uint8), shown, possible)
+    return CaptionedImage(np.zeros((16, 16, 3), np.uint8), shown, possible)
 
 
 def loss_of(seen):
@@ -57,33 +64,33 @@ def loss_of(seen):
     return loss.item(), tower.conv1.weight.grad.clone()
 
 
-def test_masks_do_not_reach_the_loss(pictures):
+def test_masks_do_not_reach_the_loss(images):
     """Scramble where everything is: the captions stay the same, and with them loss and gradient."""
     rng = np.random.default_rng(0)
     scrambled = [
-        look(image, rng.permutation(labels.ravel()).reshape(labels.shape))
-        for image, labels in pictures
+        captioned(image, rng.permutation(labels.ravel()).reshape(labels.shape))
+        for image, labels in images
     ]
-    loss, gradient = loss_of([look(*picture) for picture in pictures])
+    loss, gradient = loss_of([captioned(*image) for image in images])
     again, same = loss_of(scrambled)
     assert again == loss
     assert torch.equal(same, gradient)
-    other, _ = loss_of([look(image, pictures[0][1]) for image, _ in pictures])
+    other, _ = loss_of([captioned(image, images[0][1]) for image, _ in images])
     assert other != loss
 
 
-def test_a_glance_names_what_a_crop_shows(pictures):
+def test_a_caption_names_what_a_crop_shows(images):
     rng = np.random.default_rng(0)
     image = np.zeros((96, 128, 3), np.uint8)
     labels = np.full((96, 128), CLASSES.index('grass'), np.uint8)
     labels[:, :64], image[:, :64] = CLASSES.index('red ball'), 255
     labels[0, 127] = CLASSES.index('sky')
-    whole = look(image, labels)
+    whole = captioned(image, labels)
     assert [SEEN_CLASSES[i] for i in np.flatnonzero(whole.shown)] == ['grass', 'red ball']
     assert np.array_equal(whole.shown, whole.possible)  # one pixel of sky is nothing
     bright, dark = set(), set()
     for _ in range(40):
-        part = crop(image, labels, Frame(2, 2, 1, (0.8, 1.2)), rng)
+        part = crop(image, labels, CropShape(2, 2, 1, (0.8, 1.2)), rng)
         assert part.image.shape == (32, 32, 3)
         shown = {SEEN_CLASSES[i] for i in np.flatnonzero(part.shown)}
         if part.image.min() == 255:
@@ -101,7 +108,7 @@ def test_a_sentence_is_judged_by_all_that_it_names():
     assert false.tolist() == [[0, 0, 0, 0, 1], [1, 0, 1, 1, 1]]
 
 
-def test_every_picture_gets_a_sentence_and_one_that_is_not_quite_true():
+def test_every_image_gets_a_sentence_and_one_that_is_not_quite_true():
     seen = showing('red ball', 'floor', small=['blue ball'])
     rng = np.random.default_rng(0)
     wrong_words = set()
@@ -136,7 +143,9 @@ def test_a_whole_is_the_mean_over_its_patches():
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         expected = torch.nn.functional.normalize(tower(images), dim=-1)
-        torch.testing.assert_close(encode_whole(tower, images), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            encode_whole(tower, images, 'mean'), expected, atol=1e-5, rtol=1e-4
+        )
 
 
 @pytest.mark.long
@@ -145,7 +154,7 @@ def test_one_command_makes_everything(tmp_path, monkeypatch):
     monkeypatch.setattr(
         train, 'STAGES', [replace(stage, **tiny, full_share=0.0) for stage in train.STAGES]
     )
-    frames = (Frame(3, 4, 6, (1.0, 2.0)),)
+    frames = (CropShape(3, 4, 6, (1.0, 2.0)),)
     stages = [
         replace(stage, steps=2, frames=frames, shares=(1.0,), keep=20)
         for stage in train_captions.CAPTION_STAGES[:2]
@@ -157,10 +166,10 @@ def test_one_command_makes_everything(tmp_path, monkeypatch):
     made = json.loads((tmp_path / CAPTIONS_TRAINING).read_text())
     assert made['tower']['seed'] == made['heads']['seed'] == 3
     assert len(made['tower']['stages']) == 2
-    shipped = {path.name for path in FOLDER.iterdir()}
+    shipped = {path.name for folder in (FOLDER, CAPTIONS) for path in folder.iterdir()}
     assert {path.name for path in tmp_path.iterdir()} == shipped - {'README.md'}
-    for tower in ('demo', 'captions'):
-        rows = measure(Bench(tmp_path, 64, tower), 1, templates='none')
+    for captions in (None, tmp_path):
+        rows = measure(Bench(tmp_path, 64, captions), 1, templates='none')
         assert all(0 <= row.own < 0.5 for row in rows)
 
 
@@ -180,7 +189,7 @@ def test_pooling_is_judged_by_what_it_mixes_in_and_what_it_misses():
 def test_the_text_tower_is_shared():
     files = demo_files()
     shipped, _ = load_clip(files['model'], files['pretrained'])
-    clip, _ = load_captions_clip(FOLDER)
+    clip, _ = load_captions_clip(CAPTIONS)
     mine = {k: v for k, v in clip.state_dict().items() if not k.startswith('visual.')}
     theirs = {k: v for k, v in shipped.state_dict().items() if not k.startswith('visual.')}
     assert mine.keys() == theirs.keys()
@@ -189,6 +198,6 @@ def test_the_text_tower_is_shared():
 
 
 def test_guided_pooling_helps_the_tower_trained_by_captions():
-    plain, pooled = measure(Bench(tower='captions'), 12)
+    plain, pooled = measure(Bench(captions=CAPTIONS), 12)
     assert pooled.own > plain.own + MARGIN
     assert pooled.every > plain.every + MARGIN

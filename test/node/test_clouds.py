@@ -16,13 +16,13 @@ from std_msgs.msg import Header
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.cloud_messages import CloudSource
 from clip_dinoiser_ros.frames.intrinsics import Intrinsics
-from clip_dinoiser_ros.node import throttle
+from clip_dinoiser_ros.node import log
 from clip_dinoiser_ros.node.clouds import MAX_WAITING, Clouds
-from clip_dinoiser_ros.node.parameters import Camera, default_settings
+from clip_dinoiser_ros.node.parameters import CameraTopics, default_settings
 from clip_dinoiser_ros.world.scenes import scene
 
 SCENE = scene(5, 64, 48)
-CAMERA = Camera(
+CAMERA = CameraTopics(
     'front', '/front/image', 'raw', depth_topic='/front/depth', camera_info_topic='/front/info'
 )
 
@@ -65,7 +65,7 @@ def said():
 @pytest.fixture
 def clouds(said, monkeypatch):
     """Clouds with a CameraInfo; a second passes whenever something was said."""
-    monkeypatch.setattr(throttle, 'PERIOD_S', 0.0)
+    monkeypatch.setattr(log, 'PERIOD_S', 0.0)
     made = Clouds(CAMERA, said.append)
     made.put_info(camera_info())
     return made
@@ -306,7 +306,7 @@ def test_why_there_is_no_cloud(clouds, said, prepare, words):
 
 def test_it_is_said_once_a_second(said, monkeypatch):
     now = 50.0
-    monkeypatch.setattr(throttle.time, 'monotonic', lambda: now)
+    monkeypatch.setattr(log.time, 'monotonic', lambda: now)
     clouds = Clouds(CAMERA, said.append)
     for step in range(30):
         now = 50.0 + step / 10

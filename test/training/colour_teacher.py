@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A teacher that needs no weights, and pictures to learn from it; also run by a side process."""
+"""A teacher that needs no weights, and images to learn from it; also run by a side process."""
 
 import sys
 import time
@@ -37,8 +37,8 @@ class ColourTeacher:
         return Targets(red.transpose(1, 2) == red, red.unflatten(2, grid))
 
 
-def write_pictures(folder, count=6, size=64):
-    """Write pictures, each half red and half blue."""
+def write_images(folder, count=6, size=64):
+    """Write images, each half red and half blue."""
     folder.mkdir(parents=True)
     for index in range(count):
         rng = np.random.default_rng(index)
@@ -50,17 +50,17 @@ def write_pictures(folder, count=6, size=64):
     return folder
 
 
-def train_and_block(clip_files, pictures, out, iterations, every, block_after, ready):
+def train_and_block(clip_files, images, out, iterations, every, block_after, ready):
     """Train as the test does, until the teacher blocks."""
     from clip_dinoiser_ros.core.weights import load_clip
     from clip_dinoiser_ros.training import Running, train
-    from clip_dinoiser_ros.training.pictures import FolderPictures
+    from clip_dinoiser_ros.training.image_sources import FolderImages
 
     torch.set_num_threads(2)
     clip, _ = load_clip(*clip_files)
     teacher = ColourTeacher(int(block_after), ready)
     running = Running(device='cpu', checkpoint_every=int(every))
-    train(clip, FolderPictures(pictures), teacher, out, small_recipe(int(iterations)), running)
+    train(clip, FolderImages(images), teacher, out, small_recipe(int(iterations)), running)
 
 
 def small_recipe(iterations=10, **changes):

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Order and variation of the pictures: the same for the same seed, truth moved with the image."""
+"""Order and variation of the images: the same for the same seed, truth moved with the image."""
 
 import numpy as np
 import pytest
@@ -9,16 +9,16 @@ import torch
 
 from clip_dinoiser_ros.training.augment import Augmentation, augment
 from clip_dinoiser_ros.training.batches import Batch, Sampling, batches, draw, make_batch
-from clip_dinoiser_ros.training.pictures import Picture
+from clip_dinoiser_ros.training.image_sources import TrainingImage
 from clip_dinoiser_ros.training.teachers import TeacherError, WorldTeacher
 
 PLAIN = Augmentation(scale=(1.0, 1.0), flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
 
 
-def picture(index=0, height=60, width=90):
+def example(index=0, height=60, width=90):
     rng = np.random.default_rng(index)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Picture(image, image[..., :2].copy())
+    return TrainingImage(image, image[..., :2].copy())
 
 
 class Some:
@@ -28,11 +28,11 @@ class Some:
         self._truth = truth
 
     def read(self, index):
-        made = picture(index)
-        return made if self._truth else Picture(made.image)
+        made = example(index)
+        return made if self._truth else TrainingImage(made.image)
 
 
-def test_every_picture_comes_once_per_round():
+def test_every_image_comes_once_per_round():
     sampling = Sampling(batch=3, seed=1)
     drawn = [i for iteration in range(10) for i in draw(5, sampling, iteration)]
     rounds = [drawn[start : start + 5] for start in range(0, 30, 5)]
@@ -57,7 +57,7 @@ def test_a_batch_follows_from_seed_and_iteration_alone():
         assert not torch.equal(first.images, other.images)
 
 
-def test_a_picture_that_comes_again_is_varied_anew():
+def test_a_image_that_comes_again_is_varied_anew():
     sampling = Sampling(batch=2, crop=16)
     made = [make_batch(Some(count=1), sampling, iteration).images for iteration in range(3)]
     seen = {image.numpy().tobytes() for batch in made for image in batch}
@@ -74,12 +74,12 @@ def test_threads_keep_the_order(workers):
         assert torch.equal(got.images, wanted.images)
 
 
-def test_pictures_without_truth_make_batches_without():
+def test_image_sources_without_truth_make_batches_without():
     assert make_batch(Some(truth=False), Sampling(batch=2, crop=16), 0).truth is None
 
 
 def test_without_variation_a_square_comes_back_as_it_is():
-    square = Picture(picture().image[:, :60])
+    square = TrainingImage(example().image[:, :60])
     image, truth = augment(square, 60, PLAIN, np.random.default_rng(0))
     np.testing.assert_allclose(image * 255, square.image, atol=1e-3)
     assert truth is None
@@ -90,16 +90,16 @@ def test_truth_moves_with_the_image():
     how = Augmentation(scale=(1.0, 1.0), brightness=0.0, contrast=0.0, saturation=0.0)
     lefts = set()
     for seed in range(20):
-        image, truth = augment(picture(), 60, how, np.random.default_rng(seed))
+        image, truth = augment(example(), 60, how, np.random.default_rng(seed))
         np.testing.assert_allclose(image[..., :2] * 255, truth, atol=1e-3)
         lefts.add(truth.tobytes())
     assert len(lefts) > 10
 
 
 @pytest.mark.parametrize('flip', [0.0, 0.5, 1.0])
-def test_pictures_are_mirrored_as_often_as_asked(flip):
+def test_image_sources_are_mirrored_as_often_as_asked(flip):
     how = Augmentation((1.0, 1.0), flip, 0.0, 0.0, 0.0)
-    square = Picture(picture().image[:, :60])
+    square = TrainingImage(example().image[:, :60])
     mirrored = [
         not np.allclose(augment(square, 60, how, np.random.default_rng(s))[0] * 255, square.image)
         for s in range(60)
@@ -110,18 +110,18 @@ def test_pictures_are_mirrored_as_often_as_asked(flip):
 def test_scale_shows_a_smaller_part():
     ramp = np.tile(np.arange(120, dtype=np.uint8)[None, :, None], (120, 1, 3))
     how = Augmentation((2.0, 2.0), 0.0, 0.0, 0.0, 0.0)
-    image, _ = augment(Picture(ramp), 60, how, np.random.default_rng(0))
+    image, _ = augment(TrainingImage(ramp), 60, how, np.random.default_rng(0))
     assert np.ptp(image) * 255 == pytest.approx(59, abs=1)
 
 
 def test_colours_are_varied_within_bounds():
-    grey = Picture(np.full((32, 32, 3), 100, np.uint8))
+    grey = TrainingImage(np.full((32, 32, 3), 100, np.uint8))
     how = Augmentation((1.0, 1.0), 0.0, 0.5, 0.0, 0.0)
     means = [augment(grey, 32, how, np.random.default_rng(s))[0].mean() * 255 for s in range(200)]
     assert 49 < min(means) < 60
     assert 140 < max(means) < 151
     how = Augmentation((1.0, 1.0), 0.0, 0.0, 0.0, 1.0)
-    colour = Picture(np.tile(np.array([150, 100, 80], np.uint8), (32, 32, 1)))
+    colour = TrainingImage(np.tile(np.array([150, 100, 80], np.uint8), (32, 32, 1)))
     spread = [np.ptp(augment(colour, 32, how, np.random.default_rng(s))[0]) for s in range(200)]
     assert min(spread) * 255 < 10
     assert 120 < max(spread) * 255 <= 140.1
@@ -129,12 +129,13 @@ def test_colours_are_varied_within_bounds():
     halves = np.zeros((32, 32, 3), np.uint8)
     halves[:16], halves[16:] = 100, 150
     spread = [
-        np.ptp(augment(Picture(halves), 32, how, np.random.default_rng(s))[0]) for s in range(200)
+        np.ptp(augment(TrainingImage(halves), 32, how, np.random.default_rng(s))[0])
+        for s in range(200)
     ]
     assert min(spread) * 255 < 10
     assert 90 < max(spread) * 255 <= 95.1
     bright = augment(
-        picture(), 32, Augmentation((1.0, 1.5), 0.5, 1.0, 1.0, 1.0), np.random.default_rng(1)
+        example(), 32, Augmentation((1.0, 1.5), 0.5, 1.0, 1.0, 1.0), np.random.default_rng(1)
     )
     assert bright[0].dtype == np.float32
     assert 0.0 <= bright[0].min() <= bright[0].max() <= 1.0
@@ -142,7 +143,7 @@ def test_colours_are_varied_within_bounds():
 
 @pytest.mark.parametrize('size', [(1, 1), (7, 300), (500, 20)])
 def test_any_size_gives_the_crop(size):
-    image, truth = augment(picture(0, *size), 32, Augmentation(), np.random.default_rng(0))
+    image, truth = augment(example(0, *size), 32, Augmentation(), np.random.default_rng(0))
     assert image.shape == (32, 32, 3)
     assert truth.shape == (32, 32, 2)
 
@@ -185,15 +186,15 @@ def test_the_world_teacher_needs_masks():
 
 def test_generated_scenes_come_with_their_masks():
     world = pytest.importorskip('clip_dinoiser_ros.world.scenes')
-    from clip_dinoiser_ros.training.world_pictures import WorldPictures
+    from clip_dinoiser_ros.training.world_images import WorldImages
 
-    pictures = WorldPictures(count=2, seed=1, width=160, height=128)
+    images = WorldImages(count=2, seed=1, width=160, height=128)
     for _ in range(2):  # drawn, then kept
-        read = pictures.read(1)
-        scene = world.scene(int(pictures.names[1].split()[1]), 160, 128)
+        read = images.read(1)
+        scene = world.scene(int(images.names[1].split()[1]), 160, 128)
         np.testing.assert_array_equal(read.image, scene.image)
         np.testing.assert_array_equal(read.truth[..., 0], scene.labels)
         np.testing.assert_array_equal(read.truth[..., 1], scene.instances)
-    batch = make_batch(pictures, Sampling(batch=2, crop=64), 0)
+    batch = make_batch(images, Sampling(batch=2, crop=64), 0)
     targets = WorldTeacher()(batch, (4, 4))
     assert targets.affinity.diagonal(dim1=1, dim2=2).all()

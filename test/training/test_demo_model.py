@@ -14,13 +14,16 @@ import torch
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.backbone import Backbone
-from clip_dinoiser_ros.core.dinoiser import Heads as CoreHeads
-from clip_dinoiser_ros.core.dinoiser import guided_pooling
 from clip_dinoiser_ros.core.weights import demo_files
 from clip_dinoiser_ros.training.demo_model import objectives
 from clip_dinoiser_ros.training.demo_model.batches import STAGES, collate, plan_views
-from clip_dinoiser_ros.training.demo_model.dense import Heads, encode_dense, encode_texts, pool
-from clip_dinoiser_ros.training.demo_model.samples import FULL, WIDE, Sample, draw_picture, stream
+from clip_dinoiser_ros.training.demo_model.embeddings import (
+    encode_texts,
+    encode_whole,
+    trainable_backbone,
+    unit_features,
+)
+from clip_dinoiser_ros.training.demo_model.samples import FULL, WIDE, Sample, draw_image, stream
 from clip_dinoiser_ros.training.demo_model.train import new_model, train
 from clip_dinoiser_ros.world.classes import HELD_OUT, SEEN_CLASSES
 
@@ -31,34 +34,27 @@ def clip():
     return new_model().eval()
 
 
-def test_the_dense_path_is_the_one_of_inference(clip):
-    """Same features, affinity and objectness as the core computes, at a grid that is resized."""
-    heads = Heads(192, 8)
-    core = CoreHeads(heads.state_dict())
+def test_the_backbone_can_be_trained(clip):
+    """The dense path of inference, with gradients at a grid that is resized, step after step."""
     images = torch.randn(2, 3, 96, 160)
-    with torch.no_grad():
-        features, inner, whole = encode_dense(clip.visual, images, 1)
-    # Core takes the tower over and freezes it; the weights stay the same.
-    dense = Backbone(clip.visual)(images)
-    unit = torch.nn.functional.normalize(dense.maskclip.flatten(2), dim=1).transpose(1, 2)
-    torch.testing.assert_close(features, unit, atol=1e-5, rtol=1e-4)
-    affinity = core.affinity(dense.inner)
-    with torch.no_grad():
-        torch.testing.assert_close(heads.affinity(inner, 6, 10), affinity, atol=1e-5, rtol=1e-4)
-        logits = heads.objectness(inner, 6, 10)
-        pooled = pool(features, affinity, 0.2)
-    torch.testing.assert_close(logits, core.objectness(dense.inner).flatten(1))
-    theirs = guided_pooling(unit.transpose(1, 2).reshape(2, -1, 6, 10), affinity, 0.2).flatten(2)
-    theirs = torch.nn.functional.normalize(theirs, dim=1).transpose(1, 2)
-    torch.testing.assert_close(pooled, theirs, atol=1e-5, rtol=1e-4)
-    assert whole.shape == (1, 128)
+    expected = Backbone(clip.visual)(images)
+    backbone = trainable_backbone(clip.visual)
+    for _ in range(2):
+        dense = backbone(images)
+        torch.testing.assert_close(dense.maskclip, expected.maskclip)
+        unit_features(dense).square()[..., :7].sum().backward()
+    assert clip.visual.positional_embedding.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in clip.visual.transformer.resblocks[-1].mlp.parameters())
+    unit = unit_features(dense)
+    assert unit.shape == (2, 60, 128)
+    torch.testing.assert_close(unit.norm(dim=-1), torch.ones(2, 60))
 
 
 def test_the_whole_is_embedded_as_by_open_clip(clip):
     images = torch.randn(3, 3, 224, 224)
     with torch.no_grad():
-        _, _, whole = encode_dense(clip.visual, images, 2)
-        expected = clip.encode_image(images[:2], normalize=True)
+        whole = encode_whole(clip.visual, images)
+        expected = clip.encode_image(images, normalize=True)
     torch.testing.assert_close(whole, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -77,7 +73,7 @@ def test_no_phrase_names_a_held_out_pair():
         assert not [p for p in phrases for pair in HELD_OUT if f' {pair}' in f' {p}']
 
 
-def test_targets_follow_a_mirrored_picture():
+def test_targets_follow_a_mirrored_image():
     shares = np.zeros((2, 14, 19), np.float32)
     shares[0, :, :9], shares[1, :, 9:] = 1, 1
     image = np.zeros((224, 304, 3), np.uint8)
@@ -100,7 +96,7 @@ def test_the_affinity_loss_wants_the_threshold_kept():
     assert losses[0] < 0.05 < min(losses[1:])
 
 
-def test_small_pictures_come_first():
+def test_small_images_come_first():
     views = plan_views(replace(STAGES[0], schedule=200), np.random.default_rng(0))
     assert FULL not in views[:100]
     assert views[120:].count(FULL) > 40
@@ -131,11 +127,11 @@ def test_a_drawing_process_that_dies_is_named_at_once():
         next(stream([(seed, WIDE) for seed in range(100)], _die))
 
 
-def test_pictures_of_the_side_process_come_in_order():
+def test_images_of_the_side_process_come_in_order():
     """The plan is long enough for a process of its own; each is what is drawn here."""
     plan = [(seed, WIDE) for seed in range(70)]
-    drawn = list(stream(plan, draw_picture, ahead=4))
+    drawn = list(stream(plan, draw_image, ahead=4))
     assert len(drawn) == len(plan)
     for index in (0, 69):
-        for theirs, ours in zip(drawn[index], draw_picture(*plan[index]), strict=True):
+        for theirs, ours in zip(drawn[index], draw_image(*plan[index]), strict=True):
             np.testing.assert_array_equal(theirs, ours)

@@ -150,7 +150,7 @@ def test_the_trained_grid_keeps_its_positions(base):
 
 
 def test_another_patch_of_clip_gives_its_grid(teacher, images):
-    """CLIP with patches of 32: DINO sees the picture at the size that gives as many patches."""
+    """CLIP with patches of 32: DINO sees the image at the size that gives as many patches."""
     targets = teacher(Batch(images), (2, 3))
     assert targets.affinity.shape == (2, 6, 6)
     assert targets.foreground.shape == (2, 1, 2, 3)

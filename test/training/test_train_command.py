@@ -9,8 +9,8 @@ import json
 import pytest
 import timm
 import torch
-from colour_teacher import write_pictures
-from test_pictures import large_topic, raw_topic, write_bag
+from colour_teacher import write_images
+from test_image_sources import large_topic, raw_topic, write_bag
 from torch import nn
 
 from clip_dinoiser_ros.cli import main
@@ -69,7 +69,7 @@ def test_a_cut_recording_is_trained_on_up_to_the_cut(model, teacher, tmp_path, c
 
 
 def test_on_from_given_heads_with_every_number_given(model, teacher, tmp_path):
-    folder = write_pictures(tmp_path / 'pictures')
+    folder = write_images(tmp_path / 'images')
     arguments = ['--folder', str(folder), *teacher, *model, *SHORT]
     assert main(['train', str(tmp_path / 'a'), *arguments]) == 0
     numbers = (
@@ -117,13 +117,13 @@ def test_from_generated_scenes(model, tmp_path):
         (['--folder', 'nowhere'], '--found FILE is missing'),
         (['--folder', 'nowhere', '--found', 'lost.pt'], "'lost.pt' is not a file"),
         (['--folder', 'nowhere', '--teacher', 'world'], 'needs the masks of generated scenes'),
-        (['--folder', 'nowhere', '--found', 'HERE'], "picture folder 'nowhere' does not exist"),
+        (['--folder', 'nowhere', '--found', 'HERE'], "image folder 'nowhere' does not exist"),
         (['--folder', 'EMPTY', '--found', 'HERE'], 'holds no .jpg'),
         (['--bag', 'nowhere', '--found', 'HERE'], "bag 'nowhere' does not exist"),
         (['--bag', 'EMPTY', '--found', 'HERE'], 'is no bag'),
-        (['--world', '--images', '0'], '0 pictures asked for; at least 1'),
-        (['--folder', 'EMPTY', '--images', '-1', '--found', 'HERE'], '-1 pictures asked for'),
-        (['--bag', 'EMPTY', '--images', '0', '--found', 'HERE'], '0 pictures asked for'),
+        (['--world', '--images', '0'], '0 images asked for; at least 1'),
+        (['--folder', 'EMPTY', '--images', '-1', '--found', 'HERE'], '-1 images asked for'),
+        (['--bag', 'EMPTY', '--images', '0', '--found', 'HERE'], '0 images asked for'),
         (['--world', '--iterations', '0'], 'iterations is 0; at least 1'),
         (['--world', '--batch', '0'], 'batch is 0; at least 1'),
         (['--world', '--lr-affinity', 'nan'], 'lr_affinity is nan; must be positive'),

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Training from the first picture to the file of heads, also when it is killed on the way."""
+"""Training from the first image to the file of heads, also when it is killed on the way."""
 
 import copy
 import json
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from colour_teacher import ColourTeacher, small_recipe, write_pictures
+from colour_teacher import ColourTeacher, small_recipe, write_images
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.weights import load_heads
 from clip_dinoiser_ros.training import Running, train
 from clip_dinoiser_ros.training.checkpoint import Checkpoint, TrainingError
+from clip_dinoiser_ros.training.image_sources import FolderImages, TrainingImage
 from clip_dinoiser_ros.training.losses import fresh_heads
-from clip_dinoiser_ros.training.pictures import FolderPictures, Picture
 from clip_dinoiser_ros.training.record import curve
 
 CPU = Running(device='cpu', checkpoint_every=3)
@@ -31,16 +31,16 @@ CPU = Running(device='cpu', checkpoint_every=3)
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp('source') / 'pictures')
+    return write_images(tmp_path_factory.mktemp('source') / 'images')
 
 
 @pytest.fixture(scope='module')
 def finished(small_clip, folder, tmp_path_factory):
     """A training that nobody interrupted: its folder and its heads."""
     out = tmp_path_factory.mktemp('finished')
-    pictures = FolderPictures(folder)
+    images = FolderImages(folder)
     about = {'model': 'small'}
-    heads = train(small_clip[0], pictures, ColourTeacher(), out, small_recipe(), CPU, about=about)
+    heads = train(small_clip[0], images, ColourTeacher(), out, small_recipe(), CPU, about=about)
     return out, heads
 
 
@@ -70,9 +70,9 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert process.wait() == -signal.SIGKILL
     assert [path.name for path in out.iterdir()] == ['checkpoint.pt']
 
-    pictures = FolderPictures(folder)
+    images = FolderImages(folder)
     with pytest.raises(TrainingError, match='holds an unfinished training; resume it, or force'):
-        train(small_clip[0], pictures, ColourTeacher(), out, small_recipe(), CPU)
+        train(small_clip[0], images, ColourTeacher(), out, small_recipe(), CPU)
     seen = []
 
     class Counting(ColourTeacher):
@@ -81,7 +81,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
             return super().__call__(batch, grid)
 
     again = Running(device='cpu', checkpoint_every=3, resume=True)
-    resumed = train(small_clip[0], pictures, Counting(), out, small_recipe(), again)
+    resumed = train(small_clip[0], images, Counting(), out, small_recipe(), again)
     assert len(seen) == 10 - 6  # killed in the ninth, after the checkpoint of the sixth
     assert differences(resumed, finished[1]) == []
     record = json.loads((out / 'training.json').read_text())
@@ -94,24 +94,24 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 def test_the_seed_decides_the_result(small_clip, folder, finished, tmp_path):
     recipe = small_recipe()
     other = replace(recipe, sampling=replace(recipe.sampling, seed=4))
-    pictures = FolderPictures(folder)
-    same = train(small_clip[0], pictures, ColourTeacher(), tmp_path / 'a', recipe, CPU)
+    images = FolderImages(folder)
+    same = train(small_clip[0], images, ColourTeacher(), tmp_path / 'a', recipe, CPU)
     assert differences(same, finished[1]) == []
-    heads = train(small_clip[0], pictures, ColourTeacher(), tmp_path / 'b', other, CPU)
+    heads = train(small_clip[0], images, ColourTeacher(), tmp_path / 'b', other, CPU)
     assert len(differences(heads, finished[1])) == 4
 
 
 def test_the_workers_do_not_change_the_result(small_clip, folder, finished, tmp_path):
     running = Running(device='cpu', checkpoint_every=7, workers=5)
     heads = train(
-        small_clip[0], FolderPictures(folder), ColourTeacher(), tmp_path, small_recipe(), running
+        small_clip[0], FolderImages(folder), ColourTeacher(), tmp_path, small_recipe(), running
     )
     assert differences(heads, finished[1]) == []
 
 
 def test_both_losses_fall(small_clip, folder, tmp_path):
     recipe = small_recipe(iterations=30, lr_drop_after=30)
-    train(small_clip[0], FolderPictures(folder), ColourTeacher(), tmp_path, recipe, CPU)
+    train(small_clip[0], FolderImages(folder), ColourTeacher(), tmp_path, recipe, CPU)
     losses = json.loads((tmp_path / 'training.json').read_text())['losses']
     assert len(losses) == 30
     for name in ('affinity', 'foreground'):
@@ -153,7 +153,7 @@ def test_training_starts_from_given_heads(small_clip, folder, tmp_path):
     recipe = small_recipe(iterations=1, lr_affinity=1e-12, lr_foreground=1e-12)
     start = fresh_heads(64, 24, seed=9)
     heads = train(
-        small_clip[0], FolderPictures(folder), ColourTeacher(), tmp_path, recipe, CPU, start
+        small_clip[0], FolderImages(folder), ColourTeacher(), tmp_path, recipe, CPU, start
     )
     for name, value in start.items():
         torch.testing.assert_close(heads[name], value, atol=1e-6, rtol=0)
@@ -161,7 +161,7 @@ def test_training_starts_from_given_heads(small_clip, folder, tmp_path):
 
 def test_nothing_is_written_over_unless_forced(small_clip, folder, tmp_path):
     (tmp_path / 'heads.safetensors').write_bytes(b'precious')
-    arguments = (small_clip[0], FolderPictures(folder), ColourTeacher(), tmp_path)
+    arguments = (small_clip[0], FolderImages(folder), ColourTeacher(), tmp_path)
     with pytest.raises(TrainingError, match=r"heads.safetensors' exists; .* or force"):
         train(*arguments, small_recipe(), CPU)
     with pytest.raises(TrainingError, match=r'no training to resume in .*: it is finished'):
@@ -180,7 +180,7 @@ def test_force_forgets_the_unfinished_training(small_clip, folder, tmp_path):
     interrupted.about = {}
     running = Running(device='cpu', force=True)
     with pytest.raises(KeyboardInterrupt):
-        train(small_clip[0], FolderPictures(folder), interrupted, tmp_path, small_recipe(), running)
+        train(small_clip[0], FolderImages(folder), interrupted, tmp_path, small_recipe(), running)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,13 +219,13 @@ def test_a_loss_that_is_no_number_stops_the_training(small_clip, folder, tmp_pat
             return replace(targets, foreground=targets.foreground * float('nan'))
 
     with pytest.raises(TrainingError, match='in iteration 1; lower the learning rates'):
-        train(small_clip[0], FolderPictures(folder), Broken(), tmp_path, small_recipe(), CPU)
+        train(small_clip[0], FolderImages(folder), Broken(), tmp_path, small_recipe(), CPU)
 
 
 def test_half_precision_trains_too(small_clip, folder, finished, tmp_path):
     running = Running(device='cpu', precision='bf16')
     heads = train(
-        small_clip[0], FolderPictures(folder), ColourTeacher(), tmp_path, small_recipe(), running
+        small_clip[0], FolderImages(folder), ColourTeacher(), tmp_path, small_recipe(), running
     )
     assert {tensor.dtype for tensor in heads.values()} == {torch.float32}
     points = json.loads((tmp_path / 'training.json').read_text())['losses']
@@ -243,7 +243,7 @@ def test_a_source_that_breaks_stops_the_training_with_its_reason(small_clip, tmp
         def read(self, index):
             if index == 1:
                 raise OSError('disk gone')
-            return Picture(np.zeros((64, 64, 3), np.uint8))
+            return TrainingImage(np.zeros((64, 64, 3), np.uint8))
 
     with pytest.raises(OSError, match='disk gone'):
         train(small_clip[0], Breaking(), ColourTeacher(), tmp_path, small_recipe(), CPU)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the captions tower is trained for: a picture against sentences, nothing per patch."""
+"""What the captions tower is trained for: an image against sentences, nothing per patch."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import Glance
+from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import CaptionedImage
 from clip_dinoiser_ros.training.demo_model.objectives import KINDS, say
 from clip_dinoiser_ros.world.classes import COLOURS, OBJECTS, SEEN_CLASSES, split_name
 
@@ -31,15 +31,15 @@ def _other(phrase: str, possible: np.ndarray, rng: np.random.Generator) -> str |
     return str(rng.choice(absent)) if absent else None
 
 
-def describe(glance: Glance, rng: np.random.Generator) -> list[list[str]]:
-    """Return sentences about a picture as lists of phrases: one true, and one not quite."""
+def describe(seen: CaptionedImage, rng: np.random.Generator) -> list[list[str]]:
+    """Return sentences about an image as lists of phrases: one true, and one not quite."""
     count = int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))
-    names = [SEEN_CLASSES[index] for index in rng.permutation(np.flatnonzero(glance.shown))[:count]]
+    names = [SEEN_CLASSES[index] for index in rng.permutation(np.flatnonzero(seen.shown))[:count]]
     phrases = [split_name(name)[1] if rng.random() < 0.15 else name for name in names]
     if not phrases:
         return []
     place = int(rng.integers(len(phrases)))
-    wrong = _other(phrases[place], glance.possible, rng)
+    wrong = _other(phrases[place], seen.possible, rng)
     if wrong is None:
         return [phrases]
     return [phrases, [*phrases[:place], wrong, *phrases[place + 1 :]]]
@@ -52,14 +52,16 @@ def sentence(phrases: Sequence[str], rng: np.random.Generator) -> str:
     return ' and '.join(f'a {phrase}' for phrase in phrases)
 
 
-def judge(glances: Sequence[Glance], sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
-    """Return which sentences (columns) are true of which pictures (rows), and which are not.
+def judge(
+    batch: Sequence[CaptionedImage], sentences: Sequence[Sequence[str]]
+) -> tuple[Tensor, Tensor]:
+    """Return which sentences (columns) are true of which images (rows), and which are not.
 
     A sentence about something too small to be sure of is neither.
     """
     said = np.array([[p in phrases for p in PHRASES] for phrases in sentences])
-    shown = np.array([glance.shown for glance in glances]) @ _NAMES.T  # (B, phrases)
-    possible = np.array([glance.possible for glance in glances]) @ _NAMES.T
+    shown = np.array([seen.shown for seen in batch]) @ _NAMES.T  # (B, phrases)
+    possible = np.array([seen.possible for seen in batch]) @ _NAMES.T
     true = ~((~shown).astype(np.float32) @ said.T.astype(np.float32) > 0)
     false = (~possible).astype(np.float32) @ said.T.astype(np.float32) > 0
     return torch.from_numpy(true), torch.from_numpy(false)
@@ -70,10 +72,10 @@ def caption_loss(
 ) -> Tensor:
     """Return CLIP's symmetric contrastive loss, where each has several partners.
 
-    A true pair competes with the pairs of the same picture, or the same sentence, that are false.
+    A true pair competes with the pairs of the same image, or the same sentence, that are false.
 
     Args:
-        images: Unit embeddings (B, D) of whole pictures.
+        images: Unit embeddings (B, D) of whole images.
         texts: Unit embeddings (M, D) of sentences.
         true: bool (B, M).
         false: bool (B, M).

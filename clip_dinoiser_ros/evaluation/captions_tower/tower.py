@@ -1,7 +1,11 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The second image tower, trained by captions alone: its files, and the CLIP it becomes part of."""
+"""The image tower trained by captions alone: its files, and the CLIP that it becomes part of.
+
+The package does not contain its weights. They are in test/evaluation/captions_tower of the
+repository, and `clip-dinoiser demo train` makes them.
+"""
 
 import json
 from collections.abc import Callable
@@ -18,6 +22,7 @@ from clip_dinoiser_ros.training.demo_model.files import (
     CAPTIONS_CONFIG,
     CAPTIONS_TOWER,
     CAPTIONS_TRAINING,
+    FOLDER,
 )
 
 SHAPE = {
@@ -39,7 +44,7 @@ def new_tower(shape: dict[str, Any] = SHAPE) -> nn.Module:
 
 
 def save_tower(folder: Path, tower: nn.Module) -> None:
-    """Write the tower in half precision, and its shape, into the folder of the demo model."""
+    """Write the tower in half precision, and its shape, into a folder."""
     save_half(folder / CAPTIONS_TOWER, tower)
     (folder / CAPTIONS_CONFIG).write_text(json.dumps(SHAPE, indent=2) + '\n')
 
@@ -62,7 +67,7 @@ def note_training(folder: Path, **parts: dict[str, Any]) -> None:
 
 
 def load_tower(folder: Path) -> nn.Module:
-    """Return the tower in a folder of the demo model, float32.
+    """Return the tower in a folder, float32.
 
     Raises:
         WeightsError: A file is missing or is not the one that the manifest lists.
@@ -73,9 +78,19 @@ def load_tower(folder: Path) -> nn.Module:
     return tower.eval().requires_grad_(False)
 
 
-def load_captions_clip(folder: Path) -> tuple[nn.Module, Callable[..., Tensor]]:
-    """Return the CLIP of the second image tower and the demo's text tower, and its tokenizer."""
-    files = demo_files(folder)
+def load_captions_clip(
+    folder: Path, demo: Path = FOLDER
+) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """Return the CLIP of this image tower and the demo model's text tower, and its tokenizer.
+
+    Args:
+        folder: Of the image tower.
+        demo: Of the demo model.
+
+    Raises:
+        WeightsError: A file is missing or is not the one that the manifest of its folder lists.
+    """
+    files = demo_files(demo)
     clip, tokenizer = load_clip(files['model'], files['pretrained'])
     clip.visual = load_tower(folder)
     return clip, tokenizer

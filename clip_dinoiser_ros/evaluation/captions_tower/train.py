@@ -3,7 +3,7 @@
 
 """Train a second image tower by captions alone, the paper's setting, and then its two heads.
 
-A CLIP learns from pictures and what is said about them; what it says of a single patch nobody has
+A CLIP learns from images and what is said about them; what it says of a single patch nobody has
 taught it, and such features are noisy. Guided pooling is made for them. The text tower is the one
 of the demo model, frozen, so both image towers answer to the same words.
 """
@@ -21,7 +21,11 @@ from torch import Tensor, nn
 
 from clip_dinoiser_ros.core.weights import demo_files, load_clip
 from clip_dinoiser_ros.evaluation.captions_tower import losses
-from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import Frame, Glance, crop
+from clip_dinoiser_ros.evaluation.captions_tower.captioned_crops import (
+    CaptionedImage,
+    CropShape,
+    crop,
+)
 from clip_dinoiser_ros.evaluation.captions_tower.tower import (
     load_tower,
     new_tower,
@@ -30,14 +34,14 @@ from clip_dinoiser_ros.evaluation.captions_tower.tower import (
 )
 from clip_dinoiser_ros.evaluation.captions_tower.train_heads import HeadsRecipe, train_heads
 from clip_dinoiser_ros.training.demo_model.batches import lit, normalise
-from clip_dinoiser_ros.training.demo_model.dense import encode_texts, encode_whole
-from clip_dinoiser_ros.training.demo_model.samples import FULL, View, draw_picture, stream
+from clip_dinoiser_ros.training.demo_model.embeddings import encode_texts, encode_whole
+from clip_dinoiser_ros.training.demo_model.samples import FULL, View, draw_image, stream
 
 CLOSE = View(FULL.width, FULL.height, 36.0)
-_BIT = Frame(rows=4, cols=4, batch=192, zoom=(0.75, 1.75))
-_PART = Frame(rows=8, cols=8, batch=64, zoom=(0.75, 1.75))
-_HALF = Frame(rows=14, cols=18, batch=24, zoom=(1.0, 2.0))
-_WHOLE = Frame(rows=28, cols=37, batch=4, zoom=(1.0, 1.0))
+_BIT = CropShape(rows=4, cols=4, batch=192, zoom=(0.75, 1.75))
+_PART = CropShape(rows=8, cols=8, batch=64, zoom=(0.75, 1.75))
+_HALF = CropShape(rows=14, cols=18, batch=24, zoom=(1.0, 2.0))
+_WHOLE = CropShape(rows=28, cols=37, batch=4, zoom=(1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,13 @@ class CaptionStage:
     """How long and how hard to train, from one set of files to the next."""
 
     steps: int
-    frames: tuple[Frame, ...]
+    frames: tuple[CropShape, ...]
     shares: tuple[float, ...]  # of the steps, one for each frame
     lr: tuple[float, float]  # of AdamW, at the start and at the end; that of Muon is twice as high
     first_seed: int  # of the scenes
     scale: float = 20.0  # of the logits, at the start
     warmup: int = 50
-    fresh: int = 1  # new pictures per step; parts are cut from those kept
+    fresh: int = 1  # new images per step; parts are cut from those kept
     keep: int = 600
     weight_decay: float = 0.05
 
@@ -71,39 +75,41 @@ CAPTION_STAGES = (
 HEADS = HeadsRecipe()
 
 
-def glances(stage: CaptionStage, seed: int, rng: np.random.Generator) -> Iterator[list[Glance]]:
-    """Yield a batch per step: parts of pictures, each with what it shows, and no masks."""
+def captioned_batches(
+    stage: CaptionStage, seed: int, rng: np.random.Generator
+) -> Iterator[list[CaptionedImage]]:
+    """Yield a batch per step: parts of images, each with what it shows, and no masks."""
     count = stage.keep // 10 + stage.fresh * stage.steps
     start = stage.first_seed + 100_000 * seed
     views = [CLOSE if draw < 0.25 else FULL for draw in rng.random(count)]
-    pictures = stream(list(zip(range(start, start + count), views, strict=True)), draw_picture)
-    kept = deque((next(pictures) for _ in range(stage.keep // 10)), maxlen=stage.keep)
+    images = stream(list(zip(range(start, start + count), views, strict=True)), draw_image)
+    kept = deque((next(images) for _ in range(stage.keep // 10)), maxlen=stage.keep)
     for _ in range(stage.steps):
-        kept.extend(next(pictures) for _ in range(stage.fresh))
+        kept.extend(next(images) for _ in range(stage.fresh))
         frame = stage.frames[rng.choice(len(stage.frames), p=stage.shares)]
         chosen = rng.choice(len(kept), frame.batch)
         yield [crop(*kept[index], frame, rng) for index in chosen]
-    pictures.close()
+    images.close()
 
 
 def batch_loss(
     tower: nn.Module,
     clip: nn.Module,
     tokenize: Callable,
-    seen: Sequence[Glance],
+    seen: Sequence[CaptionedImage],
     scale: Tensor,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Return the loss of a batch: whole pictures against sentences, nothing else."""
+    """Return the loss of a batch: whole images against sentences, nothing else."""
     device = scale.device
-    said = [phrases for glance in seen for phrases in losses.describe(glance, rng)]
+    said = [phrases for shown in seen for phrases in losses.describe(shown, rng)]
     tokens = tokenize([losses.sentence(phrases, rng) for phrases in said])
-    images = normalise([lit(glance.image, rng) for glance in seen])
+    images = normalise([lit(shown.image, rng) for shown in seen])
     true, false = losses.judge(seen, said)
     with torch.autocast(device.type, torch.bfloat16):
         with torch.no_grad():
             texts = encode_texts(clip, tokens.to(device))
-        wholes = encode_whole(tower, images.to(device))
+        wholes = encode_whole(tower, images.to(device), 'mean')
     return losses.caption_loss(
         wholes, texts, true.to(device), false.to(device), scale.exp().clamp(max=100)
     )
@@ -140,7 +146,7 @@ def train_tower_stage(
 
     Args:
         out_dir: Folder of the demo model, whose text tower is used.
-        seed: Decides the pictures, their order and the first weights.
+        seed: Decides the images, their order and the first weights.
         number: Which of the stages, from 0.
         stages: All of them.
         progress: Takes a line of text now and then.
@@ -157,7 +163,7 @@ def train_tower_stage(
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     rates = [group['lr'] / stage.lr[0] for group in groups]
     tokenize, began, told = open_clip.SimpleTokenizer(), time.monotonic(), []
-    for step, seen in enumerate(glances(stage, seed, rng)):
+    for step, seen in enumerate(captioned_batches(stage, seed, rng)):
         done = step / stage.steps
         lr = min(1.0, (step + 1) / stage.warmup) * (stage.lr[0] * (1 - done) + stage.lr[1] * done)
         for group, rate in zip(groups, rates, strict=True):

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.dinoiser import Heads
 from clip_dinoiser_ros.evaluation.captions_tower.tower import load_tower, note_training, save_half
 from clip_dinoiser_ros.training.demo_model.batches import collate
-from clip_dinoiser_ros.training.demo_model.dense import Heads, encode_dense
 from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_HEADS
 from clip_dinoiser_ros.training.demo_model.objectives import objectness_loss, pooling_losses
-from clip_dinoiser_ros.training.demo_model.samples import FULL, PATCH, stream
+from clip_dinoiser_ros.training.demo_model.samples import FULL, stream
+from clip_dinoiser_ros.training.losses import fresh_heads
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,15 @@ class HeadsRecipe:
 
 
 def _read(tower: nn.Module, recipe: HeadsRecipe, seed: int, device: str) -> tuple[Tensor, Tensor]:
-    """Return what the heads read (scenes, patches, width), float16, and the shares of classes."""
+    """Return what the heads read, float16 (scenes, D, h, w), and the shares of classes."""
+    backbone = Backbone(tower)
     start = recipe.first_seed + 100_000 * seed
     rng = np.random.default_rng([seed, 200])
     read, shares = [], []
     for sample in stream([(number, FULL) for number in range(start, start + recipe.scenes)]):
         image, share = collate([sample], rng)
         with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
-            read.append(encode_dense(tower, image.to(device), 1)[1].half())
+            read.append(backbone(image.to(device)).inner.half())
         shares.append(share.half().to(device))
     return torch.cat(read), torch.cat(shares)
 
@@ -55,17 +58,16 @@ def _losses(
     heads: Heads, inner: Tensor, shares: Tensor, recipe: HeadsRecipe, draw: torch.Generator
 ) -> dict[str, Tensor]:
     """Return the weighted losses of a batch; small things count as much as the ground."""
-    h, w = FULL.height // PATCH, FULL.width // PATCH
     weight = (shares / shares.sum(dim=1, keepdim=True).clamp(min=1)).sum(-1)
     rows = torch.multinomial(weight.cpu(), recipe.patches, generator=draw).to(inner.device)
-    affinity = heads.affinity(inner, h, w)
+    affinity = heads.affinity(inner)
     picked = torch.arange(len(rows), device=inner.device)[:, None]
     same = shares[picked, rows] @ shares.transpose(1, 2)
     purity, reach = pooling_losses(affinity[picked, rows], same, recipe.gamma)
     return {
         'purity': purity,
         'reach': 0.1 * reach,
-        'objectness': objectness_loss(heads.objectness(inner, h, w), shares),
+        'objectness': objectness_loss(heads.objectness(inner).flatten(1), shares),
     }
 
 
@@ -87,8 +89,9 @@ def train_heads(
     """
     folder = Path(out_dir)
     inner, shares = _read(load_tower(folder).to(device), recipe, seed, device)
-    torch.manual_seed(seed)
-    heads = Heads(inner.shape[-1], recipe.channels).to(device)
+    heads = (
+        Heads(fresh_heads(inner.shape[1], recipe.channels, seed)).requires_grad_(True).to(device)
+    )
     groups = [
         {'params': heads.obj_proj.parameters(), 'lr': recipe.lr_affinity},
         {'params': heads.bkg_decoder.parameters(), 'lr': recipe.lr_objectness},

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which pictures each step of the training sees: a recipe, a pool of pictures, batches."""
+"""Which images each step of the training sees: a recipe, a pool of images, batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Stage:
 
     steps: int
     schedule: int  # where the learning rate would come to zero; the stage may end before
-    full_from: float  # after this part of the schedule, mostly pictures at full scale
+    full_from: float  # after this part of the schedule, mostly images at full scale
     full_share: float
     lr: float
     lr_matrix: float  # of Muon, for the matrices inside the blocks
@@ -32,16 +32,16 @@ class Stage:
     warmup: int
     pooled_from: int  # pooling joins when the features mean something
     first_seed: int  # of the scenes; those below a million are for evaluation
-    batch: int = 32  # of small pictures
+    batch: int = 32  # of small images
     batch_full: int = 8
-    fresh: int = 12  # new pictures per step; a picture is met batch / fresh times on average
+    fresh: int = 12  # new images per step; an image is met batch / fresh times on average
     fresh_full: int = 4
-    keep: int = 2048  # pictures kept to draw from
+    keep: int = 2048  # images kept to draw from
     keep_full: int = 512
     weight_decay: float = 0.05
 
 
-# The shipped model. Full-scale pictures cost three times as much, so they come late.
+# The shipped model. Full-scale images cost three times as much, so they come late.
 STAGES = (
     Stage(
         steps=1500,
@@ -91,7 +91,7 @@ def _fresh(view: View, first: bool, stage: Stage) -> int:
 def batches(
     stage: Stage, views: list[View], seed: int, rng: np.random.Generator
 ) -> Iterator[list[Sample]]:
-    """Yield a batch per step: new pictures join a pool, the oldest leave, the batch is drawn."""
+    """Yield a batch per step: new images join a pool, the oldest leave, the batch is drawn."""
     met: set[View] = set()
     counts = []
     for view in views:

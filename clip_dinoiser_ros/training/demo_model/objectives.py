@@ -166,7 +166,7 @@ def pooling_losses(affinity: Tensor, same: Tensor, gamma: float) -> tuple[Tensor
 
 
 def caption(classes: Tensor, rng: np.random.Generator) -> str:
-    """Name what a picture shows, in any order."""
+    """Name what an image shows, in any order."""
     names = [SEEN_CLASSES[int(index)] for index in classes]
     return ', '.join(f'a {names[i]}' for i in rng.permutation(len(names)))
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Training samples: pictures with the share of each class in each patch."""
+"""Training samples: images with the share of each class in each patch."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -39,33 +39,33 @@ FULL = View(592, 448, HFOV_DEG)
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its targets."""
+    """One image with its targets."""
 
     image: np.ndarray  # uint8 RGB (H, W, 3)
     classes: np.ndarray  # int64 (n,): index into SEEN_CLASSES
     shares: np.ndarray  # float32 (n, H / 16, W / 16): part of the patch the class covers
 
 
-def draw_picture(seed: int, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one picture without held-out pairs; now and then it is a little soft.
+def draw_image(seed: int, view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one image without held-out pairs; now and then it is a little soft.
 
     Returns:
         uint8 RGB (H, W, 3), and uint8 (H, W): index into CLASSES.
     """
     rng = np.random.default_rng([seed, 3])
     if view.hfov_deg == HFOV_DEG and rng.random() < 0.3:
-        picture = glimpse(seed, view.width, view.height, held_out=False)
+        drawn = glimpse(seed, view.width, view.height, held_out=False)
     else:
-        picture = scene(seed, view.width, view.height, view.hfov_deg, held_out=False)
-    image = picture.image
+        drawn = scene(seed, view.width, view.height, view.hfov_deg, held_out=False)
+    image = drawn.image
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (3, 3), float(rng.uniform(0.4, 0.8)))
-    return image, picture.labels
+    return image, drawn.labels
 
 
 def make_sample(seed: int, view: View) -> Sample:
-    """Draw one picture and the share of each class in each of its patches."""
-    image, labels = draw_picture(seed, view)
+    """Draw one image and the share of each class in each of its patches."""
+    image, labels = draw_image(seed, view)
     present = np.unique(labels)
     rows, cols = view.height // PATCH, view.width // PATCH
     shares = np.stack(
@@ -92,7 +92,7 @@ def _take(queue: multiprocessing.Queue, producer: SpawnProcess) -> _Drawn:
             return queue.get(timeout=1.0)
         except Empty:
             if not alive:
-                message = f'the process that draws pictures ended with code {producer.exitcode}'
+                message = f'the process that draws images ended with code {producer.exitcode}'
                 raise RuntimeError(message) from None
 
 
@@ -104,7 +104,7 @@ def stream(
     """Yield what a plan makes in its order, drawn in a side process up to `ahead` of use.
 
     Args:
-        plan: Seed and view of each picture.
+        plan: Seed and view of each image.
         make: A function of a module, of seed and view.
         ahead: How many may wait.
 

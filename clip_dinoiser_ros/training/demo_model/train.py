@@ -3,7 +3,7 @@
 
 """Make the small demo model from nothing: a CLIP of 4.5 million parameters, and its two heads.
 
-`train(out_dir, seed)` writes the files of `demo/model/`. It needs no data: the pictures are drawn
+`train(out_dir, seed)` writes the files of `demo/model/`. It needs no data: the images are drawn
 while it runs.
 """
 
@@ -18,7 +18,10 @@ import open_clip
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.dinoiser import Heads, guided_pooling
 from clip_dinoiser_ros.core.manifest import write_manifest
 from clip_dinoiser_ros.training.demo_model import objectives
 from clip_dinoiser_ros.training.demo_model.batches import (
@@ -28,7 +31,12 @@ from clip_dinoiser_ros.training.demo_model.batches import (
     collate,
     plan_views,
 )
-from clip_dinoiser_ros.training.demo_model.dense import Heads, encode_dense, encode_texts, pool
+from clip_dinoiser_ros.training.demo_model.embeddings import (
+    encode_texts,
+    encode_whole,
+    trainable_backbone,
+    unit_features,
+)
 from clip_dinoiser_ros.training.demo_model.files import (
     CLIP,
     CONFIG,
@@ -37,6 +45,7 @@ from clip_dinoiser_ros.training.demo_model.files import (
     describe_vocabulary,
 )
 from clip_dinoiser_ros.training.demo_model.samples import PATCH, Sample
+from clip_dinoiser_ros.training.losses import fresh_heads
 
 SHAPE = {
     'embed_dim': 128,
@@ -60,6 +69,7 @@ _AFFINITY_DIM = 64
 
 def _losses(
     clip: nn.Module,
+    backbone: Backbone,
     heads: Heads,
     tokenize: Callable,
     samples: list[Sample],
@@ -69,23 +79,27 @@ def _losses(
     """Return the weighted losses of one batch."""
     device = clip.logit_scale.device
     images, target = (tensor.to(device) for tensor in collate(samples, rng))
-    h, w = images.shape[-2] // PATCH, images.shape[-1] // PATCH
     few = len(samples) // 4
     phrases = objectives.draw_phrases(rng)
     captions = [objectives.caption(sample.classes, rng) for sample in samples[:few]]
     with torch.autocast(device.type, torch.bfloat16):
-        features, inner, whole = encode_dense(clip.visual, images, few)
+        dense = backbone(images)
+        whole = encode_whole(clip.visual, images[:few])
         text = encode_texts(clip, tokenize([*phrases, *captions]).to(device))
+    features, inner = unit_features(dense), dense.inner.float()
     text, caption_text = text[: len(phrases)], text[len(phrases) :]
     losses = objectives.word_losses(features, text, target, rng)
     losses['whole'] = 0.1 * objectives.contrastive_loss(whole, caption_text)
     losses['kind'] = 0.5 * losses['kind']
     losses['background'] = 0.5 * losses['background']
-    losses['objectness'] = 0.3 * objectives.objectness_loss(heads.objectness(inner, h, w), target)
-    affinity = heads.affinity(inner[:few], h, w)
+    losses['objectness'] = 0.3 * objectives.objectness_loss(
+        heads.objectness(inner).flatten(1), target
+    )
+    affinity = heads.affinity(inner[:few])
     losses['affinity'] = 0.5 * objectives.affinity_loss(affinity, target[:few])
     if pooled:
-        again = pool(features[:few], affinity, objectives.GAMMA)
+        again = guided_pooling(dense.maskclip[:few].float(), affinity.clone(), objectives.GAMMA)
+        again = F.normalize(again.flatten(2), dim=1).transpose(1, 2)
         logits = objectives.SCALE * again @ text[objectives.CLASS_ROWS].T
         losses['pooled'] = 0.5 * objectives.cross_entropy(
             logits, target[:few], objectives.busy(target[:few])
@@ -135,11 +149,12 @@ def new_model() -> nn.Module:
 def _start(folder: Path | str | None, seed: int, device: str) -> tuple[nn.Module, Heads]:
     """Return towers and heads, new ones or those in a folder."""
     torch.manual_seed(seed)
-    clip, heads = new_model(), Heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM)
+    clip = new_model()
+    weights = fresh_heads(SHAPE['vision_cfg']['width'], _AFFINITY_DIM, seed)
     if folder is not None:
         clip.load_state_dict(load_file(Path(folder) / CLIP))
-        heads.load_state_dict(load_file(Path(folder) / HEADS))
-    return clip.to(device), heads.to(device)
+        weights = load_file(Path(folder) / HEADS)
+    return clip.to(device), Heads(weights).requires_grad_(True).to(device)
 
 
 def train(
@@ -155,7 +170,7 @@ def train(
 
     Args:
         out_dir: Folder for the files; made when missing.
-        seed: Decides the pictures, their order and the first weights.
+        seed: Decides the images, their order and the first weights.
         stages: What to do in turn; the default makes the shipped model.
         progress: Takes a line of text now and then.
         device: Where to compute; the shipped model was made on 'cpu'.
@@ -176,7 +191,7 @@ def train_stage(
     stage = stages[number]
     rng = np.random.default_rng([seed, number])
     clip, heads = _start(out_dir if number else None, seed, device)
-    tokenize = open_clip.SimpleTokenizer()
+    backbone, tokenize = trainable_backbone(clip.visual), open_clip.SimpleTokenizer()
     stock = batches(stage, plan_views(stage, rng), seed, rng)
     optimizers = _optimizers(clip, heads, stage)
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -186,7 +201,9 @@ def train_stage(
         factor = _rate(step, stage)
         for group, rate in zip(groups, rates, strict=True):
             group['lr'] = rate * factor
-        losses = _losses(clip, heads, tokenize, next(stock), step >= stage.pooled_from, rng)
+        losses = _losses(
+            clip, backbone, heads, tokenize, next(stock), step >= stage.pooled_from, rng
+        )
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
         for optimizer in optimizers:

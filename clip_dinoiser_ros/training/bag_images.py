@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Pictures out of a robot's own recording, drawn evenly over its time."""
+"""Images out of a robot's own recording, drawn evenly over its time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.frames import images
-from clip_dinoiser_ros.training.picture_store import Spool, encode
-from clip_dinoiser_ros.training.pictures import (
-    PICTURES,
-    Picture,
+from clip_dinoiser_ros.training.image_sources import (
+    IMAGES,
     SourceError,
+    TrainingImage,
     check_count,
     decode,
 )
+from clip_dinoiser_ros.training.image_store import ImageStore, encode
 
 if TYPE_CHECKING:
     from clip_dinoiser_ros.bag.recording import Message, Recording, Topic
@@ -33,7 +33,7 @@ COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 _ONE_CHANNEL = ('mono', '8UC1', '8SC1', '16UC1', '16SC1', '32SC1', '32FC1', '64FC1')
 
 
-class BagPictures:
+class BagImages:
     """Frames of a rosbag2 (mcap or sqlite3), evenly over the time of each topic.
 
     They are taken out once and set aside in a temporary file, so the bag is read only at the start.
@@ -49,9 +49,9 @@ class BagPictures:
         SourceError: No such bag, not readable, no images, or none that can be decoded.
     """
 
-    def __init__(self, bag: str | Path, topics: Sequence[str] = (), count: int = PICTURES) -> None:
+    def __init__(self, bag: str | Path, topics: Sequence[str] = (), count: int = IMAGES) -> None:
         check_count(count)
-        self._spool = Spool()
+        self._store = ImageStore()
         self._kept: list[slice] = []
         self.names: list[str] = []
         unreadable: list[str] = []
@@ -65,7 +65,7 @@ class BagPictures:
                 chosen[topic].remove(stamp)  # another of the same time is not drawn
                 name = f'{topic}@{stamp}'
                 try:
-                    self._kept.append(self._spool.add(_encoded(message)))
+                    self._kept.append(self._store.add(_encoded(message)))
                     self.names.append(name)
                 except ValueError as error:
                     unreadable.append(f'{name}: {error}')
@@ -87,9 +87,9 @@ class BagPictures:
             'left_out': left_out,
         }
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> TrainingImage:
         """Return a frame."""
-        return Picture(decode(self._spool.read(self._kept[index])))
+        return TrainingImage(decode(self._store.read(self._kept[index])))
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _image_topics(recording: Recording, bag: str | Path, names: Sequence[str]) -
 
 
 def _has_colour(recording: Recording, topic: Topic) -> bool:
-    """Whether the first message of a topic that can be read is a colour picture."""
+    """Whether the first message of a topic that can be read is a colour image."""
     for message in recording.messages([topic.name]):
         try:
             shown = _message(message)
@@ -208,7 +208,7 @@ def _message(message: Message) -> Any:
 
 
 def _encoded(message: Message) -> bytes:
-    """Return a frame as an encoded picture; raises ValueError where it cannot be decoded."""
+    """Return a frame as an encoded image; raises ValueError where it cannot be decoded."""
     shown = _message(message)
     if message.topic.type_name == RAW:
         return encode(images.to_rgb(shown))

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Pictures set aside on disk, so that a thousand of them do not fill the memory."""
+"""Images set aside on disk, so that a thousand of them do not fill the memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 
-class Spool:
+class ImageStore:
     """Blocks of bytes in a nameless temporary file, which goes when the process does.
 
     Threads may add and read at the same time.

@@ -1,11 +1,11 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What errors say, in the form of a log or of another error."""
+"""The text of an error, for a log or for another error."""
 
 from __future__ import annotations
 
 
 def one_line(error: BaseException, most: int | None = None) -> str:
-    """Return the text of an error without line breaks, cut to so many characters; None: whole."""
+    """Return the text of an error without line breaks, at most `most` characters (None: all)."""
     return ' '.join(str(error).split())[:most]

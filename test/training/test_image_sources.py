@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Pictures from a folder and from a recording; what is refused, and by which name."""
+"""Images from a folder and from a recording; what is refused, and by which name."""
 
 import cv2
 import numpy as np
@@ -9,8 +9,8 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from clip_dinoiser_ros.training.bag_pictures import BagPictures, evenly
-from clip_dinoiser_ros.training.pictures import FolderPictures, SourceError
+from clip_dinoiser_ros.training.bag_images import BagImages, evenly
+from clip_dinoiser_ros.training.image_sources import FolderImages, SourceError
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 IMAGE = STORE.types['sensor_msgs/msg/Image']
@@ -21,7 +21,7 @@ FRAMES = 12
 
 
 def frame(index, height=24, width=32):
-    """A picture unlike its mirror image and unlike the others."""
+    """An image unlike its mirror image and unlike the others."""
     ramp = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
     return ((ramp * 7 + index * 31) % 251).astype(np.uint8)
 
@@ -64,18 +64,18 @@ def compressed_topic(count=FRAMES, start=0):
     ]
 
 
-def sorted_images(pictures):
-    return sorted(pictures.read(i).image.tobytes() for i in range(len(pictures.names)))
+def sorted_images(images):
+    return sorted(images.read(i).image.tobytes() for i in range(len(images.names)))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    root = tmp_path / 'pictures'
+    root = tmp_path / 'images'
     for index in range(FRAMES):
         path = root / f'day{index % 2}' / f'frame_{index}.{("png", "PNG")[index % 2]}'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(frame(index)).tobytes())
-    (root / 'notes.txt').write_text('no picture')
+    (root / 'notes.txt').write_text('no image')
     return root
 
 
@@ -83,7 +83,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize('topic', [raw_topic, compressed_topic])
 def test_a_folder_and_a_bag_give_the_same_frames(folder, tmp_path, plugin, topic):
     bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': topic()}, plugin)
-    from_bag, from_folder = BagPictures(bag), FolderPictures(folder)
+    from_bag, from_folder = BagImages(bag), FolderImages(folder)
     assert sorted_images(from_bag) == sorted_images(from_folder)
     assert sorted_images(from_bag) == sorted(frame(i).tobytes() for i in range(FRAMES))
     assert from_bag.about['topics'] == ['/camera/image_raw']
@@ -93,14 +93,14 @@ def test_a_folder_and_a_bag_give_the_same_frames(folder, tmp_path, plugin, topic
 def test_one_file_of_a_bag_is_enough(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
     file = next(bag.glob('*.mcap'))
-    assert BagPictures(file).names == BagPictures(bag).names
+    assert BagImages(file).names == BagImages(bag).names
 
 
 def test_a_folder_is_drawn_by_the_seed(folder):
-    first, again = FolderPictures(folder, 5, seed=1), FolderPictures(folder, 5, seed=1)
+    first, again = FolderImages(folder, 5, seed=1), FolderImages(folder, 5, seed=1)
     assert first.names == again.names
     assert len(set(first.names)) == 5
-    assert first.names != FolderPictures(folder, 5, seed=2).names
+    assert first.names != FolderImages(folder, 5, seed=2).names
     image = first.read(3).image
     number = int(first.names[3].split('_')[1].split('.')[0])
     np.testing.assert_array_equal(image, frame(number))
@@ -109,32 +109,32 @@ def test_a_folder_is_drawn_by_the_seed(folder):
 def test_undecodable_files_are_left_out_and_listed(folder):
     (folder / 'cut.jpg').write_bytes(b'\xff\xd8\xff\xe0cut')
     (folder / 'empty.png').write_bytes(b'')
-    pictures = FolderPictures(folder)
-    assert len(pictures.names) == FRAMES
-    assert sorted(pictures.about['unreadable']) == ['cut.jpg', 'empty.png']
+    images = FolderImages(folder)
+    assert len(images.names) == FRAMES
+    assert sorted(images.about['unreadable']) == ['cut.jpg', 'empty.png']
     # others are drawn in their place
-    assert all(len(FolderPictures(folder, 11, seed).names) == 11 for seed in range(5))
+    assert all(len(FolderImages(folder, 11, seed).names) == 11 for seed in range(5))
 
 
-def test_a_picture_that_vanished_names_itself(folder):
-    pictures = FolderPictures(folder)
-    (folder / pictures.names[0]).unlink()
-    with pytest.raises(SourceError, match=pictures.names[0]):
-        pictures.read(0)
+def test_a_image_that_vanished_names_itself(folder):
+    images = FolderImages(folder)
+    (folder / images.names[0]).unlink()
+    with pytest.raises(SourceError, match=images.names[0]):
+        images.read(0)
 
 
 def test_unusable_folders_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r"nowhere' does not exist"):
-        FolderPictures(tmp_path / 'nowhere')
+        FolderImages(tmp_path / 'nowhere')
     (tmp_path / 'file').write_text('')
     with pytest.raises(SourceError, match=r"file' is not a folder"):
-        FolderPictures(tmp_path / 'file')
+        FolderImages(tmp_path / 'file')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SourceError, match=r"empty' holds no \.jpg"):
-        FolderPictures(tmp_path / 'empty')
+        FolderImages(tmp_path / 'empty')
     (tmp_path / 'empty' / 'bad.png').write_bytes(b'bad')
-    with pytest.raises(SourceError, match=r"none of the 1 pictures in .*empty.*'bad.png'"):
-        FolderPictures(tmp_path / 'empty')
+    with pytest.raises(SourceError, match=r"none of the 1 images in .*empty.*'bad.png'"):
+        FolderImages(tmp_path / 'empty')
 
 
 def test_frames_are_drawn_evenly_over_time(tmp_path):
@@ -146,10 +146,10 @@ def test_frames_are_drawn_evenly_over_time(tmp_path):
     regular = np.arange(0, 1000)
     np.testing.assert_array_equal(np.diff(evenly(regular, 10)), 100)
     topic = [(int(s) + 10**9, raw_message(frame(i), int(s))) for i, s in enumerate(stamps)]
-    pictures = BagPictures(write_bag(tmp_path / 'bag', {'/a': topic}), count=5)
-    assert pictures.names == [f'/a@{s + 10**9}' for s in chosen]
+    images = BagImages(write_bag(tmp_path / 'bag', {'/a': topic}), count=5)
+    assert images.names == [f'/a@{s + 10**9}' for s in chosen]
     index = stamps.tolist().index(5 * 10**9)
-    np.testing.assert_array_equal(pictures.read(2).image, frame(index))
+    np.testing.assert_array_equal(images.read(2).image, frame(index))
 
 
 def test_the_nearest_frame_is_drawn():
@@ -164,12 +164,12 @@ def test_the_nearest_frame_is_drawn():
 def test_topics_share_the_frames(tmp_path):
     topics = {'/front': raw_topic(40), '/rear': compressed_topic(4, 50), '/left': raw_topic(40, 90)}
     bag = write_bag(tmp_path / 'bag', topics)
-    drawn = [name.split('@')[0] for name in BagPictures(bag, count=20).names]
+    drawn = [name.split('@')[0] for name in BagImages(bag, count=20).names]
     assert {topic: drawn.count(topic) for topic in topics} == {'/front': 8, '/rear': 4, '/left': 8}
-    assert set(BagPictures(bag, ['rear']).about['topics']) == {'/rear'}
+    assert set(BagImages(bag, ['rear']).about['topics']) == {'/rear'}
 
 
-def test_depth_and_labels_are_no_pictures_unless_named(tmp_path):
+def test_depth_and_labels_are_no_images_unless_named(tmp_path):
     depth = np.ones((24, 32), np.uint16)
     topics = {
         '/camera/image_raw': raw_topic(3),
@@ -180,16 +180,16 @@ def test_depth_and_labels_are_no_pictures_unless_named(tmp_path):
         ],
     }
     bag = write_bag(tmp_path / 'bag', topics)
-    assert BagPictures(bag).about['topics'] == ['/camera/image_raw']
-    assert len(BagPictures(bag, ['/camera/labels']).names) == 1
+    assert BagImages(bag).about['topics'] == ['/camera/image_raw']
+    assert len(BagImages(bag, ['/camera/labels']).names) == 1
 
 
 def test_damaged_frames_are_left_out_and_listed(tmp_path):
     topic = raw_topic()
     topic[4][1].step = 5  # shorter than a row
-    pictures = BagPictures(write_bag(tmp_path / 'bag', {'/camera/image_raw': topic}))
-    assert len(pictures.names) == FRAMES - 1
-    assert pictures.about['unreadable'][0].startswith('/camera/image_raw@1400000000: ')
+    images = BagImages(write_bag(tmp_path / 'bag', {'/camera/image_raw': topic}))
+    assert len(images.names) == FRAMES - 1
+    assert images.about['unreadable'][0].startswith('/camera/image_raw@1400000000: ')
 
 
 def large_topic(count=8):
@@ -203,11 +203,11 @@ def test_a_cut_bag_is_read_up_to_the_cut(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': large_topic()})
     file = next(bag.glob('*.mcap'))
     file.write_bytes(file.read_bytes()[: 5 * 480 * 640 * 3])
-    pictures = BagPictures(bag)
-    assert 2 <= len(pictures.names) < 6
-    for index in range(len(pictures.names)):
-        np.testing.assert_array_equal(pictures.read(index).image, frame(index, 480, 640))
-    damage = ' '.join(pictures.about['damage'])
+    images = BagImages(bag)
+    assert 2 <= len(images.names) < 6
+    for index in range(len(images.names)):
+        np.testing.assert_array_equal(images.read(index).image, frame(index, 480, 640))
+    damage = ' '.join(images.about['damage'])
     assert 'bag.mcap is cut off: nothing readable after byte' in damage
 
 
@@ -215,36 +215,36 @@ def test_what_lies_in_the_folder_and_is_not_read_is_damage(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
     (bag / 'bag_1.mcap.gz').write_bytes(b'')
     (bag / 'notes.txt').write_text('')
-    about = BagPictures(bag).about
+    about = BagImages(bag).about
     assert about['damage'] == [f'bag_1.mcap.gz lies in {bag} and is not read']
     assert about['left_out'] == [f'notes.txt lies in {bag} and is no recording']
 
 
 def test_a_whole_bag_has_no_damage(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
-    assert BagPictures(bag).about['damage'] == []
+    assert BagImages(bag).about['damage'] == []
 
 
 def test_unusable_bags_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r"nowhere' does not exist"):
-        BagPictures(tmp_path / 'nowhere')
+        BagImages(tmp_path / 'nowhere')
     (tmp_path / 'no_bag').mkdir()
     with pytest.raises(SourceError, match=r'no_bag is no bag'):
-        BagPictures(tmp_path / 'no_bag')
+        BagImages(tmp_path / 'no_bag')
     (tmp_path / 'cut.mcap').write_bytes(b'\x89MCAP0\r\n cut')
     with pytest.raises(SourceError, match=r'cut\.mcap cannot be read'):
-        BagPictures(tmp_path / 'cut.mcap')
+        BagImages(tmp_path / 'cut.mcap')
     (tmp_path / 'other.mcap').write_bytes(b'not even the beginning')
     with pytest.raises(SourceError, match=r'other\.mcap cannot be read'):
-        BagPictures(tmp_path / 'other.mcap')
+        BagImages(tmp_path / 'other.mcap')
     silent = write_bag(tmp_path / 'silent', {'/camera/image_raw': []})
     with pytest.raises(SourceError, match=r'silent.*camera/image_raw \(0 messages\)'):
-        BagPictures(silent)
+        BagImages(silent)
     broken = raw_topic(2)
     for _, message in broken:
         message.step = 5
     with pytest.raises(SourceError, match=r'none of the 2 frames .*broken'):
-        BagPictures(write_bag(tmp_path / 'broken', {'/camera/image_raw': broken}))
+        BagImages(write_bag(tmp_path / 'broken', {'/camera/image_raw': broken}))
     bag = write_bag(tmp_path / 'bag', {'/front': raw_topic(2)})
     with pytest.raises(SourceError, match=r'no image topic /rear; its image topics: /front'):
-        BagPictures(bag, ['/rear'])
+        BagImages(bag, ['/rear'])

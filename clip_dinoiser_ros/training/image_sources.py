@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The pictures to train on: a folder of them here; a recording and generated scenes beside."""
+"""The images to train on: a folder of them here; a recording and generated scenes beside."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 
 SUFFIXES = ('.jpg', '.jpeg', '.png')
-PICTURES = 1000  # the paper's number (section 4.1)
+IMAGES = 1000  # the paper's number (section 4.1)
 
 
 class SourceError(ValueError):
-    """A source of pictures that cannot be used; names it and says what to do."""
+    """A source of images that cannot be used; names it and says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture to train on.
+class TrainingImage:
+    """One image to train on.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
@@ -34,19 +34,19 @@ class Picture:
     truth: np.ndarray | None = None
 
 
-class Pictures(Protocol):
-    """A fixed set of pictures, drawn when it was made."""
+class ImageSource(Protocol):
+    """A fixed set of images, drawn when it was made."""
 
-    names: list[str]  # one per picture; a resumed training must find the same
+    names: list[str]  # one per image; a resumed training must find the same
     about: dict[str, Any]  # for the record: where they come from, what was left out
 
-    def read(self, index: int) -> Picture:
-        """Return a picture, always the same for an index; called from several threads."""
+    def read(self, index: int) -> TrainingImage:
+        """Return an image, always the same for an index; called from several threads."""
         ...
 
 
-class FolderPictures:
-    """Pictures drawn by a seed from a folder and all below it.
+class FolderImages:
+    """Images drawn by a seed from a folder and all below it.
 
     Args:
         folder: Holds .jpg, .jpeg or .png files, at any depth.
@@ -54,10 +54,10 @@ class FolderPictures:
         seed: Decides which.
 
     Raises:
-        SourceError: No such folder, no pictures in it, or none that can be decoded.
+        SourceError: No such folder, no images in it, or none that can be decoded.
     """
 
-    def __init__(self, folder: str | Path, count: int = PICTURES, seed: int = 0) -> None:
+    def __init__(self, folder: str | Path, count: int = IMAGES, seed: int = 0) -> None:
         check_count(count)
         self._folder = Path(folder)
         found = _find(self._folder)
@@ -73,7 +73,7 @@ class FolderPictures:
                     (self.names if good else unreadable).append(name)
         if not self.names:
             raise SourceError(
-                f'none of the {len(found)} pictures in {str(folder)!r} can be decoded; '
+                f'none of the {len(found)} images in {str(folder)!r} can be decoded; '
                 f'the first is {unreadable[0]!r}'
             )
         self.about: dict[str, Any] = {
@@ -84,11 +84,11 @@ class FolderPictures:
             'unreadable': unreadable,
         }
 
-    def read(self, index: int) -> Picture:
-        """Decode a picture; raises SourceError where it has become unreadable."""
+    def read(self, index: int) -> TrainingImage:
+        """Decode an image; raises SourceError where it has become unreadable."""
         name = self.names[index]
         try:
-            return Picture(decode((self._folder / name).read_bytes()))
+            return TrainingImage(decode((self._folder / name).read_bytes()))
         except (OSError, SourceError) as error:
             raise SourceError(f'{str(self._folder / name)!r}: {error}') from error
 
@@ -101,9 +101,9 @@ class FolderPictures:
 
 
 def check_count(count: int) -> None:
-    """Raise SourceError unless pictures are asked for."""
+    """Raise SourceError unless images are asked for."""
     if count < 1:
-        raise SourceError(f'{count} pictures asked for; at least 1')
+        raise SourceError(f'{count} images asked for; at least 1')
 
 
 def decode(encoded: bytes | np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def decode(encoded: bytes | np.ndarray) -> np.ndarray:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        SourceError: It is no picture.
+        SourceError: It is not an image.
     """
     buffer = np.frombuffer(encoded, np.uint8)
     try:
@@ -124,19 +124,19 @@ def decode(encoded: bytes | np.ndarray) -> np.ndarray:
     except cv2.error as error:
         raise SourceError(f'cannot be decoded: {error}') from error
     if image is None:
-        raise SourceError(f'{buffer.size} bytes that are no picture OpenCV can decode')
+        raise SourceError(f'{buffer.size} bytes that are not an image that OpenCV can decode')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _find(folder: Path) -> list[str]:
-    """Return the pictures below a folder, as relative paths in the same order everywhere."""
+    """Return the images below a folder, as relative paths in the same order everywhere."""
     if not folder.is_dir():
         what = 'is not a folder' if folder.exists() else 'does not exist'
-        raise SourceError(f'picture folder {str(folder)!r} {what}')
+        raise SourceError(f'image folder {str(folder)!r} {what}')
     found = [path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES]
     names = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
     if not names:
         raise SourceError(
-            f'picture folder {str(folder)!r} holds no {", ".join(SUFFIXES)} file, at any depth'
+            f'image folder {str(folder)!r} holds no {", ".join(SUFFIXES)} file, at any depth'
         )
     return names

@@ -9,31 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from clip_dinoiser_ros.training.picture_store import Spool, encode
-from clip_dinoiser_ros.training.pictures import PICTURES, Picture, check_count, decode
+from clip_dinoiser_ros.training.image_sources import IMAGES, TrainingImage, check_count, decode
+from clip_dinoiser_ros.training.image_store import ImageStore, encode
 
 # Far from the scenes of evaluation (below a million) and those of the demo model's own training.
 FIRST_SCENE = 700_000_000
 
 
-class WorldPictures:
+class WorldImages:
     """Scenes of the generated world, each drawn when it is first read and then kept on disk.
 
     Args:
         count: How many scenes.
         seed: Decides which.
-        width: Of each picture, pixels.
-        height: Of each picture, pixels.
+        width: Of each image, pixels.
+        height: Of each image, pixels.
     """
 
     def __init__(
-        self, count: int = PICTURES, seed: int = 0, width: int = 640, height: int = 480
+        self, count: int = IMAGES, seed: int = 0, width: int = 640, height: int = 480
     ) -> None:
         check_count(count)
         first = FIRST_SCENE + seed * 1_000_000
         self._size = (width, height)
         self._seeds = range(first, first + count)
-        self._spool = Spool()
+        self._store = ImageStore()
         self._kept: dict[int, tuple[slice, tuple[slice, ...]]] = {}
         self.names = [f'scene {number}' for number in self._seeds]
         self.about: dict[str, Any] = {
@@ -44,22 +44,22 @@ class WorldPictures:
             'used': count,
         }
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> TrainingImage:
         """Return a scene with the class and instance of every pixel."""
         kept = self._kept.get(index)
         if kept is None:
             return self._draw(index)
         image, truth = kept
-        planes = [decode(self._spool.read(where))[..., 0] for where in truth]
-        return Picture(decode(self._spool.read(image)), np.dstack(planes))
+        planes = [decode(self._store.read(where))[..., 0] for where in truth]
+        return TrainingImage(decode(self._store.read(image)), np.dstack(planes))
 
-    def _draw(self, index: int) -> Picture:
+    def _draw(self, index: int) -> TrainingImage:
         from clip_dinoiser_ros.world.scenes import scene
 
         drawn = scene(self._seeds[index], *self._size)
         planes = (drawn.labels, drawn.instances)
         self._kept[index] = (
-            self._spool.add(encode(drawn.image)),
-            tuple(self._spool.add(encode(plane)) for plane in planes),
+            self._store.add(encode(drawn.image)),
+            tuple(self._store.add(encode(plane)) for plane in planes),
         )
-        return Picture(drawn.image, np.dstack(planes))
+        return TrainingImage(drawn.image, np.dstack(planes))
