@@ -10,6 +10,7 @@ Atheris in `make fuzz`, from the same `seeds`.
 
 from __future__ import annotations
 
+import gzip
 import io
 import sqlite3
 import struct
@@ -108,6 +109,13 @@ def compressed_image(content: bytes) -> None:
         )
 
 
+def zstd_image(content: bytes) -> None:
+    """An image of the transport zstd is decoded to a size within the limit, or refused."""
+    message = SimpleNamespace(format='zstd', data=content)
+    with suppress(images.ImageError):
+        _check_picture(picture := compressed.to_rgb(message, MAX_PIXELS), picture.shape[:2])
+
+
 def _check_picture(picture: np.ndarray, size: tuple[int, int]) -> None:
     assert picture.dtype == np.uint8
     assert picture.shape == (*size, 3)
@@ -197,6 +205,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         depth_image,
         camera_info,
         compressed_image,
+        zstd_image,
         recorded_image,
         prompts,
         mcap_file,
@@ -216,6 +225,7 @@ def seeds(target: str) -> list[bytes]:
         'depth_image': _raw_images,
         'camera_info': lambda: [_INFO.pack(480, 640, 0, 0, 0, 0, 0, 0, *_K, *_P)],
         'compressed_image': _pictures,
+        'zstd_image': _zstd_images,
         'recorded_image': _messages,
         'prompts': _prompts,
         'mcap_file': lambda: [_bag_content(StoragePlugin.MCAP, 'bag.mcap')],
@@ -238,6 +248,11 @@ def _pictures() -> list[bytes]:
     options = ('.jpg', ()), ('.jpg', (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)), ('.png', ())
     encoded = [cv2.imencode(suffix, picture, option)[1].tobytes() for suffix, option in options]
     return [*encoded, cv2.imencode('.png', picture[..., 0].astype(np.uint16))[1].tobytes()]
+
+
+def _zstd_images() -> list[bytes]:
+    fields = struct.pack('<IIBII', 8, 8, 0, 24, 4)
+    return [fields + b'rgb8' + gzip.compress(bytes(192))]
 
 
 def _prompts() -> list[bytes]:
