@@ -24,6 +24,7 @@ from rosbags.interfaces import (
 
 from clip_dinoiser_ros.bag.files import SUFFIXES, BagError, find_files, storage
 from clip_dinoiser_ros.bag.mcap_file import McapFile
+from clip_dinoiser_ros.bag.pauses import LONGEST_PAUSE_NS
 from clip_dinoiser_ros.bag.sqlite_file import SqliteFile
 from clip_dinoiser_ros.bag.stored import StorageFile, StoredTopic
 from clip_dinoiser_ros.bag.types import definition, typestore
@@ -111,6 +112,8 @@ class Recording:
     Attributes:
         topics: By name.
         start_ns, end_ns: Times of the first message and just after the last; 0 when it is empty.
+            Messages of time 0 do not count where the others come much later: their recorder was
+            still waiting for /clock.
         storage: mcap or sqlite3.
         notes: What is left out without being damaged, one line each: topics that are not of ROS 2,
             files in the folder that are no recordings.
@@ -265,6 +268,9 @@ class Recording:
         if filled:
             self.start_ns = min(file.start_ns for file in filled)
             self.end_ns = max(file.end_ns for file in filled)
+        if filled and self.start_ns == 0:
+            later = next((m.time_ns for m in self.messages() if m.time_ns > 0), 0)
+            self.start_ns = later if later > LONGEST_PAUSE_NS else 0
 
 
 def _topic(stored: list[StoredTopic]) -> Topic:

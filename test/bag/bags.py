@@ -126,7 +126,8 @@ def write_mcap(
         channels: dict[str, int] = {}
         for topic, time_ns, (type_name, data) in messages:
             if topic not in channels:
-                known = ros_type(type_name) or IMAGE
+                known = ros_type(type_name)
+                known = known if known in typestore().types else IMAGE
                 text, _ = typestore().generate_msgdef(known, ros_version=2)
                 schema = writer.register_schema(type_name, kind, text.encode())
                 channels[topic] = writer.register_channel(topic, 'cdr', schema)

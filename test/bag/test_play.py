@@ -173,6 +173,20 @@ def test_loop_until_ctrl_c_and_latched_topics(talk):
         assert texts[:10] == ['0', '1', '2', '3', '4'] * 2
 
 
+@pytest.mark.parametrize('early', [0, 20 * SECOND], ids=['no clock', '1970'])
+def test_nobody_waits_for_a_clock_that_was_set(tmp_path, early):
+    messages = [('/talk', early, text_message('early'))]
+    messages += [('/talk', START_NS + i * SECOND // 10, text_message(f'{i}')) for i in range(3)]
+    bag = write(tmp_path / 'bag', messages)
+    with Peer() as peer:
+        heard = []
+        peer.node.create_subscription(String, '/talk', lambda m: heard.append(m.data), 10)
+        said = ended(play(bag, '--clock', '--wait', 30))
+        peer.until(lambda: len(heard) == 4)
+    assert heard == ['early', '0', '1', '2']
+    assert ('a pause of 1699999980 s is passed over' in said) == (early > 0)
+
+
 def test_topics_under_other_names(talk):
     with Peer() as peer:
         heard, maps = [], []

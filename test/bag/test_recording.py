@@ -105,6 +105,25 @@ def test_a_time_that_no_clock_shows(tmp_path):
     assert damage == [f'/talk at {2**62} ns: no such time']
 
 
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_messages_of_a_recorder_that_waited_for_a_clock(tmp_path, storage):
+    early = [('/talk', 0, text_message('before the clock'))] * 2
+    path = write(tmp_path / 'bag', early + texts(3, size=100), storage)
+    times, damage = read_times(path)
+    assert times == [-START_NS, -START_NS, 0, 1, 2]
+    assert damage == []
+    with Recording(path) as recording:
+        assert (recording.start_ns, recording.end_ns) == (START_NS, START_NS + 3)
+
+
+def test_a_simulation_begins_at_0(tmp_path):
+    messages = [('/talk', i * 10**9, text_message('a')) for i in range(3)]
+    with Recording(write(tmp_path / 'bag', messages)) as recording:
+        assert (recording.start_ns, recording.end_ns) == (0, 2 * 10**9 + 1)
+    with Recording(write(tmp_path / 'all', [('/talk', 0, text_message('a'))])) as recording:
+        assert (recording.start_ns, recording.end_ns) == (0, 1)
+
+
 def test_files_of_a_folder_that_cannot_be_read(tmp_path):
     path = write(tmp_path / 'bag', texts(30))
     (path / 'bag.mcap').rename(path / 'bag_0.mcap')
