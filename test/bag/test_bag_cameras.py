@@ -202,6 +202,12 @@ def zstd_message(array, time_ns, encoding='rgb8'):
     return COMPRESSED, bytes(typestore().serialize_cdr(message, COMPRESSED))
 
 
+def without_data(form):
+    """What image_transport publishes of an image that it cannot encode."""
+    message = make(COMPRESSED, header=header(0), format=form, data=np.zeros(0, np.uint8))
+    return COMPRESSED, bytes(typestore().serialize_cdr(message, COMPRESSED))
+
+
 def test_all_transports_of_a_camera_are_one_camera(tmp_path):
     depth = np.ones((32, 48), np.uint16)
     path = bag(
@@ -211,6 +217,7 @@ def test_all_transports_of_a_camera_are_one_camera(tmp_path):
         ('/front/image_raw/zstd', zstd_message(PICTURE, 0)),
         ('/rear/image_raw/zstd', zstd_message(PICTURE, 0)),
         ('/front/depth/zstd', zstd_message(depth, 0, '16UC1')),
+        ('/front/depth/compressed', without_data('16UC1; jpeg compressed mono8')),
     )
     with Recording(path) as recording:
         cameras, notes = choose_cameras(recording)
@@ -222,6 +229,7 @@ def test_all_transports_of_a_camera_are_one_camera(tmp_path):
             '/front/image_raw/compressed': 'the same as /front/image_raw',
             '/front/image_raw/zstd': 'the same as /front/image_raw',
             '/front/depth/zstd': 'it is a depth image (16UC1)',
+            '/front/depth/compressed': 'it is a depth image (16UC1; jpeg compressed mono8)',
         }
         (message,) = recording.messages(['/rear/image_raw/zstd'])
         _, image = decode_message(message.data, message.topic.type_name)

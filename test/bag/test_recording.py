@@ -4,7 +4,7 @@
 """Bags are read whole, and damaged ones as far as they are whole."""
 
 import pytest
-from bags import START_NS, text_message, texts, write
+from bags import START_NS, text_message, texts, write, write_mcap
 
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 
@@ -103,6 +103,43 @@ def test_a_time_that_no_clock_shows(tmp_path):
     times, damage = read_times(write(tmp_path / 'bag', messages))
     assert times == [0, 1, 2]
     assert damage == [f'/talk at {2**62} ns: no such time']
+
+
+QOS = """\
+- history: {}
+  depth: 1
+  reliability: reliable
+  durability: transient_local
+  deadline: {{sec: 9223372036, nsec: 854775807}}
+  lifespan: {{sec: 9223372036, nsec: 854775807}}
+  liveliness: {}
+  liveliness_lease_duration: {{sec: 9223372036, nsec: 854775807}}
+  avoid_ros_namespace_conventions: false"""
+
+
+@pytest.mark.parametrize(
+    ('qos', 'latched'),
+    [
+        (QOS.format('keep_last', 'automatic'), True),
+        (QOS.format('unknown', 'automatic'), True),
+        (QOS.format('3', '0'), True),
+        (QOS.format('keep_last', 'automatic').replace('transient_local', 'volatile'), False),
+        (' history: keep_all\\n  depth: 5', False),
+        ('', False),
+    ],
+)
+def test_qos_as_recorders_and_converters_leave_it(tmp_path, qos, latched):
+    path = write_mcap(tmp_path / 'a.mcap', texts(2, size=100), qos=qos)
+    with Recording(path) as recording:
+        assert recording.topics['/talk'].latched == latched
+        assert len(list(recording.messages())) == 2
+        assert recording.damage == []
+
+
+def test_static_transforms_without_qos_are_latched(tmp_path):
+    messages = [(topic, START_NS, text_message('a')) for topic in ('/tf_static', '/r1/tf_static')]
+    with Recording(write_mcap(tmp_path / 'a.mcap', messages)) as recording:
+        assert all(topic.latched for topic in recording.topics.values())
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

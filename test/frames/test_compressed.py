@@ -218,7 +218,16 @@ def test_the_format_says_that_grey_is_a_mosaic(pattern, form, suffix, dtype):
 
 
 @pytest.mark.parametrize(
-    'form', ['', 'png', 'jpeg', 'mono8; png compressed ', '8UC1; png compressed ', 'png; grey']
+    'form',
+    [
+        '',
+        'png',
+        'jpeg',
+        'image/jpeg',
+        'mono8; png compressed ',
+        '8UC1; png compressed ',
+        'png; grey',
+    ],
 )
 def test_grey_stays_grey(picture, form):
     image = compressed.to_rgb(sent(form, picture[..., 0]))
