@@ -16,12 +16,22 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
-from clip_dinoiser_ros.frames import compressed, images
+from clip_dinoiser_ros.frames import compressed, images, zstd_transport
 from clip_dinoiser_ros.frames.images import ImageError
 from clip_dinoiser_ros.frames.outputs import NODE
 
 # last parts of image topics that say nothing about which camera it is
 _IMAGE_WORDS = re.compile(r'(image|img)(_(raw|rect|color|colour|mono|rgb))*')
+# last parts that image_transport puts behind the topic of the raw images
+_TRANSPORTS = ('compressed', 'zstd')
+# images in types that are not read, and what they are
+_OTHER_IMAGES = {
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket': 'video',
+    'foxglove_msgs/msg/CompressedImage': 'an image in a type of Foxglove',
+    'foxglove_msgs/msg/CompressedVideo': 'video',
+    'foxglove_msgs/msg/RawImage': 'an image in a type of Foxglove',
+    'theora_image_transport/msg/Packet': 'video',
+}
 _CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
 # A compressed topic is compared with the raw one by a few frames at a few moments.
 _MOMENTS, _FRAMES = 3, 2
@@ -52,7 +62,7 @@ class Camera:
 def camera_name(topic: str) -> str:
     """Name a camera by its topic: /rig/front/image_raw/compressed is rig_front."""
     parts = topic.strip('/').split('/')
-    if len(parts) > 1 and parts[-1] == 'compressed':
+    if len(parts) > 1 and parts[-1] in _TRANSPORTS:
         parts.pop()
     if _IMAGE_WORDS.fullmatch(parts[-1]):
         parts.pop()
@@ -87,36 +97,59 @@ def choose_cameras(
     kinds = (IMAGE, COMPRESSED)
     found = sorted(t.name for t in recording.topics.values() if t.type_name in kinds)
     there = f'image topics of {recording.path}: {", ".join(found) or "none"}'
-    why = [*recording.notes, *recording.damage]
-    left_out: dict[str, str] = {}
+    left_out = {t.name: reason for t in recording.topics.values() if (reason := _unread(t))}
     if topics:
         for topic in topics:
             if recording.find(topic) not in found:
+                why = [*_notes(left_out), *recording.notes, *recording.damage]
                 raise BagError('\n'.join([f'{topic} is no image topic here; {there}', *why]))
+        left_out = {}
         chosen = sorted({recording.find(topic) or topic for topic in topics})
     else:
         depth = {recording.find(topic) for topic in depth_topics}
-        left_out = {t: 'it is the depth of a camera' for t in found if t in depth}
+        left_out |= {t: 'it is the depth of a camera' for t in found if t in depth}
         left_out |= {
             t: reason
             for t in found
             if t not in depth and (reason := _not_a_camera(recording, recording.topics[t]))
         }
         chosen = [topic for topic in found if topic not in left_out]
-        for topic in [t for t in chosen if f'{t}/compressed' in chosen]:
-            if _same_frames(recording, topic, f'{topic}/compressed'):
-                left_out[f'{topic}/compressed'] = f'the same as {topic}'
-                chosen.remove(f'{topic}/compressed')
+        for topic, packed in _transports_of(chosen):
+            if _same_frames(recording, topic, packed):
+                left_out[packed] = f'the same as {topic}'
+                chosen.remove(packed)
         deep = [topic for topic in chosen if _is_deep_grey(recording, topic)]
         if len(deep) < len(chosen):
             reason = 'it is 16-bit grey beside other cameras, as depth is; --topic takes it'
             left_out.update(dict.fromkeys(deep, reason))
             chosen = [topic for topic in chosen if topic not in deep]
-    notes = [f'{topic} is not segmented: {reason}' for topic, reason in left_out.items()]
+    notes = _notes(left_out)
     if not chosen:
-        raise BagError('\n'.join([f'no camera to segment; {there}', *notes, *why]))
+        why = [*notes, *recording.notes, *recording.damage]
+        raise BagError('\n'.join([f'no camera to segment; {there}', *why]))
     given = {recording.find(topic) or topic: name for topic, name in (names or {}).items()}
     return _named(chosen, given), notes
+
+
+def _notes(left_out: Mapping[str, str]) -> list[str]:
+    return [f'{topic} is not segmented: {reason}' for topic, reason in left_out.items()]
+
+
+def _unread(topic: Topic) -> str:
+    """Say that a topic has images in a type that is not read; empty when it has none."""
+    what = _OTHER_IMAGES.get(topic.type_name)
+    if what is None:
+        return ''
+    return (
+        f'it is {what} ({topic.type_name}); republish it as sensor_msgs/msg/Image, for example by '
+        'image_transport republish, and record that'
+    )
+
+
+def _transports_of(topics: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair each topic with those that image_transport makes of its images."""
+    pairs = ((topic, f'{topic}/{transport}') for topic in topics for transport in _TRANSPORTS)
+    return [pair for pair in pairs if pair[1] in topics]
 
 
 def _named(topics: list[str], names: dict[str, str]) -> list[Camera]:
@@ -187,9 +220,13 @@ def _kind(message: Message) -> str:
     """Return the encoding of an image, or the format of a compressed one; empty when damaged."""
     try:
         image: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
+        if message.topic.type_name == IMAGE:
+            return str(image.encoding)
+        if image.format == zstd_transport.FORMAT:
+            return zstd_transport.encoding(image.data)
     except Exception:  # judged message by message later
         return ''
-    return str(image.encoding if message.topic.type_name == IMAGE else image.format)
+    return str(image.format)
 
 
 def decode_message(

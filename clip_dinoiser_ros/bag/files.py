@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path, PureWindowsPath
 
 from ruamel.yaml import YAML
 
@@ -92,8 +92,8 @@ def _described(folder: Path) -> tuple[list[Path], int]:
     """Return the files and the number of messages that metadata.yaml tells of."""
     text = (folder / METADATA).read_text()
     described = YAML(typ='safe').load(text)['rosbag2_bagfile_information']
-    # only the names: a path with ../ would lead out of the folder
-    names = [PurePath(part).name for part in described['relative_file_paths']]
+    # only the names: a path with ../ would lead out of the folder; both kinds of slashes are known
+    names = [PureWindowsPath(part).name for part in described['relative_file_paths']]
     parts = dict.fromkeys(_packed_or_not(folder / name) for name in names)
     return [*parts], int(described['message_count'])
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from rosbags.interfaces import Qos, QosReliability
 
+from clip_dinoiser_ros.bag.pauses import WithoutPauses
 from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
 from clip_dinoiser_ros.bag.types import in_current_form
 from clip_dinoiser_ros.core.errors import one_line
@@ -179,17 +180,21 @@ class Player:
             loop: Begin again at the end.
             wait_s: At most so long for subscribers, before the first message.
         """
-        start_ns = self._recording.start_ns
         self._wait_for_subscribers(wait_s)
         began_s = time.monotonic()
         while True:
+            clock = WithoutPauses(self._recording.start_ns)
             for message in self._recording.messages(set(self._publishers)):
-                due_s = began_s + (message.time_ns - start_ns) / SECOND / rate
+                before_ns = clock.passed_over_ns
+                due_s = began_s + clock.since_start_ns(message.time_ns) / SECOND / rate
+                if (pause_ns := clock.passed_over_ns - before_ns) > 0:
+                    _say(f'a pause of {pause_ns / SECOND:.0f} s is passed over')
                 self._wait(due_s, message, rate)
                 self._publishers[message.topic.name].publish(_serialized(message))
             if not loop:
                 break
-            began_s = max(began_s + self._length_s() / rate, time.monotonic())
+            length_s = self._length_s() - clock.passed_over_ns / SECOND
+            began_s = max(began_s + length_s / rate, time.monotonic())
         self._settle()
 
     def _wait_for_subscribers(self, most_s: float) -> None:

@@ -24,6 +24,7 @@ from rosbags.interfaces import (
 
 from clip_dinoiser_ros.bag.files import SUFFIXES, BagError, find_files, storage
 from clip_dinoiser_ros.bag.mcap_file import McapFile
+from clip_dinoiser_ros.bag.pauses import LONGEST_PAUSE_NS
 from clip_dinoiser_ros.bag.sqlite_file import SqliteFile
 from clip_dinoiser_ros.bag.stored import StorageFile, StoredTopic
 from clip_dinoiser_ros.bag.types import definition, typestore
@@ -31,6 +32,7 @@ from clip_dinoiser_ros.bag.unpacked import ZSTD, readable, unpack_message
 
 __all__ = ['SUFFIXES', 'BagError', 'Message', 'Recording', 'Topic', 'make_topic']
 
+_STATIC_TRANSFORMS = 100  # messages of tf_static that are kept for late subscribers
 END_OF_TIME_NS = 2**31 * 10**9  # the last second that builtin_interfaces/msg/Time can tell
 
 
@@ -42,7 +44,8 @@ class Topic:
         name: With a slash in front.
         type_name: Such as sensor_msgs/msg/Image.
         definition: Text of the type's definition and its hash; None when unknown.
-        qos: What its publishers offered, as far as it was recorded.
+        qos: What its publishers offered, as far as it was recorded. tf_static is latched in any
+            case: listeners to transforms hear nothing else.
         count: Messages, as the recording says.
     """
 
@@ -82,10 +85,15 @@ def make_topic(name: str, type_name: str, latched: bool = False) -> Topic:
         latched: Transient local, else volatile.
     """
     text, _ = typestore().generate_msgdef(type_name, ros_version=2)
+    digest = typestore().hash_rihs01(type_name)
+    return Topic(name, type_name, (text, digest), qos=(_reliable(1, latched),), count=0)
+
+
+def _reliable(depth: int, latched: bool) -> Qos:
     never = QosTime(9223372036, 854775807)  # what ROS records for: no deadline
-    offered = Qos(
+    return Qos(
         history=QosHistory.KEEP_LAST,
-        depth=1,
+        depth=depth,
         reliability=QosReliability.RELIABLE,
         durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
         deadline=never,
@@ -94,8 +102,6 @@ def make_topic(name: str, type_name: str, latched: bool = False) -> Topic:
         liveliness_lease_duration=never,
         avoid_ros_namespace_conventions=False,
     )
-    digest = typestore().hash_rihs01(type_name)
-    return Topic(name, type_name, definition=(text, digest), qos=(offered,), count=0)
 
 
 class Recording:
@@ -111,6 +117,8 @@ class Recording:
     Attributes:
         topics: By name.
         start_ns, end_ns: Times of the first message and just after the last; 0 when it is empty.
+            Messages of time 0 do not count where the others come much later: their recorder was
+            still waiting for /clock.
         storage: mcap or sqlite3.
         notes: What is left out without being damaged, one line each: topics that are not of ROS 2,
             files in the folder that are no recordings.
@@ -265,16 +273,22 @@ class Recording:
         if filled:
             self.start_ns = min(file.start_ns for file in filled)
             self.end_ns = max(file.end_ns for file in filled)
+        if filled and self.start_ns == 0:
+            later = next((m.time_ns for m in self.messages() if m.time_ns > 0), 0)
+            self.start_ns = later if later > LONGEST_PAUSE_NS else 0
 
 
 def _topic(stored: list[StoredTopic]) -> Topic:
     first = next((topic for topic in stored if topic.definition), stored[0])
+    qos = tuple({repr(qos): qos for topic in stored for qos in topic.qos}.values())
+    if not qos and first.name.split('/')[-1] == 'tf_static':  # converters forget it
+        qos = (_reliable(_STATIC_TRANSFORMS, latched=True),)
     return Topic(
         name=first.name,
         type_name=first.type_name,
         definition=definition(
             first.type_name, first.definition, first.definition_format, first.digest
         ),
-        qos=tuple({repr(qos): qos for topic in stored for qos in topic.qos}.values()),
+        qos=qos,
         count=sum(topic.count for topic in stored),
     )

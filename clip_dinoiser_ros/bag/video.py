@@ -16,10 +16,13 @@ import numpy.typing as npt
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.output_files import partial_file
 from clip_dinoiser_ros.bag.partial import check_target, put
+from clip_dinoiser_ros.bag.pauses import WithoutPauses
 from clip_dinoiser_ros.bag.playback import Shown
 from clip_dinoiser_ros.bag.recording import BagError
 
-TIME_BASE = Fraction(1, 1000)  # frames stand at their recording times, to the millisecond
+# Frames stand at their recording times, to the millisecond. Long pauses are passed over: of more
+# than 24 days an mp4 knows nothing.
+TIME_BASE = Fraction(1, 1000)
 _ENCODERS = ('libx264', 'libopenh264')
 _OPTIONS = {'crf': '20', 'preset': 'veryfast', 'g': '60'}
 
@@ -88,7 +91,7 @@ class VideoFile:
         import av
 
         self.path = path
-        self._start_ns, self._last = start_ns, -1
+        self._time, self._last = WithoutPauses(start_ns), -1
         self._size = first.shape[:2]
         self._file = av.open(str(path), 'w', format='mp4', options={'movflags': '+faststart'})
         encoder = find_encoder()
@@ -109,7 +112,7 @@ class VideoFile:
             overlay = cv2.resize(overlay, (width, height), interpolation=cv2.INTER_AREA)
         even = cv2.copyMakeBorder(overlay, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(even, format='rgb24')
-        elapsed = round((time_ns - self._start_ns) * 1e-9 / TIME_BASE)
+        elapsed = round(self._time.since_start_ns(time_ns) * 1e-9 / TIME_BASE)
         self._last = frame.pts = max(self._last + 1, elapsed)  # each later than the one before
         frame.time_base = TIME_BASE
         self._file.mux(self._stream.encode(frame))

@@ -122,13 +122,19 @@ def paired_cloud(
         types: What to make.
 
     Raises:
-        CloudError: One of the two has not come, or depth is more than `sync_tolerance_ms` away.
+        CloudError: One of the two has not come, depth is more than `sync_tolerance_ms` away, or
+            there are no stamps.
         CameraInfoError, ImageError: As `labelled_cloud`.
     """
     if info is None:
         raise CloudError(f'no camera_info has come on {topics.camera_info_topic}')
     if depth is None:
         raise CloudError(f'no depth has come on {topics.depth_topic}')
+    if stamp_ns(source.header) == stamp_ns(depth.header) == 0:
+        raise CloudError(
+            f'the image and the depth on {topics.depth_topic} have a stamp of zero: nothing tells '
+            'which belong together; their driver has to stamp them'
+        )
     gap_ms = abs(stamp_ns(depth.header) - stamp_ns(source.header)) / 1e6
     if gap_ms > source.settings.sync_tolerance_ms:
         raise CloudError(

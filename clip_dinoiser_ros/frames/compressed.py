@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.frames import images, jpeg
+from clip_dinoiser_ros.frames import images, jpeg, zstd_transport
 from clip_dinoiser_ros.frames.image_layout import BAYER_CODES, LAYOUTS, MAX_PIXELS, ImageError
 
 MAX_BYTES = 64 * 2**20  # compressed; a camera's are a hundredth of that
@@ -61,8 +61,8 @@ def to_rgb(
 ) -> npt.NDArray[np.uint8]:
     """Decode an object with the fields of `sensor_msgs/msg/CompressedImage`; see `decode`.
 
-    The encoding before the `;` of its format says what the pixels of a grey image are: a Bayer
-    mosaic is interpolated. Colour images were converted by the sender.
+    Its format says what the pixels of a grey image are: a Bayer mosaic is interpolated. Colour
+    images were converted by the sender. A raw image of the transport `zstd` is decoded too.
 
     Raises:
         ImageError: As `decode`, or a grey image of an encoding that is neither grey nor Bayer.
@@ -70,6 +70,10 @@ def to_rgb(
     given = reprlib.repr(message.format)
     if 'compressedDepth' in message.format:
         raise ImageError(f'format {given} is depth; JPEG and PNG are decoded')
+    if not len(message.data):
+        raise ImageError(f'format {given}: no data: the sender could not encode it, see its log')
+    if message.format == zstd_transport.FORMAT:
+        return images.to_rgb(zstd_transport.unpack(message.data, max_pixels, max_bytes), max_pixels)
     try:
         pixels = decode_samples(message.data, False, max_pixels, max_bytes)
     except NeitherError as error:
@@ -77,9 +81,8 @@ def to_rgb(
             f'format {given}: {error}; republish the topic as JPEG, PNG or sensor_msgs/msg/Image, '
             'for example by image_transport republish'
         ) from error
-    encoding, separator, _ = message.format.partition(';')
-    encoding = encoding.strip()
-    if pixels.ndim == 3 or encoding in _CODECS or not (separator or encoding in LAYOUTS):
+    encoding = _encoding(message.format)
+    if pixels.ndim == 3 or not encoding:
         return to_8_bit_rgb(pixels)
     if encoding in BAYER_CODES:  # of 16 bits, as a JPEG it has 8
         return to_8_bit_rgb(pixels, encoding.rstrip('0123456789'))
@@ -89,6 +92,19 @@ def to_rgb(
             f'are grey, colour and {", ".join(BAYER_CODES)}: set the encoding of the driver'
         )
     return to_8_bit_rgb(pixels)
+
+
+def _encoding(form: str) -> str:
+    """Return the encoding of the pixels that were compressed; empty where the format names none.
+
+    image_transport writes `SENT; jpeg compressed COMPRESSED`, where COMPRESSED may be missing.
+    Others write an encoding or a codec alone.
+    """
+    sent, separator, rest = (part.strip() for part in form.partition(';'))
+    compressed = rest.rpartition(' ')[2]
+    if compressed in LAYOUTS:
+        return compressed
+    return sent if sent in LAYOUTS or (separator and sent not in _CODECS) else ''
 
 
 def decode_samples(

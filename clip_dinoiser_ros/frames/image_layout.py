@@ -144,6 +144,8 @@ def byte_rows(message: ImageLike, rows: int) -> np.ndarray:
         raise ImageError(
             f'data of type {type(message.data).__name__}: needs a contiguous buffer of bytes'
         ) from error
+    if memory.size == int(message.height) * step == rows * int(message.width):
+        step = int(message.width)  # the sender counted the rows of chroma into those of luma
     if memory.size < rows * step:
         raise ImageError(
             f'data of {memory.size} bytes: height {message.height} and step {step} of '

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from clip_dinoiser_ros.bag.pauses import LONGEST_PAUSE_NS
 from clip_dinoiser_ros.core.errors import one_line
-from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames import compressed, images, zstd_transport
 from clip_dinoiser_ros.training.image_sources import (
     IMAGES,
     SourceError,
@@ -143,11 +144,21 @@ def _has_colour(recording: Recording, topic: Topic) -> bool:
     for message in recording.messages([topic.name]):
         try:
             shown = _message(message)
-        except SourceError:
+            kind = _kind(shown, topic)
+        except ValueError:
             continue
-        kind = shown.encoding if topic.type_name == RAW else shown.format
-        return not kind.startswith(_ONE_CHANNEL) and 'compressedDepth' not in kind
+        grey = kind.startswith(_ONE_CHANNEL) or 'compressed mono' in kind
+        return not grey and 'compressedDepth' not in kind
     return False
+
+
+def _kind(shown: Any, topic: Topic) -> str:
+    """Return the encoding of an image, or the format of a compressed one."""
+    if topic.type_name == RAW:
+        return str(shown.encoding)
+    if shown.format == zstd_transport.FORMAT:
+        return zstd_transport.encoding(shown.data)
+    return str(shown.format)
 
 
 def _messages(recording: Recording, topics: list[Topic], doing: str) -> Iterator[Message]:
@@ -181,6 +192,8 @@ def _choose(
 def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
     """Choose the stamps nearest to `count` moments that lie evenly over the time.
 
+    Pauses of more than an hour do not count: most of them are clocks that were set.
+
     Args:
         stamps: int64 (n,), ascending, without repetition.
         count: At most so many are chosen.
@@ -190,10 +203,11 @@ def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
     """
     if len(stamps) <= count:
         return stamps
-    span = int(stamps[-1] - stamps[0])
-    moments = stamps[0] + ((np.arange(count) + 0.5) * (span / count)).astype(np.int64)
-    after = np.searchsorted(stamps, moments).clip(1, len(stamps) - 1)
-    nearer = moments - stamps[after - 1] < stamps[after] - moments
+    steps = np.diff(stamps)
+    places = np.append(0, np.cumsum(np.where(steps > LONGEST_PAUSE_NS, 0, steps)))
+    moments = ((np.arange(count) + 0.5) * (int(places[-1]) / count)).astype(np.int64)
+    after = np.searchsorted(places, moments).clip(1, len(stamps) - 1)
+    nearer = moments - places[after - 1] < places[after] - moments
     return stamps[np.unique(after - nearer)]
 
 
@@ -212,6 +226,9 @@ def _encoded(message: Message) -> bytes:
     shown = _message(message)
     if message.topic.type_name == RAW:
         return encode(images.to_rgb(shown))
-    encoded = bytes(shown.data)
-    decode(encoded)
-    return encoded
+    image, content = compressed.to_rgb(shown), bytes(shown.data)
+    try:
+        kept = np.array_equal(decode(content), image)
+    except SourceError:  # a codec of image_transport's own
+        kept = False
+    return content if kept else encode(image)

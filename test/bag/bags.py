@@ -103,6 +103,7 @@ def write_mcap(
     foreign: Sequence[tuple[str, str, str, str, bytes]] = (),
     profile: str = 'ros2',
     kind: str = 'ros2msg',
+    qos: str = '',
     **options: Any,
 ) -> Path:
     """Write an mcap file by the library of its format, with what that leaves open.
@@ -114,6 +115,7 @@ def write_mcap(
             message's encoding, content.
         profile: Of the header.
         kind: Encoding of the schemas.
+        qos: What is said to be offered; empty: nothing is said of it.
         options: Of the library's Writer.
     """
     with path.open('wb') as file:
@@ -126,10 +128,12 @@ def write_mcap(
         channels: dict[str, int] = {}
         for topic, time_ns, (type_name, data) in messages:
             if topic not in channels:
-                known = ros_type(type_name) or IMAGE
+                known = ros_type(type_name)
+                known = known if known in typestore().types else IMAGE
                 text, _ = typestore().generate_msgdef(known, ros_version=2)
                 schema = writer.register_schema(type_name, kind, text.encode())
-                channels[topic] = writer.register_channel(topic, 'cdr', schema)
+                metadata = {'offered_qos_profiles': qos} if qos else {}
+                channels[topic] = writer.register_channel(topic, 'cdr', schema, metadata)
             writer.add_message(channels[topic], time_ns, data, time_ns)
         writer.finish()
     return path

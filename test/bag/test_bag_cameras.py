@@ -3,13 +3,26 @@
 
 """Cameras are found and named."""
 
+import gzip
+import re
+import struct
+
 import numpy as np
 import pytest
-from bags import START_NS, compressed_message, header, image_message, make, text_message, write
+from bags import (
+    START_NS,
+    compressed_message,
+    header,
+    image_message,
+    make,
+    text_message,
+    write,
+    write_mcap,
+)
 
-from clip_dinoiser_ros.bag.cameras import camera_name, choose_cameras
+from clip_dinoiser_ros.bag.cameras import camera_name, choose_cameras, decode_message
 from clip_dinoiser_ros.bag.recording import BagError, Recording
-from clip_dinoiser_ros.bag.types import message_types, typestore
+from clip_dinoiser_ros.bag.types import COMPRESSED, message_types, typestore
 
 PICTURE = np.zeros((32, 48, 3), np.uint8)
 
@@ -177,3 +190,77 @@ def test_no_camera_says_what_there_is(tmp_path):
             choose_cameras(recording)
         with pytest.raises(BagError, match='/talk is no image topic'):
             choose_cameras(recording, ['/talk'])
+
+
+def zstd_message(array, time_ns, encoding='rgb8'):
+    """What image_transport's plugin zstd makes of an image: its fields, and a gzip stream."""
+    name = encoding.encode()
+    height, width = array.shape[:2]
+    fields = struct.pack('<IIBII', height, width, 0, array.nbytes // height, len(name))
+    data = np.frombuffer(fields + name + gzip.compress(array.tobytes()), np.uint8)
+    message = make(COMPRESSED, header=header(time_ns), format='zstd', data=data)
+    return COMPRESSED, bytes(typestore().serialize_cdr(message, COMPRESSED))
+
+
+def without_data(form):
+    """What image_transport publishes of an image that it cannot encode."""
+    message = make(COMPRESSED, header=header(0), format=form, data=np.zeros(0, np.uint8))
+    return COMPRESSED, bytes(typestore().serialize_cdr(message, COMPRESSED))
+
+
+def test_all_transports_of_a_camera_are_one_camera(tmp_path):
+    depth = np.ones((32, 48), np.uint16)
+    path = bag(
+        tmp_path,
+        ('/front/image_raw', image_message(PICTURE, 0)),
+        ('/front/image_raw/compressed', compressed_message(PICTURE, 0)),
+        ('/front/image_raw/zstd', zstd_message(PICTURE, 0)),
+        ('/rear/image_raw/zstd', zstd_message(PICTURE, 0)),
+        ('/front/depth/zstd', zstd_message(depth, 0, '16UC1')),
+        ('/front/depth/compressed', without_data('16UC1; jpeg compressed mono8')),
+    )
+    with Recording(path) as recording:
+        cameras, notes = choose_cameras(recording)
+        assert {camera.topic: camera.name for camera in cameras} == {
+            '/front/image_raw': 'front',
+            '/rear/image_raw/zstd': 'rear',
+        }
+        assert dict(note.split(' is not segmented: ') for note in notes) == {
+            '/front/image_raw/compressed': 'the same as /front/image_raw',
+            '/front/image_raw/zstd': 'the same as /front/image_raw',
+            '/front/depth/zstd': 'it is a depth image (16UC1)',
+            '/front/depth/compressed': 'it is a depth image (16UC1; jpeg compressed mono8)',
+        }
+        (message,) = recording.messages(['/rear/image_raw/zstd'])
+        _, image = decode_message(message.data, message.topic.type_name)
+        assert np.array_equal(image, PICTURE)
+
+
+OTHER_TYPES = (
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket',
+    'foxglove_msgs/msg/CompressedImage',
+    'foxglove_msgs/msg/CompressedVideo',
+    'foxglove_msgs/msg/RawImage',
+    'theora_image_transport/msg/Packet',
+)
+
+
+@pytest.mark.parametrize('type_name', OTHER_TYPES)
+def test_images_in_other_types_are_named(tmp_path, type_name, run_quickly, capsys):
+    other = ('/front/video', START_NS, (type_name, b'\0\1\0\0'))
+    write_mcap(tmp_path / 'alone.mcap', [other])
+    assert run_quickly('bag', tmp_path / 'alone.mcap', tmp_path / 'out') == 1
+    said = f'/front/video is not segmented: it is [a-z A-Z]+ [(]{type_name}[)]; republish it as '
+    assert re.search(said, capsys.readouterr().err)
+    write_mcap(tmp_path / 'both.mcap', [other, ('/a/image', START_NS, image_message(PICTURE, 0))])
+    assert run_quickly('bag', tmp_path / 'both.mcap', tmp_path / 'out') == 0
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_damage_that_is_found_while_cameras_are_looked_for_is_told(tmp_path):
+    path = write_mcap(
+        tmp_path / 'a.mcap', [('/a/image', START_NS, image_message(PICTURE, 0))], enable_crcs=False
+    )
+    path.write_bytes(path.read_bytes().replace(b'zstd', b'zzzz'))
+    with Recording(path) as recording, pytest.raises(BagError, match="unknown compression 'zzzz'"):
+        choose_cameras(recording)

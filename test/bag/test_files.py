@@ -71,6 +71,33 @@ def test_metadata_that_was_never_finished(tmp_path, content):
     assert 'metadata.yaml cannot be read; its files are, without it' in damage[0]
 
 
+@pytest.mark.parametrize('prefix', ['rec/', '/home/robot/bags/rec/', 'rec\\', 'C:\\bags\\rec\\'])
+def test_metadata_with_folders_before_the_names(tmp_path, prefix):
+    folder = write(tmp_path / 'rec', texts(3, size=100))
+    metadata = folder / 'metadata.yaml'
+    text = metadata.read_text()
+    assert text.count('- rec.mcap') == 1
+    metadata.write_text(text.replace('- rec.mcap', f"- '{prefix}rec.mcap'"))
+    assert read(folder) == ([0, 1, 2], [], [])
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ('storage_identifier: mcap', "storage_identifier: ''"),  # as reindex leaves it
+        ('\n', '\r\n'),
+        ('rosbag2_bagfile_information', '\ufeffrosbag2_bagfile_information'),
+    ],
+)
+def test_metadata_as_other_programs_write_it(tmp_path, before, after):
+    folder = write(tmp_path / 'rec', texts(3, size=100))
+    metadata = folder / 'metadata.yaml'
+    text = metadata.read_text()
+    assert before in text
+    metadata.write_bytes(text.replace(before, after).encode())
+    assert read(folder) == ([0, 1, 2], [], [])
+
+
 def test_files_come_in_the_order_of_their_numbers(tmp_path):
     folder = tmp_path / 'rec_2026'
     folder.mkdir()

@@ -4,15 +4,23 @@
 """Whatever a writer of mcap leaves out or puts in, the messages of ROS 2 are read."""
 
 import random
+import re
+import struct
 
+import lz4.block
+import lz4.frame
 import numpy as np
 import pytest
+import zstandard
 from bags import START_NS, image_message, text_message, texts, write_mcap
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from mcap.opcode import Opcode
 from mcap.writer import CompressionType, IndexType
 
+from clip_dinoiser_ros.bag.mcap_parts import MAGIC, RECORD
 from clip_dinoiser_ros.bag.recording import BagError, Recording
+from clip_dinoiser_ros.bag.unpacked import ZSTD
 
 OPTIONS = {
     'as the library does': {},
@@ -103,6 +111,60 @@ def test_compression_that_nobody_knows_is_named(tmp_path):
     with Recording(path) as recording:
         assert list(recording.messages()) == []
         assert "unknown compression 'zzzz'; allowed are lz4, zstd, none" in recording.damage[0]
+
+
+def test_zstd_that_does_not_say_its_length(tmp_path, monkeypatch):
+    """As streaming writers pack chunks, those in Go for example."""
+
+    def pack(data):
+        packer = zstandard.ZstdCompressor().compressobj()
+        return packer.compress(data) + packer.flush()
+
+    monkeypatch.setattr(zstandard, 'compress', pack)
+    path = write_mcap(tmp_path / 'a.mcap', texts(5, size=1000))
+    chunk = path.read_bytes()
+    packed = chunk[chunk.index(ZSTD) :]
+    assert zstandard.frame_content_size(packed) == -1
+    assert read(path) == ([*range(5)], [], [])
+
+
+def test_lz4_without_its_frame_is_named(tmp_path, monkeypatch):
+    """Some writers take the name of the compression for that of blocks."""
+    monkeypatch.setattr(lz4.frame, 'compress', lambda data: lz4.block.compress(data))
+    path = write_mcap(tmp_path / 'a.mcap', texts(5, size=1000), compression=CompressionType.LZ4)
+    times, damage, _ = read(path)
+    assert times == []
+    assert re.match('chunk at byte [0-9]+: .*LZ4', damage[0])
+
+
+def records(content):
+    """The opcode and place of every record."""
+    place = len(MAGIC)
+    while place + RECORD.size <= len(content) - len(MAGIC):
+        opcode, length = RECORD.unpack_from(content, place)
+        yield opcode, place
+        place += RECORD.size + length
+
+
+def test_cut_in_the_index_of_chunks(tmp_path):
+    path = write_mcap(tmp_path / 'a.mcap', texts(30), chunk_size=1)
+    content = path.read_bytes()
+    index = [place for opcode, place in records(content) if opcode == Opcode.CHUNK_INDEX]
+    path.write_bytes(content[: index[1] + 53])
+    assert read(path) == ([*range(30)], [], [])
+
+
+def test_lengths_that_claim_terabytes(tmp_path):
+    path = write_mcap(tmp_path / 'a.mcap', texts(30), chunk_size=1)
+    content = path.read_bytes()
+    chunks = [place for opcode, place in records(content) if opcode == Opcode.CHUNK]
+    path.write_bytes(content[: chunks[-1]] + RECORD.pack(Opcode.CHUNK, 2**40) + bytes(100))
+    times, damage, _ = read(path)
+    assert times == [*range(len(chunks) - 1)]
+    assert 'a.mcap is cut off' in damage[0]
+    footer = RECORD.pack(Opcode.FOOTER, 20) + struct.pack('<QQI', 2**62, 0, 0)
+    path.write_bytes(content[: -len(footer) - len(MAGIC)] + footer + MAGIC)
+    assert read(path) == ([*range(30)], [], [])
 
 
 @pytest.fixture(scope='module')

@@ -183,6 +183,23 @@ def test_a_camera_info_that_says_only_p(run_quickly, tmp_path):
         assert (only_p.height, only_p.width) == (24, 32)
 
 
+def test_nothing_is_paired_without_stamps(run_quickly, tmp_path, capsys):
+    """As with a driver that leaves them out: every depth image would be equally near."""
+    messages = []
+    for index in range(3):
+        time_ns = START_NS + index * STEP_NS
+        image = bags.image_message(np.zeros((48, 64, 3), np.uint8), 0)
+        messages += [(IMAGE, time_ns, image), (INFO, time_ns, info_message(0))]
+        messages.append((DEPTH, time_ns, depth_message(0, 1.0 + index)))
+    path = bags.write(tmp_path / 'in', messages)
+    options = ['--depth-topic', DEPTH, '--camera-info-topic', INFO]
+    run_quickly('bag', path, tmp_path / 'out', *options)
+    topics = [topic for topic, _, _ in bags.read(tmp_path / 'out')]
+    assert topics.count('/clip_dinoiser/camera/labels') == 3
+    assert '/clip_dinoiser/camera/points' not in topics
+    assert 'have a stamp of zero' in capsys.readouterr().err
+
+
 def test_frames_without_depth_are_counted(run_quickly, tmp_path, capsys):
     path = write(tmp_path / 'in', 5, 2, [0, 0, 0, 0, 0])
     options = ['--depth-topic', DEPTH, '--camera-info-topic', INFO, '--sync-tolerance-ms', '10']

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bags import SECOND, START_NS, header, image_message, text_message, write
+from bags import SECOND, START_NS, header, image_message, text_message, write, write_mcap
 from clip_dinoiser_ros.msg import Vocabulary
 from golden_data import golden
 from rosbags.rosbag2 import Writer
@@ -26,6 +26,7 @@ pytest.importorskip('rclpy', reason='no ROS here: nothing can be played')
 sys.path.insert(0, str(Path(__file__).parents[1] / 'node'))
 
 from harness import LATCHED, NAME, NodeProcess, Peer, array
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
@@ -171,6 +172,32 @@ def test_loop_until_ctrl_c_and_latched_topics(talk):
         process.send_signal(signal.SIGINT)
         assert 'stopped' in ended(process)
         assert texts[:10] == ['0', '1', '2', '3', '4'] * 2
+
+
+def test_static_transforms_reach_their_listeners_without_qos(tmp_path):
+    messages = [('/tf_static', START_NS + i, text_message(f'{i}')) for i in range(3)]
+    path = write_mcap(tmp_path / 'a.mcap', messages)
+    with Peer() as peer:
+        heard = []
+        qos = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        peer.node.create_subscription(String, '/tf_static', lambda m: heard.append(m.data), qos)
+        ended(play(path, '--wait', 30))
+        peer.until(lambda: len(heard) == 3)
+    assert heard == ['0', '1', '2']
+
+
+@pytest.mark.parametrize('early', [0, 20 * SECOND], ids=['no clock', '1970'])
+def test_nobody_waits_for_a_clock_that_was_set(tmp_path, early):
+    messages = [('/talk', early, text_message('early'))]
+    messages += [('/talk', START_NS + i * SECOND // 10, text_message(f'{i}')) for i in range(3)]
+    bag = write(tmp_path / 'bag', messages)
+    with Peer() as peer:
+        heard = []
+        peer.node.create_subscription(String, '/talk', lambda m: heard.append(m.data), 10)
+        said = ended(play(bag, '--clock', '--wait', 30))
+        peer.until(lambda: len(heard) == 4)
+    assert heard == ['early', '0', '1', '2']
+    assert ('a pause of 1699999980 s is passed over' in said) == (early > 0)
 
 
 def test_topics_under_other_names(talk):

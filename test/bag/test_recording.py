@@ -4,7 +4,7 @@
 """Bags are read whole, and damaged ones as far as they are whole."""
 
 import pytest
-from bags import START_NS, text_message, texts, write
+from bags import START_NS, text_message, texts, write, write_mcap
 
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 
@@ -103,6 +103,62 @@ def test_a_time_that_no_clock_shows(tmp_path):
     times, damage = read_times(write(tmp_path / 'bag', messages))
     assert times == [0, 1, 2]
     assert damage == [f'/talk at {2**62} ns: no such time']
+
+
+QOS = """\
+- history: {}
+  depth: 1
+  reliability: reliable
+  durability: transient_local
+  deadline: {{sec: 9223372036, nsec: 854775807}}
+  lifespan: {{sec: 9223372036, nsec: 854775807}}
+  liveliness: {}
+  liveliness_lease_duration: {{sec: 9223372036, nsec: 854775807}}
+  avoid_ros_namespace_conventions: false"""
+
+
+@pytest.mark.parametrize(
+    ('qos', 'latched'),
+    [
+        (QOS.format('keep_last', 'automatic'), True),
+        (QOS.format('unknown', 'automatic'), True),
+        (QOS.format('3', '0'), True),
+        (QOS.format('keep_last', 'automatic').replace('transient_local', 'volatile'), False),
+        (' history: keep_all\\n  depth: 5', False),
+        ('', False),
+    ],
+)
+def test_qos_as_recorders_and_converters_leave_it(tmp_path, qos, latched):
+    path = write_mcap(tmp_path / 'a.mcap', texts(2, size=100), qos=qos)
+    with Recording(path) as recording:
+        assert recording.topics['/talk'].latched == latched
+        assert len(list(recording.messages())) == 2
+        assert recording.damage == []
+
+
+def test_static_transforms_without_qos_are_latched(tmp_path):
+    messages = [(topic, START_NS, text_message('a')) for topic in ('/tf_static', '/r1/tf_static')]
+    with Recording(write_mcap(tmp_path / 'a.mcap', messages)) as recording:
+        assert all(topic.latched for topic in recording.topics.values())
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_messages_of_a_recorder_that_waited_for_a_clock(tmp_path, storage):
+    early = [('/talk', 0, text_message('before the clock'))] * 2
+    path = write(tmp_path / 'bag', early + texts(3, size=100), storage)
+    times, damage = read_times(path)
+    assert times == [-START_NS, -START_NS, 0, 1, 2]
+    assert damage == []
+    with Recording(path) as recording:
+        assert (recording.start_ns, recording.end_ns) == (START_NS, START_NS + 3)
+
+
+def test_a_simulation_begins_at_0(tmp_path):
+    messages = [('/talk', i * 10**9, text_message('a')) for i in range(3)]
+    with Recording(write(tmp_path / 'bag', messages)) as recording:
+        assert (recording.start_ns, recording.end_ns) == (0, 2 * 10**9 + 1)
+    with Recording(write(tmp_path / 'all', [('/talk', 0, text_message('a'))])) as recording:
+        assert (recording.start_ns, recording.end_ns) == (0, 1)
 
 
 def test_files_of_a_folder_that_cannot_be_read(tmp_path):

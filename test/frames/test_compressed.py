@@ -218,7 +218,16 @@ def test_the_format_says_that_grey_is_a_mosaic(pattern, form, suffix, dtype):
 
 
 @pytest.mark.parametrize(
-    'form', ['', 'png', 'jpeg', 'mono8; png compressed ', '8UC1; png compressed ', 'png; grey']
+    'form',
+    [
+        '',
+        'png',
+        'jpeg',
+        'image/jpeg',
+        'mono8; png compressed ',
+        '8UC1; png compressed ',
+        'png; grey',
+    ],
 )
 def test_grey_stays_grey(picture, form):
     image = compressed.to_rgb(sent(form, picture[..., 0]))
@@ -247,6 +256,26 @@ def test_colour_was_converted_by_the_sender(picture, form):
     assert np.array_equal(image, picture)
 
 
+# what image_transport makes of encodings that it does not take for colour
+@pytest.mark.parametrize(
+    'form', ['yuv422_yuy2; jpeg compressed mono8', 'bayer_rggb8; jpeg compressed mono8']
+)
+def test_grey_was_converted_by_the_sender(picture, form):
+    image = compressed.to_rgb(sent(form, picture[..., 0]))
+    assert np.array_equal(image, np.repeat(picture[..., :1], 3, axis=2))
+
+
+def test_transparency_is_dropped(picture):
+    pixels = np.dstack([picture[..., ::-1], np.arange(60 * 80, dtype=np.uint8).reshape(60, 80)])
+    assert np.array_equal(compressed.to_rgb(sent('bgra8; png compressed bgra8', pixels)), picture)
+
+
+def test_a_message_without_data_is_named():
+    message = SimpleNamespace(format='8UC1; jpeg compressed mono8', data=b'')
+    with pytest.raises(ImageError, match='no data: the sender could not encode it'):
+        compressed.to_rgb(message)
+
+
 @pytest.mark.parametrize('encoding', ['bayer_rggb12', 'yuv422', 'nv24', 'nv12', '32FC1', 'x' * 999])
 def test_grey_that_is_said_to_be_something_else_is_refused(picture, encoding):
     with pytest.raises(ImageError, match='a grey image that is said to be') as caught:
@@ -255,6 +284,33 @@ def test_grey_that_is_said_to_be_something_else_is_refused(picture, encoding):
     assert len(str(caught.value)) < 500
 
 
-def test_another_codec_is_named():
-    with pytest.raises(ImageError, match=r"format 'h264': 4 bytes that are neither.*republish"):
-        compressed.to_rgb(SimpleNamespace(format='h264', data=b'\0\0\0\1'))
+@pytest.mark.parametrize('form', ['h264', 'rgb8; tiff compressed ', 'webp'])
+def test_another_codec_is_named(picture, form):
+    data = b'\0\0\0\1' if form == 'h264' else encode(picture, '.tiff' if ';' in form else '.webp')
+    match = rf"format '{form}': {len(data)} bytes that are neither.*republish"
+    with pytest.raises(ImageError, match=match):
+        compressed.to_rgb(SimpleNamespace(format=form, data=data))
+
+
+def without_huffman_tables(content):
+    """What many USB cameras send: the tables are those of the standard, so they are left out."""
+    kept, place = content[:2], 2
+    while content[place + 1] != 0xDA:
+        end = place + 2 + int.from_bytes(content[place + 2 : place + 4], 'big')
+        kept += b'' if content[place + 1] == 0xC4 else content[place:end]
+        place = end
+    return kept + content[place:]
+
+
+def test_a_jpeg_without_huffman_tables_is_read(picture):
+    content = encode(picture, '.jpg')
+    bare = without_huffman_tables(content)
+    assert len(bare) < len(content) - 400
+    assert np.array_equal(compressed.decode(bare), compressed.decode(content))
+
+
+def test_stray_bytes_before_a_restart_mark_are_passed_over(picture):
+    content = encode(picture, '.jpg', cv2.IMWRITE_JPEG_RST_INTERVAL, 4)
+    place = content.index(b'\xff\xd1')
+    stray = content[:place] + b'\x12\x34\x56' + content[place:]
+    assert np.array_equal(compressed.decode(stray), compressed.decode(content))

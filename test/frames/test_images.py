@@ -102,6 +102,18 @@ def test_a_large_padded_image_equals_its_tight_copy(encoding):
     np.testing.assert_array_equal(to_rgb(padded), to_rgb(tight))
 
 
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21', 'nv24'])
+def test_a_step_that_counts_the_chroma_in(encoding):
+    """Some drivers divide the bytes of the whole image by its height."""
+    tight = make(encoding, (4, 6))
+    image = to_rgb(tight)
+    tight.step = len(tight.data) // 4
+    np.testing.assert_array_equal(to_rgb(tight), image)
+    tight.data = tight.data.tobytes() + b'\0'  # rows of any other length are not guessed
+    with pytest.raises(ImageError, match='take at least'):
+        to_rgb(tight)
+
+
 def test_rgb8_is_a_view_padded_or_not():
     for message in (make('rgb8'), make('rgb8', padding=5)):
         assert np.shares_memory(to_rgb(message), message.data)

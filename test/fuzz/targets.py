@@ -10,6 +10,7 @@ Atheris in `make fuzz`, from the same `seeds`.
 
 from __future__ import annotations
 
+import gzip
 import io
 import sqlite3
 import struct
@@ -133,6 +134,13 @@ def compressed_image(content: bytes) -> None:
         )
 
 
+def zstd_image(content: bytes) -> None:
+    """An image of the transport zstd is decoded to a size within the limit, or refused."""
+    message = SimpleNamespace(format='zstd', data=content)
+    with suppress(images.ImageError):
+        _check_picture(picture := compressed.to_rgb(message, MAX_PIXELS), picture.shape[:2])
+
+
 def _check_picture(picture: np.ndarray, size: tuple[int, int]) -> None:
     assert picture.dtype == np.uint8
     assert picture.shape == (*size, 3)
@@ -224,6 +232,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         rvl_code,
         camera_info,
         compressed_image,
+        zstd_image,
         recorded_image,
         prompts,
         mcap_file,
@@ -245,6 +254,7 @@ def seeds(target: str) -> list[bytes]:
         'rvl_code': lambda: [(11).to_bytes(2, 'little') + _RVL],
         'camera_info': lambda: [_INFO.pack(480, 640, 0, 0, 0, 0, 0, 0, *_K, *_P)],
         'compressed_image': _pictures,
+        'zstd_image': _zstd_images,
         'recorded_image': _messages,
         'prompts': _prompts,
         'mcap_file': lambda: [_bag_content(StoragePlugin.MCAP, 'bag.mcap')],
@@ -281,6 +291,11 @@ def _depths() -> list[bytes]:
         ),
         b'16UC1; png compressed \n' + png,
     ]
+
+
+def _zstd_images() -> list[bytes]:
+    fields = struct.pack('<IIBII', 8, 8, 0, 24, 4)
+    return [fields + b'rgb8' + gzip.compress(bytes(192))]
 
 
 def _prompts() -> list[bytes]:

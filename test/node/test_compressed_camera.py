@@ -3,8 +3,10 @@
 
 """A camera that sends JPEG or PNG, over DDS."""
 
+import gzip
 import struct
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -40,12 +42,13 @@ def image():
 
 
 def encoded(image, kind):
-    return cv2.imencode(f'.{kind}', image[..., ::-1])[1].tobytes()
+    """`image` is RGB or grey."""
+    return cv2.imencode(f'.{kind}', image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
 
 
-def send(peer, data, index, kind='jpeg'):
+def send(peer, data, index, kind='jpeg', form='rgb8; {} compressed bgr8'):
     header = Header(stamp=Time(sec=index), frame_id=f'lens_{index}')
-    message = CompressedImage(header=header, format=f'rgb8; {kind} compressed bgr8')
+    message = CompressedImage(header=header, format=form.format(kind))
     message.data.frombytes(data)
     peer.send_message(message, TOPIC)
     return header
@@ -96,6 +99,41 @@ def test_jpeg_and_png_are_segmented(peer, image, golden_segmenter, golden_prompt
     np.testing.assert_array_equal(array(labels), expected)
 
 
+def zstd(image):
+    """What image_transport's plugin of that name sends: the fields of an image, a gzip stream."""
+    height, width = image.shape[:2]
+    fields = struct.pack('<IIBII', height, width, 0, 3 * width, 4)
+    return fields + b'rgb8' + gzip.compress(image.tobytes())
+
+
+def with_stray_bytes(image):
+    """As some webcams send it: the decoder warns of the bytes and finds the restart mark."""
+    options = [cv2.IMWRITE_JPEG_RST_INTERVAL, 20]
+    data = cv2.imencode('.jpg', image[..., ::-1], options)[1].tobytes()
+    place = data.index(b'\xff\xd3')
+    return data[:place] + b'\x12\x34' + data[place:]
+
+
+@pytest.mark.parametrize(
+    ('form', 'encode', 'index'),
+    [
+        ('yuv422_yuy2; jpeg compressed mono8', lambda image: encoded(image[..., 1], 'jpg'), 3),
+        ('zstd', zstd, 4),
+        ('jpeg', with_stray_bytes, 5),
+    ],
+)
+def test_what_drivers_and_plugins_send_is_segmented(
+    peer, image, golden_segmenter, golden_prompts, form, encode, index
+):
+    data = encode(image)
+    send(peer, data, index, form=form)
+    shown = compressed.to_rgb(SimpleNamespace(format=form, data=data))
+    grey = shown[..., 0] == shown[..., 1]
+    assert grey.all() == ('mono8' in form)
+    expected = golden_segmenter.segment(shown, golden_segmenter.encode(golden_prompts)).labels
+    np.testing.assert_array_equal(array(peer.of_frame('labels', index)), expected)
+
+
 def bomb(image):
     """A small PNG whose header promises 10 GB."""
     data = bytearray(encoded(image, 'png'))
@@ -109,7 +147,8 @@ def bomb(image):
         (lambda image: encoded(image, 'jpg')[:-1000], 'jpeg', 'cut off'),
         (lambda image: encoded(image, 'png')[:2000], 'png', 'cut off'),
         (bomb, 'png', '60000x60000 pixels; allowed are 1 to'),
-        (lambda image: b'', 'jpeg', '0 bytes that are neither JPEG nor PNG'),
+        (lambda image: b'', 'jpeg', 'no data: the sender could not encode it'),
+        (lambda image: image[..., :2].tobytes(), 'jpeg', '66560 bytes that are neither JPEG nor'),
         (lambda image: encoded(image, 'png'), 'compressedDepth', 'is depth; JPEG and PNG'),
     ],
 )

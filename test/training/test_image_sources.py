@@ -30,6 +30,10 @@ def png(image):
     return cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
 
 
+def png_of(grey):
+    return cv2.imencode('.png', grey)[1]
+
+
 def header(stamp):
     return HEADER(stamp=TIME(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id='camera')
 
@@ -152,6 +156,12 @@ def test_frames_are_drawn_evenly_over_time(tmp_path):
     np.testing.assert_array_equal(images.read(2).image, frame(index))
 
 
+def test_a_clock_that_was_set_takes_no_frames_away():
+    for early in (0, 20 * 10**9):
+        stamps = np.append(early, 1_700_000_000 * 10**9 + np.arange(100) * 10**8)
+        assert len(evenly(stamps, 50)) == 50
+
+
 def test_the_nearest_frame_is_drawn():
     assert evenly(np.array([0, 40, 100]), 1).tolist() == [40]
     assert evenly(np.array([0, 60, 100]), 1).tolist() == [60]
@@ -159,6 +169,22 @@ def test_the_nearest_frame_is_drawn():
     moments = stamps[0] + (np.arange(20) + 0.5) * ((stamps[-1] - stamps[0]) / 20)
     nearest = {int(stamps[np.abs(stamps - moment).argmin()]) for moment in moments}
     assert evenly(stamps, 20).tolist() == sorted(nearest)
+
+
+def test_a_bayer_mosaic_in_a_png_is_interpolated(tmp_path):
+    mosaic = np.zeros((24, 32), np.uint8)
+    mosaic[::2, ::2] = 200  # the red pixels of rggb
+    topics = {
+        '/camera/image_raw/compressed': [
+            (10**9, COMPRESSED(header(10**9), 'bayer_rggb8; png compressed ', png_of(mosaic)))
+        ],
+        '/grey/image_raw/compressed': [
+            (10**9, COMPRESSED(header(10**9), 'yuv422_yuy2; jpeg compressed mono8', png_of(mosaic)))
+        ],
+    }
+    pictures = BagPictures(write_bag(tmp_path / 'bag', topics))
+    assert pictures.about['topics'] == ['/camera/image_raw/compressed']
+    assert pictures.read(0).image[4:-4, 4:-4].reshape(-1, 3).tolist() == [[200, 0, 0]] * 16 * 24
 
 
 def test_topics_share_the_frames(tmp_path):
