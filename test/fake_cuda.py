@@ -30,6 +30,9 @@ class Stream:
         assert not CUDA.capturing, 'a capture must not wait for what is not in it'
         CUDA.waits.append((self.number, other.number))
 
+    def synchronize(self):
+        CUDA.synchronized.append((self.device, self.number))
+
 
 class Recorder(TorchDispatchMode):
     """Runs operations and keeps them."""
@@ -111,8 +114,9 @@ class FakeCuda(SimpleNamespace):
 
     def __init__(self):
         super().__init__(
-            captures=[], underway=[], waits=[], events=[], waited_for=[], emptied=0, stalls=0
+            captures=[], underway=[], waits=[], events=[], waited_for=[], synchronized=[]
         )
+        self.emptied = self.stalls = 0
         self.Stream, self.CUDAGraph, self.Event = self._stream, Graph, Event
         self.current = torch.device('cuda', 0)
         self.capturing, self.error, self.breaks_on = False, None, lambda function: False

@@ -39,8 +39,9 @@ class Segmenter:
     """CLIP-DINOiser: segments images by any vocabulary in one pass of the image tower.
 
     Args:
-        clip: OpenCLIP model with a ViT image tower. It is modified: moved to the device, and its
-            image tower converted to the precision.
+        clip: OpenCLIP model with a ViT image tower. It is modified: moved to the device, its image
+            tower converted to the precision, and on a GPU its text tower to float16 unless the
+            precision is fp32.
         heads: `obj_proj.weight/bias` and `bkg_decoder.weight/bias`; see `load_heads`.
         tokenizer: `open_clip.get_tokenizer(...)` of that model.
         device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:1', ...
@@ -70,6 +71,9 @@ class Segmenter:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         dtype = DTYPES[self.precision]
+        cuda = self.device.type == 'cuda'
+        half = cuda and self.precision != 'fp32'
+        self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
         visual: Any = clip.to(self.device).visual
         backbone = Backbone(visual)
         convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
@@ -77,7 +81,6 @@ class Segmenter:
         if short_side is not None and short_side < self.patch_size:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
-        self._text = TextEncoder(clip, tokenizer, cache)
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
         preprocess = Preprocess(
             self.patch_size,
@@ -91,7 +94,6 @@ class Segmenter:
         )
         if pack and self.device.type == 'cpu':
             backbone.pack()
-        cuda = self.device.type == 'cuda'
         self._run = GraphRunner(self.pipeline, self.device) if cuda else self.pipeline
 
     @classmethod
