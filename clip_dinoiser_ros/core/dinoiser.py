@@ -52,13 +52,13 @@ class Heads(nn.Module):
         return logits
 
 
-def guided_pooling(features: Tensor, affinity: Tensor, gamma: float = GAMMA) -> Tensor:
+def guided_pooling(features: Tensor, affinity: Tensor, gamma: float | Tensor = GAMMA) -> Tensor:
     """Average the features of patches that belong together (equation 1).
 
     Args:
         features: float32 (B, C, h, w).
         affinity: float32 (B, N, N), N = h * w; overwritten.
-        gamma: Affinities below it count as 0.
+        gamma: Affinities below it count as 0; a number, or a float32 tensor without dimensions.
 
     Returns:
         float32 (B, C, h, w).

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, cuda
 
 
 class Download:
@@ -22,27 +22,34 @@ class Download:
 
     def __init__(self, *tensors: Tensor) -> None:
         self._tensors = tensors
-        self._arrived: torch.cuda.Event | None = None
+        self._host: tuple[Tensor, ...] = ()
+        self._arrived: cuda.Event | None = None
         if tensors[0].device.type == 'cuda':
             self._begin(_stream(tensors[0].device))
 
-    def _begin(self, stream: torch.cuda.Stream) -> None:
-        host = tuple(torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in self._tensors)
-        stream.wait_stream(torch.cuda.current_stream(stream.device))
-        with torch.cuda.stream(stream):
-            for target, tensor in zip(host, self._tensors, strict=True):
+    def _begin(self, stream: cuda.Stream) -> None:
+        self._host = tuple(_pinned_like(tensor) for tensor in self._tensors)
+        stream.wait_stream(cuda.current_stream(stream.device))
+        with cuda.stream(stream):
+            for target, tensor in zip(self._host, self._tensors, strict=True):
                 target.copy_(tensor, non_blocking=True)
-                tensor.record_stream(stream)  # or its memory could be used again too early
-            self._arrived = stream.record_event()
-        self._tensors = host
+        # blocking: a thread that waits for another event keeps a core busy
+        self._arrived = cuda.Event(blocking=True)
+        self._arrived.record(stream)
 
     def wait(self) -> list[npt.NDArray[Any]]:
         """Return the tensors as arrays, in their order, once all have come."""
         if self._arrived is not None:
             self._arrived.synchronize()
+            # not earlier: their memory on the device could be used again while it is copied
+            self._tensors, self._arrived = self._host, None
         return [tensor.numpy() for tensor in self._tensors]
 
 
+def _pinned_like(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+
+
 @cache
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+def _stream(device: torch.device) -> cuda.Stream:
+    return cuda.Stream(device)

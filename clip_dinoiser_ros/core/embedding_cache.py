@@ -49,8 +49,7 @@ class EmbeddingCache:
 
     def __init__(self, folder: Path, model: nn.Module) -> None:
         self._folder = folder
-        self._model = model
-        self._fingerprint: bytes | None = None
+        self._fingerprint = fingerprint(model)  # while it is on the CPU
         self._failed = False
         self._counted = False
 
@@ -93,8 +92,6 @@ class EmbeddingCache:
 
     def _key(self, text: str, sentences: Iterable[str]) -> bytes:
         """Name an embedding by the weights, the text and the sentences it is the mean of."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self._model)
         key = hashlib.sha256(self._fingerprint)
         for part in (text, *sentences):
             encoded = part.encode()

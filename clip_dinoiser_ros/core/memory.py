@@ -8,10 +8,16 @@ from __future__ import annotations
 import ctypes
 
 import torch
+from torch import cuda
 
 HEAPS = 2
 _M_ARENA_MAX = -8  # of glibc's mallopt
-_OUT_OF_MEMORY = ('out of memory', 'CUBLAS_STATUS_ALLOC_FAILED')
+_OUT_OF_MEMORY = (
+    'out of memory',
+    'CUBLAS_STATUS_ALLOC_FAILED',
+    'CUDNN_STATUS_ALLOC_FAILED',
+    'CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED',
+)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
@@ -24,8 +30,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 def free_memory() -> None:
     """Give back what torch, on a GPU, and glibc, on the host, keep for later."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if cuda.is_available():
+        cuda.empty_cache()
     _call_glibc('malloc_trim', 0)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,18 @@ class Query:
     background: int | None
     gamma: float
     delta: float
+
+
+class Pooled(NamedTuple):
+    """What is seen in a batch, whatever the classes are; float32, on the device.
+
+    Attributes:
+        features: (B, C, h, w), averaged over patches that belong together.
+        objectness: (B, h, w), logits; None: not asked for.
+    """
+
+    features: Tensor
+    objectness: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +94,23 @@ class Pipeline:
 
     def classify(self, features: DenseFeatures, query: Query) -> Answer:
         """Pool the features, compare them with the classes, filter the background."""
+        pooled = self.pool(features, query.gamma, with_objectness=query.background is not None)
+        return self.compare(pooled, query)
+
+    def pool(
+        self, features: DenseFeatures, gamma: float | Tensor, with_objectness: bool = True
+    ) -> Pooled:
+        """Average features over patches that belong together, and find where objects are."""
         affinity = self.heads.affinity(features.inner)
-        pooled = dinoiser.guided_pooling(features.maskclip.float(), affinity, query.gamma)
-        probabilities = dinoiser.class_probabilities(pooled, query.embeddings)
-        if query.background is None:
+        pooled = dinoiser.guided_pooling(features.maskclip.float(), affinity, gamma)
+        return Pooled(pooled, self.heads.objectness(features.inner) if with_objectness else None)
+
+    def compare(self, pooled: Pooled, query: Query) -> Answer:
+        """Compare pooled features with the classes, and filter the background if one is named."""
+        probabilities = dinoiser.class_probabilities(pooled.features, query.embeddings)
+        objectness = pooled.objectness
+        if query.background is None or objectness is None:
             return Answer(probabilities, None)
-        objectness = self.heads.objectness(features.inner)
         struck = dinoiser.background_patches(probabilities, objectness, query.delta)
         own = probabilities[:, query.background]
         confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)

@@ -19,6 +19,7 @@ from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.graphs import GraphRunner
+from clip_dinoiser_ros.core.memory import free_memory
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation, enlarge_all
@@ -29,7 +30,7 @@ Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 RgbImage = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
-WARM_UP_SIZE = (480, 640)  # (H, W): what most cameras start with
+WARM_UP_SIZES = ((480, 640), (720, 1280))  # (H, W): of the two shapes that most cameras have
 MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -38,8 +39,9 @@ class Segmenter:
     """CLIP-DINOiser: segments images by any vocabulary in one pass of the image tower.
 
     Args:
-        clip: OpenCLIP model with a ViT image tower. It is modified: moved to the device, and its
-            image tower converted to the precision.
+        clip: OpenCLIP model with a ViT image tower. It is modified: moved to the device, its image
+            tower converted to the precision, and on a GPU its text tower to float16 unless the
+            precision is fp32.
         heads: `obj_proj.weight/bias` and `bkg_decoder.weight/bias`; see `load_heads`.
         tokenizer: `open_clip.get_tokenizer(...)` of that model.
         device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:1', ...
@@ -73,6 +75,9 @@ class Segmenter:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         dtype = DTYPES[self.precision]
+        cuda = self.device.type == 'cuda'
+        half = cuda and self.precision != 'fp32'
+        self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
         visual: Any = clip.to(self.device).visual
         backbone = Backbone(visual)
         convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
@@ -80,7 +85,6 @@ class Segmenter:
         if short_side is not None and short_side < self.patch_size:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
-        self._text = TextEncoder(clip, tokenizer, cache)
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
         self.gamma = dinoiser.GAMMA
         preprocess = Preprocess(
@@ -95,8 +99,7 @@ class Segmenter:
         )
         if pack and self.device.type == 'cpu':
             backbone.pack()
-        cuda = self.device.type == 'cuda'
-        self._run = GraphRunner(self.pipeline) if cuda else self.pipeline
+        self._run = GraphRunner(self.pipeline, self.device) if cuda else self.pipeline
 
     @classmethod
     def load(
@@ -171,12 +174,12 @@ class Segmenter:
     def warm_up(
         self, vocabulary: Vocabulary, gamma: float | None = None, delta: float = dinoiser.DELTA
     ) -> None:
-        """Run one blank image so that the first real image need not wait. No-op on a CPU.
+        """Run blank images so that the first real image need not wait. No-op on a CPU.
 
-        The blank image has `WARM_UP_SIZE` and goes through every stage. Libraries are loaded,
-        memory is allocated, the enlarging is compiled, and the CUDA graph for one image of this
-        size, this vocabulary and these thresholds is captured. For another size of image, only the
-        graph is captured again.
+        The blank images have `WARM_UP_SIZES` and go through every stage. Libraries are loaded,
+        memory is allocated, the enlarging is compiled, and the CUDA graphs for one image of either
+        shape are captured. The graph for another shape, or for several images at once, is captured
+        when that comes for the second time. Words and thresholds need none of their own.
 
         Args:
             vocabulary: From `encode`.
@@ -188,9 +191,17 @@ class Segmenter:
         """
         if not isinstance(self._run, GraphRunner):
             return
-        blank = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
-        for patches in self.segment_patches([blank], vocabulary, gamma, delta):
-            _ = patches.enlarge(WARM_UP_SIZE, mono8=True).confidence  # both forms of it
+        for size in WARM_UP_SIZES:
+            blank = np.zeros((*size, 3), np.uint8)
+            for _ in range(2):  # a graph is captured the second time
+                for patches in self.segment_patches([blank], vocabulary, gamma, delta):
+                    _ = patches.enlarge(size, mono8=True).confidence  # both forms of it
+
+    def free_memory(self) -> None:
+        """Give back what can be had again: CUDA graphs, and what torch and glibc keep for later."""
+        if isinstance(self._run, GraphRunner):
+            self._run.release()
+        free_memory()
 
     @overload
     def segment(
@@ -320,13 +331,13 @@ def check_thresholds(gamma: float, delta: float) -> None:
 
 
 def find_device(device: str) -> torch.device:
-    """Choose the device: 'auto' is CUDA if available, else the CPU.
+    """Choose the device: 'auto' is CUDA if available, else the CPU. CUDA comes with its index.
 
     Raises:
         ValueError: No such device; says which there are.
     """
     if device == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         found = torch.device(device)
     except RuntimeError as error:
@@ -335,21 +346,26 @@ def find_device(device: str) -> torch.device:
         ) from error
     if found.type not in ('cpu', 'cuda'):
         raise ValueError(f'device {device!r} is not supported; allowed: auto, cpu, cuda, cuda:N')
+    if found.type == 'cpu':
+        return found
     count = torch.cuda.device_count()
-    if found.type == 'cuda' and (found.index or 0) >= count:
+    if (found.index or 0) >= count:
         raise ValueError(f'device {device!r} is not there; torch sees {count} CUDA devices')
-    return found
+    # which device is the current one may differ from thread to thread
+    return torch.device('cuda', torch.cuda.current_device() if found.index is None else found.index)
 
 
 def find_precision(precision: Precision, device: torch.device) -> Literal['fp32', 'bf16', 'fp16']:
-    """Choose the precision: 'auto' is bf16 in hardware, fp16 on older GPUs, else fp32.
+    """Choose the precision: 'auto' is bf16 in hardware, fp16 on GPUs since Volta, else fp32.
 
     Raises:
         ValueError: Unknown precision.
     """
     if precision == 'auto':
         if device.type == 'cuda':
-            return 'bf16' if torch.cuda.get_device_capability(device) >= (8, 0) else 'fp16'
+            capability = torch.cuda.get_device_capability(device)
+            # before Volta, most GPUs compute fp16 far slower than fp32
+            return 'bf16' if capability >= (8, 0) else 'fp16' if capability >= (7, 0) else 'fp32'
         return 'bf16' if _cpu_has_bf16() else 'fp32'
     if precision not in DTYPES:
         raise ValueError(f'precision is {precision!r}; allowed: auto, {", ".join(DTYPES)}')

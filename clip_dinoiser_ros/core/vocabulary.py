@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, cuda, nn
 
 from clip_dinoiser_ros.core.embedding_cache import EmbeddingCache
 from clip_dinoiser_ros.core.plain_clip import open_clip_module
@@ -161,6 +161,7 @@ class TextEncoder:
         clip: OpenCLIP model.
         tokenizer: Its tokenizer, `open_clip.get_tokenizer(...)`.
         cache: Where embeddings are kept on disk; None: nowhere.
+        half: Keep the weights in float16; see `TextTower.halve`.
     """
 
     def __init__(
@@ -168,9 +169,12 @@ class TextEncoder:
         clip: nn.Module,
         tokenizer: Callable[..., Tensor],
         cache: Path | None = None,
+        half: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._tower = TextTower(clip, getattr(tokenizer, 'eot_token_id', -1))
+        if half:
+            self._tower.halve()
         self._limit: int = getattr(getattr(clip, 'text', clip), 'context_length', 77)
         self._known: dict[tuple[str, str], Tensor] = {}
         self._disk = EmbeddingCache(cache, clip) if cache is not None else None
@@ -195,7 +199,7 @@ class TextEncoder:
         self._forget_oldest()
         return Vocabulary(
             prompts=parsed,
-            embeddings=F.normalize(torch.stack(rows), dim=1),
+            embeddings=_settled(F.normalize(torch.stack(rows), dim=1)),
             background=names.index(filtered) if filtered in names else None,
             templates=templates,
         )
@@ -250,6 +254,13 @@ class TextEncoder:
         """Forget the prompts that have been known longest when there are too many."""
         for key in list(self._known)[: max(0, len(self._known) - MAX_CACHED_PROMPTS)]:
             del self._known[key]
+
+
+def _settled(embeddings: Tensor) -> Tensor:
+    """Wait until embeddings are computed: the thread that segments may use another stream."""
+    if embeddings.device.type == 'cuda':
+        cuda.current_stream(embeddings.device).synchronize()
+    return embeddings
 
 
 def _sentences(text: str, templates: Templates) -> list[str]:

@@ -3,9 +3,10 @@
 
 """Which failures of the model cost a frame, and which end the process.
 
-When memory runs out, caches are freed and the images are segmented one by one. After any other
-error of CUDA, the device is probed with a small product. Some errors leave the context unusable, so
-that every later call fails too. If the device still computes, the error costs one frame.
+When memory runs out, CUDA graphs and caches are freed and the images are segmented one by one; an
+image that was alone is tried once more. After any other error of CUDA, the device is probed with a
+small product. Some errors leave the context unusable, so that every later call fails too. If the
+device still computes, the error costs one frame.
 """
 
 from __future__ import annotations
@@ -125,11 +126,10 @@ class Guard(Generic[Item, Result]):
 
     def _alone(self, image: Item) -> Result | Exception:
         outcome = self._attempt([image])
-        if not isinstance(outcome, Exception):
-            return outcome[0]
-        if is_out_of_memory(outcome):
+        if isinstance(outcome, Exception) and is_out_of_memory(outcome):
             self._degrade(outcome)
-        return outcome
+            outcome = self._attempt([image])
+        return outcome if isinstance(outcome, Exception) else outcome[0]
 
     def _attempt(self, images: Sequence[Item]) -> Sequence[Result] | Exception:
         try:

@@ -192,7 +192,7 @@ class Processor:
     def __init__(self, segmenter: Segmenter, logger: Any) -> None:
         self._segmenter = segmenter
         self.errors = FinalErrors(lambda: computes(segmenter.device))
-        self._guard = Guard(self._segment, self.errors, logger)
+        self._guard = Guard(self._segment, self.errors, logger, segmenter.free_memory)
         self._smoothing = Smoothing()
 
     def process(

@@ -51,6 +51,9 @@ class QuickSegmenter:
     def unknown_words(self, vocabulary):
         return []
 
+    def free_memory(self):
+        pass
+
     def segment(self, image, vocabulary, gamma=0.2, delta=0.99):
         return enlarge_all([QuickPatches(image, vocabulary)], image.shape[:2])[0]
 

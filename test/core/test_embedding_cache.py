@@ -47,6 +47,13 @@ def test_what_was_put_is_got_by_another_process_of_the_same_model(cache, model):
     assert EmbeddingCache(cache._folder, model).get('dog', ['a dog']) is None
 
 
+def test_the_weights_are_read_once_before_they_go_to_a_device(cache, model):
+    cache.put('dog', ['a dog'], VALUES)
+    with torch.no_grad():
+        model[0].weight.fill_(float('nan'))
+    np.testing.assert_array_equal(cache.get('dog', ['a dog']), VALUES)
+
+
 def test_the_image_tower_has_nothing_to_do_with_it(golden_clip):
     clip = copy.deepcopy(golden_clip[0])
     before = fingerprint(clip)

@@ -5,6 +5,7 @@ import copy
 import subprocess
 import sys
 
+import fake_cuda
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from devices import DEVICES, needs_gpu
 from golden_data import golden
 
 from clip_dinoiser_ros import Segmenter
-from clip_dinoiser_ros.core import graphs, segmentation
+from clip_dinoiser_ros.core import graphs, memory, segmentation
 from clip_dinoiser_ros.core import segmenter as module
 from clip_dinoiser_ros.core.preprocess import CLIP_MEAN, CLIP_STD
 from clip_dinoiser_ros.frames.outputs import encode_confidence
@@ -192,6 +193,21 @@ def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
     for has_bf16, expected in [(True, 'bf16'), (False, 'fp32')]:
         monkeypatch.setattr(module, '_cpu_has_bf16', lambda answer=has_bf16: answer)
         assert module.find_precision('auto', cpu) == expected
+    capabilities = [((9, 0), 'bf16'), ((8, 7), 'bf16'), ((7, 2), 'fp16'), ((6, 1), 'fp32')]
+    for capability, expected in capabilities:
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _, c=capability: c)
+        assert module.find_precision('auto', torch.device('cuda', 0)) == expected
+
+
+def test_a_gpu_has_its_index(monkeypatch):
+    """Which device is the current one may differ from thread to thread."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 1)
+    found = {name: module.find_device(name).index for name in ('auto', 'cuda', 'cuda:0', 'cuda:1')}
+    assert found == {'auto': 1, 'cuda': 1, 'cuda:0': 0, 'cuda:1': 1}
+    with pytest.raises(ValueError, match='torch sees 2 CUDA devices'):
+        module.find_device('cuda:2')
 
 
 def test_importing_the_package_loads_nothing_of_ros():
@@ -291,39 +307,52 @@ def test_confidence_leaves_the_device_in_the_form_that_is_asked_for(
         assert moved[1:] == [[torch.float32]]
 
 
-def test_warming_up_does_what_the_first_image_would_wait_for(
-    golden_clip, golden_heads, vocabulary, monkeypatch
-):
-    """On the CPU, the captures being made up: what is checked is which are made, and when."""
-    captured = []
+@pytest.fixture
+def on_a_gpu(monkeypatch, golden_clip, golden_heads):
+    """A segmenter that takes the way of a GPU; `torch.cuda` is a stand-in."""
+    cuda = fake_cuda.install(monkeypatch, graphs, memory)
+    segmenter = make(golden_clip, golden_heads, short_side=48, pack=False)
+    segmenter._run = graphs.GraphRunner(segmenter.pipeline, torch.device('cuda', 0))
+    return segmenter, cuda
 
-    class Recorder:
-        def __init__(self, pipeline, pixels, asked):
-            captured.append(tuple(pixels.shape))
-            self.pipeline = pipeline
 
-        def __call__(self, pixels, asked):
-            return self.pipeline(pixels, asked)
-
-    monkeypatch.setattr(graphs, '_Graph', Recorder)
-    segmenter = make(golden_clip, golden_heads, short_side=48)
-    segmenter.warm_up(vocabulary)  # on a CPU: nothing to be done
-    assert captured == []
-    segmenter._run = graphs.GraphRunner(segmenter.pipeline)
+def test_a_warm_gpu_has_nothing_left_to_capture(on_a_gpu):
+    """Neither for new words, nor for thresholds, nor for usual cameras: counted."""
+    segmenter, cuda = on_a_gpu
+    vocabulary = segmenter.encode(['grass', 'red ball'], templates='none')
     segmenter.warm_up(vocabulary, gamma=0.3)
-    assert captured == [(1, 480, 640, 3)]
-    segmenter.segment(np.zeros((480, 640, 3), np.uint8), vocabulary, gamma=0.3)
-    assert len(captured) == 1
-    segmenter.segment(np.zeros((64, 64, 3), np.uint8), vocabulary, gamma=0.3)
-    assert len(captured) == 2
+    assert len(cuda.captures) == 2
+    for size in ((480, 640), (720, 1280), (1080, 1920), (960, 1280), (2160, 3840), (240, 320)):
+        segmenter.segment(np.zeros((*size, 3), np.uint8), vocabulary)
+    for change in range(50):
+        words = [f'thing {change} {i}' for i in range(1 + change % 20)]
+        words = segmenter.encode(words, words[0] if change % 2 else None, 'none')
+        segmenter.segment(np.zeros((480, 640, 3), np.uint8), words, change / 60, change / 50)
+    assert len(cuda.captures) == 2
+    assert cuda.stalls == cuda.emptied == 0
+
+
+def test_a_cpu_needs_no_warming_up(golden_clip, golden_heads, vocabulary, monkeypatch):
+    segmenter = make(golden_clip, golden_heads)
+    monkeypatch.setattr(segmenter, 'segment_patches', None)
+    segmenter.warm_up(vocabulary)
+
+
+def test_freeing_memory_drops_the_graphs(on_a_gpu):
+    segmenter, cuda = on_a_gpu
+    segmenter.warm_up(segmenter.encode(['grass', 'red ball'], templates='none'))
+    assert len(segmenter._run._graphs) == 2
+    segmenter.free_memory()
+    assert (len(segmenter._run._graphs), cuda.emptied) == (0, 1)
 
 
 @needs_gpu
-def test_a_warm_gpu_has_nothing_left_to_capture(golden_clip, golden_heads, monkeypatch):
+def test_a_warm_gpu_has_nothing_left_to_capture_in_truth(golden_clip, golden_heads, monkeypatch):
     segmenter = make(golden_clip, golden_heads, device='cuda', short_side=96)
     vocabulary = segmenter.encode(['grass', 'red ball'], templates='none')
     segmenter.warm_up(vocabulary)
-    assert len(segmenter._run._graphs) == 1
+    assert len(segmenter._run._graphs) == 2
     monkeypatch.setattr(graphs, '_Graph', None)  # a capture would fail from now on
-    result = segmenter.segment(np.zeros((480, 640, 3), np.uint8), vocabulary)
-    assert result.labels.shape == (480, 640)
+    for size in ((480, 640), (1080, 1920)):
+        result = segmenter.segment(np.zeros((*size, 3), np.uint8), vocabulary)
+        assert result.labels.shape == size

@@ -1,6 +1,8 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,6 +43,35 @@ def test_equals_openclips_own_tower(golden_clip, tokens):
         expected = F.normalize(clip.encode_text(tokens), dim=1)
         found = TextTower(clip, tokenizer.eot_token_id)(tokens)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_in_half_of_the_memory_it_says_nearly_the_same(golden_clip, tokens, caplog):
+    clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
+    tower = TextTower(clip, tokenizer.eot_token_id)
+    with torch.inference_mode():
+        expected = tower(tokens)
+        tower.halve()
+        found = tower(tokens)
+    kept = {n: p.dtype for n, p in clip.named_parameters()}
+    assert {d for n, d in kept.items() if n.startswith('visual.')} == {torch.float32}
+    assert {d for n, d in kept.items() if not n.startswith('visual.')} == {torch.float16}
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)), atol=1e-6, rtol=0)
+    assert 0 < (found - expected).norm(dim=1).max() < 2e-3
+    assert not caplog.records
+
+
+def test_numbers_too_large_for_float16_cost_one_warning(golden_clip, tokens, caplog):
+    clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
+    clip.transformer.resblocks[0].mlp.c_fc.bias.data.fill_(4e4)
+    tower = TextTower(clip, tokenizer.eot_token_id)
+    with torch.inference_mode():
+        expected = tower(tokens)
+        tower.halve()
+        for _ in range(2):
+            torch.testing.assert_close(tower(tokens), expected, atol=5e-3, rtol=0)
+    assert len(caplog.records) == 1
+    assert 'float32 from now on' in caplog.text
 
 
 def test_less_than_half_of_the_tokens_remain(golden_clip, tokens, monkeypatch):

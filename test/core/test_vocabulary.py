@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import unicodedata
+from types import SimpleNamespace
 
+import fake_cuda
 import pytest
 import torch
 import torch.nn.functional as F
@@ -199,3 +201,14 @@ def test_the_cache_is_bounded(encoder, monkeypatch):
     for index in range(8):
         encoder.encode([f'class {index}', 'dog'], templates='none')
         assert len(encoder._known) <= 3
+
+
+def test_embeddings_on_a_gpu_are_there_before_another_thread_reads_them(encoder, monkeypatch):
+    """The threads may use streams of their own; `torch.cuda` is a stand-in."""
+    cuda = fake_cuda.install(monkeypatch, module)
+    device = torch.device('cuda', 1)
+    embeddings = SimpleNamespace(device=device)
+    assert module._settled(embeddings) is embeddings
+    assert cuda.synchronized == [(device, 0)]
+    monkeypatch.setattr(module, '_settled', lambda computed: (computed,))
+    assert isinstance(encoder.encode(['dog'], templates='none').embeddings, tuple)
