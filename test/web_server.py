@@ -107,6 +107,7 @@ def served_hub(monkeypatch, folder):
         monkeypatch.setattr(hub, 'ENDPOINT', web.url)
         monkeypatch.setattr(hub, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
         monkeypatch.setattr(hub, 'HF_HUB_OFFLINE', False)
+        monkeypatch.setattr(hub, 'HF_TOKEN_PATH', str(folder / 'hf/token'))
         monkeypatch.setattr(sources, 'AUTHORS_URL', f'{web.url}/last.pt')
         new_session()
         yield web

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo's overview: image, true and predicted labels, confidence, before and after the prompts changed."""
+"""The demo's overview: image, labels and confidence, before and after the prompts changed."""
 
 from __future__ import annotations
 

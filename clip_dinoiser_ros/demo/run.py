@@ -164,5 +164,5 @@ def draw(output: Path, halves: tuple[list[Frame], list[Frame]], report: dict[str
 
 
 def _typical(frames: Sequence[Frame]) -> Frame:
-    """The frame whose agreement with the true labels is the median: neither the best nor the worst."""
+    """The frame whose agreement with the true labels is the median."""
     return sorted(frames, key=lambda frame: frame.confusion().miou())[len(frames) // 2]
