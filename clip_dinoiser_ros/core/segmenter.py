@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
-from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.edges import Edges, check_edges, refine
+from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
