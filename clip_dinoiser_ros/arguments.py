@@ -198,8 +198,9 @@ def gamma(args: argparse.Namespace) -> float:
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --gamma and --delta, as of `Segmenter.segment`; return their group."""
+    """Add --gamma, --delta and --edges, as of `Segmenter.segment`; return their group."""
     from clip_dinoiser_ros.core import dinoiser
+    from clip_dinoiser_ros.core.edges import STEPS
 
     group = add_gamma_argument(parser)
     group.add_argument(
@@ -207,5 +208,11 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._Argume
         type=float,
         default=dinoiser.DELTA,
         help='patches less certain may become background, 0 to 1 (%(default)s)',
+    )
+    group.add_argument(
+        '--edges',
+        default='off',
+        choices=list(STEPS),
+        help='sharpen labels along the edges of the image (%(default)s)',
     )
     return group

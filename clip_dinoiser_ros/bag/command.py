@@ -278,7 +278,7 @@ def _settings(
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
         'outputs output_scale region depth_topic camera_info_topic cloud sync_tolerance_ms '
-        'max_pixels max_bytes delta smoothing model pretrained heads device precision '
+        'max_pixels max_bytes delta smoothing edges model pretrained heads device precision '
         'short_side every'
     )
     return {
@@ -344,6 +344,7 @@ def _node_settings(args: argparse.Namespace, regions: Mapping[str, CameraSetting
         cloud=args.cloud,
         sync_tolerance_ms=args.sync_tolerance_ms,
         temporal_smoothing=args.smoothing,
+        edges=args.edges,
         stale_after=0.0,
         of_cameras=regions,
     )

@@ -75,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     for target, file in targets.items():
         try:
             image = image_files.decode(file.read_bytes())
-            result = segmenter.segment(image, vocabulary, arguments.gamma(args), args.delta)
+            result = segmenter.segment(
+                image, vocabulary, arguments.gamma(args), args.delta, args.edges
+            )
         except (ImageError, ValueError) as error:
             print(f'{file}: passed over: {error}', file=sys.stderr)  # noqa: T201
             damaged += 1

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clip_dinoiser_ros.core import dinoiser, weights
 from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.edges import Edges, check_edges, refine
 from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.memory import free_memory
@@ -205,7 +206,12 @@ class Segmenter:
 
     @overload
     def segment(
-        self, image: RgbImage, vocabulary: Vocabulary, gamma: float | None = ..., delta: float = ...
+        self,
+        image: RgbImage,
+        vocabulary: Vocabulary,
+        gamma: float | None = ...,
+        delta: float = ...,
+        edges: Edges = ...,
     ) -> Segmentation: ...
 
     @overload
@@ -215,6 +221,7 @@ class Segmenter:
         vocabulary: Vocabulary,
         gamma: float | None = ...,
         delta: float = ...,
+        edges: Edges = ...,
     ) -> list[Segmentation]: ...
 
     @torch.inference_mode()
@@ -224,6 +231,7 @@ class Segmenter:
         vocabulary: Vocabulary,
         gamma: float | None = None,
         delta: float = dinoiser.DELTA,
+        edges: Edges = 'off',
     ) -> Segmentation | list[Segmentation]:
         """Find the class of every pixel.
 
@@ -234,15 +242,19 @@ class Segmenter:
             gamma: Threshold on the affinities of the guided pooling, in [0, 0.99]; None: that of
                 the model, `self.gamma`.
             delta: Probability below which the background filter may apply, in [0, 1].
+            edges: Sharpen the labels along the edges of the image: 'off', 'fast' or 'fine'.
 
         Returns:
             A Segmentation at the size of the image, or a list of them for a list.
 
         Raises:
-            ValueError: An image of a type or size that is not allowed; says what was given.
+            ValueError: An image of a type or size, or a setting, that is not allowed; says what was
+                given.
         """
+        check_edges(edges)
         images = [image] if isinstance(image, np.ndarray) else list(image)
-        patches = self.segment_patches(images, vocabulary, gamma, delta)
+        found = self.segment_patches(images, vocabulary, gamma, delta)
+        patches = [refine(one, own, edges) for one, own in zip(found, images, strict=True)]
         results = enlarge_all(patches, images[0].shape[:2]) if images else []
         return results[0] if isinstance(image, np.ndarray) else results
 
@@ -275,7 +287,7 @@ class Segmenter:
     ) -> list[Patches]:
         """Segment images of one size as one batch, at patch resolution.
 
-        Arguments and errors as for `segment`, which is this and `Patches.enlarge`.
+        Arguments and errors as for `segment`, which is this, `edges.refine` and `Patches.enlarge`.
         """
         if not images:
             return []

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.core import Segmentation, Segmenter
+from clip_dinoiser_ros.core.edges import refine
 from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.frames.class_ids import published_classes
@@ -66,7 +67,7 @@ class FrameOutputs:
 
     Attributes:
         frame: The decoded camera image.
-        patches: The classes at patch resolution.
+        patches: The classes at patch resolution; with `edges`, in smaller cells.
         result: The classes of every pixel, at the published size (`output_scale`).
         active: The settings and the vocabulary it was segmented with.
         batch_size: Frames in the batch.
@@ -239,8 +240,12 @@ class Processor:
             )
             for frame, patches in zip(frames, found, strict=True)
         ]
+        refined = [
+            refine(patches, frame.image, settings.edges)
+            for frame, patches in zip(frames, steady, strict=True)
+        ]
         size = scaled_size(frames[0].image.shape[:2], settings.output_scale)
         mono8 = leaves_as_mono8(
             self._segmenter.device.type, settings.confidence_encoding, settings.min_confidence
         )
-        return list(zip(steady, enlarge_all(steady, size, mono8), strict=True))
+        return list(zip(refined, enlarge_all(refined, size, mono8), strict=True))

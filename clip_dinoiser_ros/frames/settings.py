@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.core import Vocabulary
+from clip_dinoiser_ros.core.edges import Edges
 from clip_dinoiser_ros.frames.region import EVERYTHING
 
 CLOUDS = ('organised', 'compact')
@@ -46,6 +47,7 @@ class Settings:
     cloud: str
     sync_tolerance_ms: float
     temporal_smoothing: float
+    edges: Edges
     stale_after: float
     of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
 

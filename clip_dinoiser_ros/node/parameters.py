@@ -18,6 +18,7 @@ from rclpy.qos import QoSPolicyKind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from clip_dinoiser_ros.core import dinoiser
+from clip_dinoiser_ros.core.edges import STEPS
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
 from clip_dinoiser_ros.frames.class_ids import MAX_CLASS_ID
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES
@@ -157,6 +158,11 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'temporal_smoothing': _runtime(
         0.0, 'Weight of earlier frames in the probabilities; 0: none', range=(0.0, 0.99)
+    ),
+    'edges': _runtime(
+        'off',
+        'Sharpen labels along the edges of the image: fast or fine',
+        allowed=', '.join(STEPS),
     ),
     'stale_after': _runtime(
         5.0, 'Seconds without a frame after which a camera is stale', range=(0.1, 3600.0)
@@ -411,6 +417,7 @@ def _check_settings(settings: Settings) -> Settings:
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
     _check_choice('cloud', settings.cloud, CLOUDS)
+    _check_choice('edges', settings.edges, tuple(STEPS))
     for name, own in settings.of_cameras.items():
         try:
             check_region(own.region)

@@ -31,13 +31,14 @@ SETTINGS = {
     'min_confidence': 0.3,
     'output_scale': 0.5,
     'temporal_smoothing': 0.4,
+    'edges': 'fast',
     'camera.region': [0.1, 0.2, 0.9, 1.0],
     'confidence_encoding': '32FC1',
     'cloud': 'compact',
 }
 OPTIONS = (
-    '--min-confidence 0.3 --output-scale 0.5 --temporal-smoothing 0.4 --region 0.1,0.2,0.9,1.0 '
-    '--confidence-encoding 32FC1 --cloud compact --batch 1 '
+    '--min-confidence 0.3 --output-scale 0.5 --temporal-smoothing 0.4 --edges fast '
+    '--region 0.1,0.2,0.9,1.0 --confidence-encoding 32FC1 --cloud compact --batch 1 '
     f'--depth-topic {TOPICS["camera.depth_topic"]} '
     f'--camera-info-topic {TOPICS["camera.camera_info_topic"]} '
     '--outputs overlay overlay/compressed classes class_confidences'

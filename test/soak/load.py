@@ -227,6 +227,7 @@ CHANGES: dict[str, Callable[[random.Random], Any]] = {
     'confidence_encoding': lambda chance: chance.choice(('mono8', '32FC1')),
     'output_scale': lambda chance: chance.choice((0.3, 0.5, 1.0)),
     'temporal_smoothing': lambda chance: chance.choice((0.0, 0.5)),
+    'edges': lambda chance: chance.choice(('off', 'fast')),
     'negative_prompts': lambda chance: chance.choice(([''], ['black thing', 'door frame'])),
     'cloud': lambda chance: chance.choice(('organised', 'compact')),
     'front.region': lambda chance: [0.0, 0.0, 1.0, chance.uniform(0.3, 1.0)],
