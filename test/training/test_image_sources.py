@@ -182,9 +182,9 @@ def test_a_bayer_mosaic_in_a_png_is_interpolated(tmp_path):
             (10**9, COMPRESSED(header(10**9), 'yuv422_yuy2; jpeg compressed mono8', png_of(mosaic)))
         ],
     }
-    pictures = BagPictures(write_bag(tmp_path / 'bag', topics))
-    assert pictures.about['topics'] == ['/camera/image_raw/compressed']
-    assert pictures.read(0).image[4:-4, 4:-4].reshape(-1, 3).tolist() == [[200, 0, 0]] * 16 * 24
+    images = BagImages(write_bag(tmp_path / 'bag', topics))
+    assert images.about['topics'] == ['/camera/image_raw/compressed']
+    assert images.read(0).image[4:-4, 4:-4].reshape(-1, 3).tolist() == [[200, 0, 0]] * 16 * 24
 
 
 def test_topics_share_the_frames(tmp_path):
