@@ -197,7 +197,7 @@ def zstd_message(array, time_ns, encoding='rgb8'):
     name = encoding.encode()
     height, width = array.shape[:2]
     fields = struct.pack('<IIBII', height, width, 0, array.nbytes // height, len(name))
-    data = np.frombuffer(fields + name + gzip.compress(array.tobytes()), np.uint8)
+    data = np.frombuffer(fields + name + gzip.compress(array.tobytes(), mtime=0), np.uint8)
     message = make(COMPRESSED, header=header(time_ns), format='zstd', data=data)
     return COMPRESSED, bytes(typestore().serialize_cdr(message, COMPRESSED))
 

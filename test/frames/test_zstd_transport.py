@@ -22,7 +22,7 @@ def content(height=20, width=30, step=90, encoding=b'rgb8', data=None, is_bigend
     """The data of a message, as zstd_publisher.cpp writes it."""
     length = len(encoding) if length is None else length
     fields = struct.pack('<IIBII', height, width, is_bigendian, step, length)
-    return fields + encoding + gzip.compress(PIXELS.tobytes() if data is None else data)
+    return fields + encoding + gzip.compress(PIXELS.tobytes() if data is None else data, mtime=0)
 
 
 def decoded(data, max_pixels=MAX_PIXELS, max_bytes=MAX_BYTES):

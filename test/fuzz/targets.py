@@ -295,7 +295,7 @@ def _depths() -> list[bytes]:
 
 def _zstd_images() -> list[bytes]:
     fields = struct.pack('<IIBII', 8, 8, 0, 24, 4)
-    return [fields + b'rgb8' + gzip.compress(bytes(192))]
+    return [fields + b'rgb8' + gzip.compress(bytes(192), mtime=0)]
 
 
 def _prompts() -> list[bytes]:
