@@ -24,24 +24,24 @@ from clip_dinoiser_ros.bag.partial import put
 from clip_dinoiser_ros.bag.playback import Classes, Shown
 from clip_dinoiser_ros.frames.overlay import colour
 
-BINS = 300  # points of a curve, however long the recording
+BINS = 300  # points of a curve, independent of the length of the recording
 SAMPLES = 6  # overlays of each camera
 SAMPLE_WIDTH = 640  # pixels, at most
 
 
 @dataclass
 class _Series:
-    """One camera, added up: of a size that does not grow with the recording.
+    """Sums over the frames of one camera; the size is independent of the recording.
 
     Attributes:
-        classes: What its labels speak of.
-        frames: In each bin, (BINS,).
+        classes: The classes of its labels.
+        frames: Frames in each bin, (BINS,).
         shares: Sums over the frames of each bin, (BINS, K).
         confidence: Sums of the mean confidence, (BINS,).
         certain: Sums over all frames of the confidence of each class's pixels, (K,).
         pixels: Sums over all frames of the pixels of each class, (K,).
         samples: Caption and JPEG of some overlays.
-        next_sample: Bin from which the next one is taken.
+        next_sample: Bin from which the next sample is taken.
     """
 
     classes: Classes
@@ -59,7 +59,7 @@ class Report:
 
     Args:
         path: Of the page.
-        start_ns, end_ns: Recording times that the curves go over.
+        start_ns, end_ns: Range of recording times of the curves.
         force: Replace what is there.
     """
 
@@ -104,14 +104,14 @@ class Report:
         put(part, self._path, self._force)
 
     def _camera(self, name: str) -> dict[str, Any]:
-        """Return what the template shows of a camera."""
+        """Return the values of a camera for the template."""
         series = self._series[name]
         bins = np.flatnonzero(series.frames)
-        if len(bins) == 1:  # a line takes two points
+        if len(bins) == 1:  # a line needs two points
             bins = np.repeat(bins, 2)
         times_s = (bins + 0.5) / BINS * (self._end_ns - self._start_ns) * 1e-9
         frames, classes = series.frames[bins], series.classes
-        # the background would press everything else together
+        # the background would dwarf all other classes
         drawn = [i for i, known in enumerate(classes.names) if known != classes.background]
         names = [classes.names[i] for i in drawn]
         colours = [colour(classes.ids[i]) for i in drawn]

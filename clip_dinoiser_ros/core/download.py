@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From the device to the host, while the device works on what comes next."""
+"""Copies from the device to the host while the device works on the next image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor
 class Download:
     """Tensors of one device on their way to the host.
 
-    On a GPU they are copied in a stream of their own, through memory that it reaches by itself. On
-    a CPU there is nothing to bring.
+    On a GPU they are copied in a stream of their own, through pinned memory. On a CPU nothing is
+    copied.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
@@ -32,12 +32,12 @@ class Download:
         with torch.cuda.stream(stream):
             for target, tensor in zip(host, self._tensors, strict=True):
                 target.copy_(tensor, non_blocking=True)
-                tensor.record_stream(stream)  # or its memory could be used again too early
+                tensor.record_stream(stream)  # otherwise its memory could be reused too early
             self._arrived = stream.record_event()
         self._tensors = host
 
     def wait(self) -> list[npt.NDArray[Any]]:
-        """Return the tensors as arrays, in their order, once all have come."""
+        """Wait for the copies and return the tensors as arrays, in their order."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return [tensor.numpy() for tensor in self._tensors]
