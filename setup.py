@@ -17,6 +17,7 @@ setup(
     ),
     package_data={
         'clip_dinoiser_ros': [
+            '**/*.html.j2',
             '**/*.json',
             '**/*.safetensors',
             '**/*.yaml',
@@ -34,6 +35,7 @@ setup(
         'huggingface_hub',  # OpenCLIP brings it along
         'safetensors',
         'tqdm',
+        'jinja2',  # torch brings it along
     ],
     extras_require={
         'bags': ['rosbags', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],

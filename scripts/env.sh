@@ -3,13 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Puts this workspace into the current shell, a bash in any folder: . scripts/env.sh
-# Again does no harm, and ROS=kilted . scripts/env.sh changes over. `make setup` comes first.
+# It can be repeated, and ROS=kilted . scripts/env.sh switches. Run `make setup` first.
 #
-# Python here leaves the current folder (of a script: its own) out of its search, by PYTHONSAFEPATH: the sources in
-# this checkout have no messages beside them and would hide the built package, which has.
+# PYTHONSAFEPATH keeps the current folder (or that of a script) out of the search path: the sources in this checkout
+# have no messages and would hide the built package.
 
-# A list of paths without the entries of this workspace, and without what a Python of ROS wheels, when it is what
-# started this shell, has added for itself
+# Print a list of paths without the entries of this workspace and without those that a Python of ROS wheels added, if
+# it started this shell
 _clip_dinoiser_others() {
     local entry kept='' IFS=:
     for entry in $1; do
@@ -47,12 +47,12 @@ _clip_dinoiser_env() {
         export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
         unset PYTHONPATH # what else is sourced is for another Python, and would hide the wheels
     fi
-    # colcon's scripts run a Python without quoting its path, which may have a space: not that of the environment
+    # scripts of colcon do not quote the path of Python, which may have a space: do not use that of the environment
     COLCON_PYTHON_EXECUTABLE=$(readlink -f "$venv/bin/python")
     # shellcheck disable=SC1090
     . "$root/install/$ros/local_setup.bash"
     unset COLCON_PYTHON_EXECUTABLE
-    # an entry that is empty would come to mean the current folder
+    # an empty entry would mean the current folder
     [ -z "${LD_LIBRARY_PATH:-}" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH%:}
     export PYTHONSAFEPATH=1
 }

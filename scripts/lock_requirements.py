@@ -1,15 +1,15 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`make lock`: from requirements/*.txt, every package that comes along, with version and hashes.
+"""`make lock`: resolve requirements/*.txt to all packages, with versions and hashes.
 
-uv resolves for all Pythons at once, and says what its index holds of each version. Of that is
-kept what may be installed here: wheels for CPython 3.11 to 3.14 on Linux x86-64, and the sources
-of what has no wheel. A hash is that of the file's content, wherever it is downloaded from. A
-version that is locked stays as long as the lists allow it; `--upgrade` takes the newest.
+uv resolves for all Python versions at once and lists the files of its index. Kept are wheels for
+CPython 3.11 to 3.14 on Linux x86-64, and the sources of packages without a wheel. A hash belongs to
+the content of a file, from any index. A locked version stays as long as the lists allow it;
+`--upgrade` takes the newest.
 
-What each locked package requires goes to requirements/requires.json, as its metadata says it, so
-that a test can tell without a network whether a lock is complete.
+The requirements of each locked package, from its metadata, go to requirements/requires.json, so
+that a test can check without a network whether a lock is complete.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _resolve(name: str, lists: tuple[str, ...], *, keep: bool) -> list[dict[str,
     with tempfile.TemporaryDirectory() as folder:
         pins, lock = Path(folder, 'pins.txt'), Path(folder, 'pylock.toml')
         if keep and (FOLDER / f'{name}.lock.txt').exists():
-            shutil.copy(FOLDER / f'{name}.lock.txt', pins)  # uv keeps what its output file says
+            shutil.copy(FOLDER / f'{name}.lock.txt', pins)  # uv keeps its versions
         _compile('--output-file', pins, *files)
         _compile('--format', 'pylock.toml', '--output-file', lock, '--constraints', pins, *files)
         packages: list[dict[str, Any]] = tomllib.loads(lock.read_text())['packages']
@@ -85,7 +85,7 @@ def _compile(*arguments: str | Path) -> None:
 
 
 def _pythons(package: dict[str, Any]) -> list[str]:
-    """Return for which of the Pythons a package is needed on Linux x86-64."""
+    """Return the Python versions that need a package on Linux x86-64."""
     marker = Marker(package['marker']) if 'marker' in package else None
     linux = {'sys_platform': 'linux', 'platform_system': 'Linux', 'platform_machine': 'x86_64'}
     return [
@@ -117,7 +117,7 @@ def _pin(package: dict[str, Any]) -> str:
 
 
 def _files(package: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what may be installed of a package: its wheels for here, else its sources."""
+    """Return the installable files of a package: its matching wheels, else its sources."""
     wheels = [
         wheel
         for wheel in package.get('wheels', [])

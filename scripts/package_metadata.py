@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a package requires on each Python, as the metadata in its files says it; for `make lock`."""
+"""The requirements of a package on each Python version, from its metadata; for `make lock`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from remotezip import RemoteZip
 
 
 def requires(files: Sequence[dict[str, Any]], pythons: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what a package requires; its wheels for several Pythons may differ in that.
+    """Return the requirements of a package; its wheels may differ in them.
 
     Args:
         files: Its wheels, or its one source archive, as pylock.toml describes them.
-        pythons: Those that it is installed for, as '3.12'.
+        pythons: Python versions that it is installed for, as '3.12'.
 
     Returns:
         One entry for all Pythons on which it requires the same: these `pythons`, and the lines of
@@ -34,7 +34,7 @@ def requires(files: Sequence[dict[str, Any]], pythons: Sequence[str]) -> list[di
     for python in pythons:
         file = next((file for file in files if _suits(_name(file), python)), None)
         if file is None:
-            continue  # not to be had for this Python
+            continue  # not available for this Python
         metadata = _metadata(file['url'])
         lines = {
             'extras': sorted(metadata.get_all('Provides-Extra', [])),
@@ -65,10 +65,10 @@ def _suits(name: str, python: str) -> bool:
     return any((tag.interpreter, tag.abi) in usable for tag in parse_wheel_filename(name)[3])
 
 
-@cache  # the locks have most files in common
+@cache  # the locks share most files
 def _metadata(url: str) -> Message:
     if url.endswith('.whl'):
-        with RemoteZip(url) as wheel:  # reads no more than the end of the file
+        with RemoteZip(url) as wheel:  # reads only the end of the file
             name = next(n for n in wheel.namelist() if n.endswith('.dist-info/METADATA'))
             return message_from_bytes(wheel.read(name))
     answer = requests.get(url, timeout=60)

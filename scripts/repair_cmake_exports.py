@@ -2,14 +2,14 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Make the CMake files inside the ROS wheels fit this machine.
+"""Adapt the CMake files inside the ROS wheels to this machine.
 
-The wheels' exports name the include folders of Python and numpy on the machine that built them, and
-CMake refuses a target whose include folder does not exist. The list of messages is read as ASCII,
-which cuts a path at its first umlaut. Run with the Python of the environment.
+The exports of the wheels name the include folders of Python and numpy on the build machine, and
+CMake refuses a target whose include folder does not exist. The list of messages is read as ASCII, which
+truncates a path at its first umlaut. Run this with the Python of the environment.
 
-A file is replaced, never written into: an installer may have linked it to its cache, which other
-environments share.
+Files are replaced and never modified in place: an installer may have linked them to its cache,
+which other environments share.
 """
 
 import re
@@ -28,7 +28,7 @@ MESSAGE_LIST = (
 
 
 def repair(prefix: Path) -> int:
-    """Rewrite every CMake file below `prefix`/share that needs it; returns how many did."""
+    """Rewrite the CMake files below `prefix`/share that need it; return their number."""
     python, numpy = sysconfig.get_path('include'), np.get_include()
     repaired = 0
     for path in prefix.glob('share/**/*.cmake'):

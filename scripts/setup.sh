@@ -2,14 +2,14 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-# `make setup`: whatever this checkout still lacks, and nothing twice.
+# `make setup`: install and build what this checkout lacks.
 #
 # ROS                  jazzy (default) or kilted
-# CLIP_DINOISER_VENV   another place for the virtual environment than .venv (.venv-kilted)
+# CLIP_DINOISER_VENV   path of the virtual environment, by default .venv (.venv-kilted)
 #
-# Two ways to get ROS. Where an installation is sourced, that one is used: its numpy, OpenCV and vision_msgs
-# too. Anywhere else ROS comes from wheels: scripts/install puts exactly what requirements/$ROS.lock.txt lists
-# into the environment, and vision_msgs comes from the stand-in in test/.
+# ROS comes from the installation that is sourced, with its numpy, OpenCV and vision_msgs. Without one, it comes
+# from wheels: scripts/install installs exactly requirements/$ROS.lock.txt into the environment, and vision_msgs is
+# the stand-in in test/.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -20,7 +20,7 @@ fail() {
     exit 1
 }
 
-# The prefix of the ROS installation sourced in this shell, or nothing. A wheel environment is none.
+# Print the prefix of the ROS installation sourced in this shell, or nothing. Wheels do not count.
 sourced_ros() {
     local prefix IFS=:
     for prefix in ${AMENT_PREFIX_PATH:-}; do
@@ -43,7 +43,7 @@ choose_ros() {
             "or source an installation (. /opt/ros/$ros/setup.bash)"
         say "ROS: $ros from wheels (to use an installed ROS, source it first)"
         unset PYTHONPATH COLCON_PREFIX_PATH # what else is sourced is for another Python
-        # a Python of ROS wheels that started this has added its libraries, perhaps of the other distribution
+        # a Python of ROS wheels that started this added its libraries, perhaps of the other distribution
         [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] || unset LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
     fi
     venv=${CLIP_DINOISER_VENV:-$root/.venv}
@@ -51,7 +51,7 @@ choose_ros() {
     [[ $venv = /* ]] || venv=$root/$venv
 }
 
-# What python3 is missing, as Debian packages.
+# Print the Debian packages that python3 lacks.
 python_gaps() {
     python3 - "$1" <<'PYTHON'
 import os.path, sys, sysconfig
@@ -86,7 +86,7 @@ check_tools() {
     exit 1
 }
 
-# The prefix on AMENT_PREFIX_PATH that holds a package.
+# Print the prefix on AMENT_PREFIX_PATH that contains a package.
 find_share() {
     local prefix IFS=:
     for prefix in ${AMENT_PREFIX_PATH:-}; do
@@ -97,8 +97,8 @@ find_share() {
 
 digest() { cat "$@" | sha256sum | cut -c 1-16; }
 
-# The lines of the requirement files whose module this Python cannot import: an installation's own numpy,
-# OpenCV and pytest fit its other packages and stay.
+# Print the lines of the requirement files whose module this Python cannot import: numpy, OpenCV and pytest of an
+# installation fit its other packages and stay.
 absent_requirements() {
     "$venv/bin/python" - "$@" <<'PYTHON'
 import sys
@@ -118,7 +118,7 @@ for path in sys.argv[1:]:
 PYTHON
 }
 
-# Beside an installation of ROS: what it lacks, in the versions of our lists.
+# With an installation of ROS: install what it lacks, in the versions of our lists.
 install_beside_ros() {
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check install) absent
     [ -t 1 ] || pip+=(--quiet)
@@ -137,7 +137,7 @@ install_wheels() {
     touch "$venv/local_setup.sh" # colcon warns of a prefix that has none
 }
 
-# The environment says in a file what it is for and which lists it holds; the lists are written when done.
+# A file in the environment records its purpose and its lists; the lists are written at the end.
 prepare_venv() {
     local identity lists stamp=$venv/.clip_dinoiser files=(requirements/core.txt requirements/dev.txt)
     identity="$ros ${installation:-wheels} python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') $venv"
@@ -159,8 +159,8 @@ prepare_venv() {
     printf '%s\n' "$identity" "$lists" >"$stamp"
 }
 
-# Everything that needs a new build: settings and messages by content, Python files and the like by name
-# (they are installed as links, so an edit is live).
+# Print everything that requires a new build: settings and messages by content, Python files by name (they are
+# installed as links, so an edit is live).
 sources() {
     find CMakeLists.txt package.xml msg test/vision_msgs -type f -print0 | sort -z | xargs -0 cat
     local folder
@@ -177,7 +177,7 @@ build() {
         say "build: install/$ros, up to date"
         return
     fi
-    # CMake remembers the Python it found
+    # CMake caches the Python that it found
     [[ "$(cat "$stamp" 2>/dev/null)" = "$identity "* ]] || rm -rf "build/$ros" "install/$ros"
     if [ -z "$installation" ]; then
         packages+=(vision_msgs)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'clip_dinoiser_ros'
 
 # module -> rosdep key, where they differ
-ROSDEP_KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv'}
+ROSDEP_KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv', 'jinja2': 'python3-jinja2'}
 # module -> what pip calls it; these have no rosdep key and are told to pip only
 PIP_NAMES = {
     'torch': 'torch',
@@ -35,6 +35,7 @@ PIP_NAMES = {
     'ruamel': 'ruamel.yaml',
     'av': 'av',
     'tqdm': 'tqdm',
+    'jinja2': 'jinja2',
     'huggingface_hub': 'huggingface_hub',
     'timm': 'timm',
     'numpy': 'numpy',
@@ -140,7 +141,7 @@ def test_pip_package_is_all_but_the_node(wheel):
 def test_pip_package_has_its_data(wheel):
     data = {
         path.relative_to(ROOT).as_posix()
-        for suffix in ('json', 'safetensors', 'yaml', 'msg')
+        for suffix in ('html.j2', 'json', 'safetensors', 'yaml', 'msg')
         for path in PACKAGE.rglob(f'*.{suffix}')
     }
     assert data <= set(wheel.namelist())

@@ -19,14 +19,14 @@ CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 
 
 def depth_topics(args: argparse.Namespace) -> list[str]:
-    """Return the topics of depth images, of whatever camera, as they are given."""
+    """Return the topics of depth images of all cameras, as given."""
     return [value.rpartition('=')[2] for value in args.depth_topic]
 
 
 def with_topics(
     args: argparse.Namespace, recording: Recording, cameras: Sequence[Camera]
 ) -> list[Camera]:
-    """Give the cameras the topics of their depth images and CameraInfo.
+    """Set the topics of depth images and CameraInfo of the cameras.
 
     Raises:
         BagError: No such camera or topic, a topic of another type, depth without CameraInfo.
@@ -53,7 +53,7 @@ def regions(args: argparse.Namespace, cameras: Sequence[Camera]) -> dict[str, Ca
     """Return the regions as settings, by camera name.
 
     Raises:
-        BagError: No such camera, or no region; what is allowed.
+        BagError: No such camera, or not a region; says what is allowed.
     """
     found = {}
     for name, text in _per_camera('--region', args.region, cameras).items():

@@ -20,7 +20,7 @@ from clip_dinoiser_ros.frames import compressed, images, zstd_transport
 from clip_dinoiser_ros.frames.images import ImageError
 from clip_dinoiser_ros.frames.outputs import NODE
 
-# last parts of image topics that say nothing about which camera it is
+# last parts of image topics that do not name the camera
 _IMAGE_WORDS = re.compile(r'(image|img)(_(raw|rect|color|colour|mono|rgb))*')
 # last parts that image_transport puts behind the topic of the raw images
 _TRANSPORTS = ('compressed', 'zstd')
@@ -33,9 +33,9 @@ _OTHER_IMAGES = {
     'theora_image_transport/msg/Packet': 'video',
 }
 _CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
-# A compressed topic is compared with the raw one by a few frames at a few moments.
+# A compressed topic is compared with the raw one: a few frames at a few times.
 _MOMENTS, _FRAMES = 3, 2
-_NEAR_NS = 5 * 10**8  # the two of one frame were recorded within this time
+_NEAR_NS = 5 * 10**8  # both images of one frame are recorded within this time
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Camera:
     """An image topic that is segmented.
 
     Attributes:
-        topic: Of the images.
-        name: Stands in the topics of the outputs.
-        depth_topic: Of depth images aligned to the images; empty: none.
-        camera_info_topic: Of the CameraInfo of the images; empty: none.
+        topic: Topic of the images.
+        name: Part of the topics of the outputs.
+        depth_topic: Topic of depth images aligned to the images; empty: none.
+        camera_info_topic: Topic of the CameraInfo of the images; empty: none.
     """
 
     topic: str
@@ -55,12 +55,12 @@ class Camera:
     camera_info_topic: str = ''
 
     def output(self, name: str) -> str:
-        """Return the topic of an output, as the node would publish it."""
+        """Return the topic of an output, as in the node."""
         return f'/{NODE}/{self.name}/{name}'
 
 
 def camera_name(topic: str) -> str:
-    """Name a camera by its topic: /rig/front/image_raw/compressed is rig_front."""
+    """Name a camera after its topic: /rig/front/image_raw/compressed becomes rig_front."""
     parts = topic.strip('/').split('/')
     if len(parts) > 1 and parts[-1] in _TRANSPORTS:
         parts.pop()
@@ -80,13 +80,13 @@ def choose_cameras(
     names: Mapping[str, str] | None = None,
     depth_topics: Sequence[str] = (),
 ) -> tuple[list[Camera], list[str]]:
-    """Choose what to segment.
+    """Choose the cameras to segment.
 
     Args:
         recording: Open.
-        topics: Image topics; none: every one that is a camera's.
-        names: Names that are to differ from `camera_name`, by topic.
-        depth_topics: Image topics that are depth, whatever their messages say.
+        topics: Image topics; empty: those of all cameras.
+        names: Names to use instead of `camera_name`, by topic.
+        depth_topics: Image topics that are known to be depth.
 
     Returns:
         The cameras, sorted by topic, and a line for each image topic that was left out.
@@ -162,7 +162,7 @@ def _named(topics: list[str], names: dict[str, str]) -> list[Camera]:
                 'single underscores inside, a letter first'
             )
     short = {topic: camera_name(topic) for topic in topics if topic not in names}
-    for topic, name in short.items():  # two that would be called alike get all of their topic
+    for topic, name in short.items():  # equal names are replaced by the whole topic
         alike = list(short.values()).count(name) > 1 or name in names.values()
         names[topic] = _clean(topic) if alike else name
     if len(set(names.values())) < len(names):
@@ -172,7 +172,7 @@ def _named(topics: list[str], names: dict[str, str]) -> list[Camera]:
 
 
 def _not_a_camera(recording: Recording, topic: Topic) -> str:
-    """Say why an image topic is no camera; empty when it is one."""
+    """Return why an image topic is not a camera; empty if it is one."""
     first = next(recording.messages([topic.name]), None)
     if first is None:
         return 'it has no messages'
@@ -193,7 +193,7 @@ def _not_a_camera(recording: Recording, topic: Topic) -> str:
 
 
 def _same_frames(recording: Recording, raw: str, packed: str) -> bool:
-    """Whether a compressed topic has the frames of the raw one: most of some, by their stamps."""
+    """Return whether most of some frames of a compressed topic are in the raw one, by stamp."""
     span = (recording.end_ns - recording.start_ns) // _MOMENTS
     tried = same = 0
     for moment in range(_MOMENTS):
@@ -206,25 +206,25 @@ def _same_frames(recording: Recording, raw: str, packed: str) -> bool:
 
 
 def _stamp(message: Message) -> bytes:
-    """Return the stamp of an image in the byte order of the computer that recorded it."""
+    """Return the stamp of an image message as raw bytes."""
     return message.data[4:12]
 
 
 def _is_deep_grey(recording: Recording, topic: str) -> bool:
-    """Whether an image topic is said to be 16-bit grey."""
+    """Return whether the first image of a topic is 16-bit grey."""
     first = next(recording.messages([topic]), None)
     return first is not None and _kind(first).startswith('mono16')
 
 
 def _kind(message: Message) -> str:
-    """Return the encoding of an image, or the format of a compressed one; empty when damaged."""
+    """Return the encoding of an image, or the format of a compressed one; empty if damaged."""
     try:
         image: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
         if message.topic.type_name == IMAGE:
             return str(image.encoding)
         if image.format == zstd_transport.FORMAT:
             return zstd_transport.encoding(image.data)
-    except Exception:  # judged message by message later
+    except Exception:  # each message is checked later
         return ''
     return str(image.format)
 
@@ -251,7 +251,7 @@ def decode_message(
     """
     try:
         message: Any = typestore().deserialize_cdr(data, type_name)
-    except Exception as error:  # rosbags raises several kinds on damaged bytes
+    except Exception as error:  # rosbags raises several types for damaged bytes
         raise ImageError(f'not a {type_name}: {error or type(error).__name__}') from error
     if type_name == IMAGE:
         return message.header, images.to_rgb(message, max_pixels)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Two charts in SVG, drawn without a library: shares as a stack, and one value as a line."""
+"""Two charts in SVG: shares as a stack, and one value as a line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 WIDTH, HEIGHT = 900, 240
-_LEFT, _BOTTOM, _TOP = 44, 24, 8  # room for the numbers
+_LEFT, _BOTTOM, _TOP = 44, 24, 8  # margins for the labels of the axes
 _RIGHT = 12
-_LIMITS = (0.04, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the axis
+_LIMITS = (0.04, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper end of the axis
 
 
 def stack(
@@ -23,12 +23,12 @@ def stack(
     names: Sequence[str],
     colours: Sequence[tuple[int, int, int]],
 ) -> str:
-    """Draw what part of the image each class covers over time, as high as they come together.
+    """Draw the share of the image that each class covers over time, stacked.
 
     Args:
-        times_s: (T,) seconds, growing.
-        shares: (T, K) 0 to 1.
-        names: K names, shown where the mouse is.
+        times_s: (T,) seconds, increasing.
+        shares: (T, K), 0 to 1.
+        names: K names, shown under the mouse pointer; escaped.
         colours: K colours, RGB 0 to 255.
     """
     x, top = _x(times_s), np.cumsum(shares, axis=1)
@@ -51,7 +51,7 @@ def line(times_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> s
     """Draw a value between 0 and 1 over time.
 
     Args:
-        times_s: (T,) seconds, growing.
+        times_s: (T,) seconds, increasing.
         values: (T,).
     """
     points = _points(list(zip(_x(times_s), _y(values), strict=True)))
@@ -72,7 +72,7 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _chart(times_s: npt.NDArray[np.float64], content: str, highest: float = 1.0) -> str:
-    """Put axes around a drawing."""
+    """Add axes to a drawing."""
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
     axes = []
     digits = 0 if highest * 100 % 4 == 0 else 1

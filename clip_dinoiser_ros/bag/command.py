@@ -30,7 +30,7 @@ from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, LIVE_OUTPUTS,
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import CLOUDS, Active, CameraSettings, Settings
 
-DAMAGED = 3  # exit code: all is written, but messages had to be passed over
+DAMAGED = 3  # exit code: complete, but some messages could not be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -190,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
-    """Say of an error of the disk (it is full, most of the time) that nothing is lost by it."""
+    """Add to a disk error (usually a full disk) that nothing is lost."""
     try:
         yield
     except OSError as error:
@@ -200,7 +200,7 @@ def _resumable(out: Path) -> Iterator[None]:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what cannot come to a good end, before anything is loaded."""
+    """Check the arguments before anything is loaded."""
     for name, least in (('every', 1), ('batch', 1), ('max_pixels', 1), ('max_bytes', 1)):
         if getattr(args, name) < least:
             option = name.replace('_', '-')
@@ -252,7 +252,7 @@ def _selection(args: argparse.Namespace, recording: Recording, cameras: list[Cam
 def _copied(
     args: argparse.Namespace, recording: Recording, cameras: list[Camera]
 ) -> tuple[frozenset[str], list[str]]:
-    """Choose the topics that go along; also a line for each that cannot."""
+    """Return the topics to copy, and a line for each that cannot be copied."""
     if args.copy is None:
         return frozenset(), []
     for name in args.copy:
@@ -274,7 +274,7 @@ def _copied(
 def _settings(
     args: argparse.Namespace, recording: Recording, selection: Selection
 ) -> dict[str, Any]:
-    """All that decides over the output, so that a resumed run can be held to it."""
+    """Return everything that determines the output; a resumed run must have the same."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
         'outputs output_scale region depth_topic camera_info_topic cloud sync_tolerance_ms '
@@ -300,7 +300,7 @@ def _segment(
     bag: PartialBag,
     regions: Mapping[str, CameraSettings],
 ) -> Progress:
-    """Write all messages, from where an earlier run ended."""
+    """Write all messages, starting where an earlier run ended."""
     if bag.complete:
         progress = Progress()
         progress.restore(bag.lines)
@@ -351,7 +351,7 @@ def _node_settings(args: argparse.Namespace, regions: Mapping[str, CameraSetting
 
 
 def _sum_up(args: argparse.Namespace, recording: Recording, progress: Progress) -> int:
-    """Say what was done; return the exit code."""
+    """Print a summary; return the exit code."""
     for name, frames in sorted(progress.segmented.items()):
         _say(f'{name}: {frames} frames segmented')
     for name, frames in sorted(progress.without_cloud.items()):

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Video and report of a segmented recording, as `clip-dinoiser bag` was asked for them."""
+"""Video and report of a segmented recording, for `clip-dinoiser bag`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from clip_dinoiser_ros.core.weights import description
 
 
 class Drawings:
-    """What is made of the bag once all its messages are written.
+    """The video and the report, made once all messages of the bag are written.
 
     Args:
         args: Of the command; `video` and `report` may be None.
         recording: The source, open.
-        selection: What is segmented of it.
+        selection: The segmented part.
 
     Raises:
-        BagError: A file is there and may not be replaced, or nothing here encodes H.264.
+        BagError: A file exists and may not be replaced, or there is no H.264 encoder.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Drawings:
             self._report = Report(args.report, start, end, args.force)
 
     def draw(self, bag: Path, progress: Progress) -> None:
-        """Make what was asked for, of the closed bag."""
+        """Draw video and report, as far as requested, from the closed bag."""
         recording, selection = self._recording, self._selection
         views = [view for view in (self._videos, self._report) if view is not None]
         if not views:
@@ -62,7 +62,7 @@ class Drawings:
             self._report.finish(self._facts(progress), damage_lines(recording, progress))
 
     def _facts(self, progress: Progress) -> dict[str, str]:
-        """List what the report says at its top."""
+        """Return the facts at the top of the report."""
         args, recording = self._args, self._recording
         frames = ', '.join(
             f'{progress.segmented.get(camera.name, 0)} of {camera.topic} (as {camera.name})'
@@ -81,7 +81,7 @@ class Drawings:
 
 
 def damage_lines(recording: Recording, progress: Progress) -> list[str]:
-    """List what was passed over: messages, then places in the files."""
+    """List what could not be read: messages, then parts of files."""
     lines = list(progress.listed)
     rest = sum(progress.rejected.values()) - len(lines)
     if rest > 0:

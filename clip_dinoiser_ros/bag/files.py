@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which files a recording consists of, and what else lies in its folder."""
+"""The files of a recording, and other files in its folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clip_dinoiser_ros.core.errors import one_line
 
 SUFFIXES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
 METADATA = 'metadata.yaml'
-LOGS = ('-wal', '-journal')  # of sqlite3: what was not yet in the file when its recorder ended
-_MESSAGES = re.compile(r'\.(mcap|db3|bag)\b')  # anywhere in a name: what could hold messages
+LOGS = ('-wal', '-journal')  # of sqlite3: data that was not in the file when the recorder ended
+_MESSAGES = re.compile(r'\.(mcap|db3|bag)\b')  # in names of files that could have messages
 _MAGICS = (b'\x89MCAP0\r\n', b'SQLite format 3\0', b'#ROSBAG', b'\x28\xb5\x2f\xfd')
 
 
@@ -30,10 +30,10 @@ class Files:
     """The files of a recording.
 
     Attributes:
-        paths: In order; some may be missing.
-        told: How many messages metadata.yaml tells of; None where it tells nothing.
-        damage: What could hold messages and is not read, one line each.
-        notes: What else lies there, one line each.
+        paths: In order; files may be missing.
+        told: Number of messages in metadata.yaml; None: unknown.
+        damage: Files that could contain messages but are not read, one line each.
+        notes: Other files, one line each.
     """
 
     paths: list[Path]
@@ -43,20 +43,20 @@ class Files:
 
 
 def storage(path: Path) -> str:
-    """Return the format of a file by its name, mcap or sqlite3; empty when it has neither."""
+    """Return the format of a file by its name: mcap, sqlite3, or empty."""
     name = path.with_suffix('') if path.suffix == '.zstd' else path
     return SUFFIXES.get(name.suffix, '')
 
 
 def find_files(path: Path) -> Files:
-    """Find the files of a recording: by its metadata.yaml, else all in the folder, by number.
+    """Find the files of a recording: from metadata.yaml, else all in the folder, by number.
 
     Args:
         path: A folder or one file.
 
     Raises:
-        FileNotFoundError: Nothing is there.
-        BagError: It is no recording.
+        FileNotFoundError: The path does not exist.
+        BagError: It is not a recording.
     """
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist; give a folder, a .mcap or a .db3 file')
@@ -73,7 +73,7 @@ def find_files(path: Path) -> Files:
     if (path / METADATA).exists():
         try:
             parts, told = _described(path)
-        except Exception as error:  # ruamel raises many types, and the content comes from outside
+        except Exception as error:  # ruamel raises many types for damaged content
             what = f'{type(error).__name__} {one_line(error)}'
             damage.append(f'{path / METADATA} cannot be read; its files are, without it: {what}')
     if not parts:
@@ -89,23 +89,23 @@ def find_files(path: Path) -> Files:
 
 
 def _described(folder: Path) -> tuple[list[Path], int]:
-    """Return the files and the number of messages that metadata.yaml tells of."""
+    """Return the files and the number of messages in metadata.yaml."""
     text = (folder / METADATA).read_text()
     described = YAML(typ='safe').load(text)['rosbag2_bagfile_information']
-    # only the names: a path with ../ would lead out of the folder; both kinds of slashes are known
+    # only the names: a path with ../ would leave the folder; both kinds of slashes occur
     names = [PureWindowsPath(part).name for part in described['relative_file_paths']]
     parts = dict.fromkeys(_packed_or_not(folder / name) for name in names)
     return [*parts], int(described['message_count'])
 
 
 def _packed_or_not(path: Path) -> Path:
-    """Return a file, or the one that it became when someone packed or unpacked it since."""
+    """Return a file, or its compressed or uncompressed version."""
     other = path.with_suffix('') if path.suffix == '.zstd' else path.with_name(f'{path.name}.zstd')
     return other if not path.exists() and other.exists() else path
 
 
 def _recorded(folder: Path) -> Iterator[Path]:
-    """Return every storage file in a folder; of one that is there twice, that not packed."""
+    """Return every storage file in a folder; if there are two versions, the uncompressed one."""
     for file in folder.iterdir():
         twin = file.with_suffix('') if file.suffix == '.zstd' else None
         if storage(file) and file.is_file() and not (twin and twin.exists()):
@@ -113,20 +113,20 @@ def _recorded(folder: Path) -> Iterator[Path]:
 
 
 def _by_number(path: Path) -> tuple[int, str]:
-    """Sort name_10 behind name_9, as recorders count."""
+    """Sort name_10 after name_9."""
     number = re.search(r'_(\d+)(\.mcap|\.db3)?$', path.stem)
     return (int(number[1]) if number else 0, path.name)
 
 
 def _name_others(folder: Path, found: Files) -> None:
-    """Name what lies in the folder and is not read."""
+    """Record the files of the folder that are not read."""
     read = {path.name for path in found.paths}
     logs = {f'{name}{end}' for name in read for end in LOGS}
     for file in sorted(folder.iterdir()):
         name = file.name
         if name in read or name in logs or name == METADATA or name.startswith('.'):
             continue
-        if name.endswith('-shm'):  # sqlite's index of a log: holds no messages
+        if name.endswith('-shm'):  # index of a log of sqlite: contains no messages
             continue
         twin = name.removesuffix('.zstd') if name.endswith('.zstd') else f'{name}.zstd'
         if twin in read:
@@ -138,7 +138,7 @@ def _name_others(folder: Path, found: Files) -> None:
 
 
 def _may_hold_messages(path: Path) -> bool:
-    """Whether a file, or one in a folder, could be a recording by its name or its first bytes."""
+    """Return whether a file, or one in a folder, could be a recording by name or first bytes."""
     if path.is_dir():
         return any(name == METADATA or _MESSAGES.search(name) for name in _names(path))
     if _MESSAGES.search(path.name):
@@ -146,7 +146,7 @@ def _may_hold_messages(path: Path) -> bool:
     try:
         with path.open('rb') as file:
             return file.read(16).startswith(_MAGICS)
-    except OSError:  # what cannot be opened may be anything
+    except OSError:  # a file that cannot be opened may be anything
         return True
 
 

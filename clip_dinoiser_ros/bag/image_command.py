@@ -25,8 +25,8 @@ from clip_dinoiser_ros.frames.images import ImageError
 from clip_dinoiser_ros.frames.outputs import frame_images
 from clip_dinoiser_ros.frames.overlay import draw_overlay
 
-DAMAGED = 3  # exit code: all others are written, but files had to be passed over
-_MOST_NAMED = 20  # of the files that are left out
+DAMAGED = 3  # exit code: complete, but some files could not be read
+_MOST_NAMED = 20  # number of files that are named
 _OUTPUTS = ('labels', 'confidence', 'overlay')
 
 
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment files, print what they show."""
+    """Segment files and print their classes."""
     targets = _targets(_files(args.input), args.output)
     classes = args.output / 'classes.json'
     paths = [classes, *(_path(t, o) for t in targets for o in _OUTPUTS)]
@@ -92,7 +92,7 @@ def _files(inputs: Sequence[Path]) -> list[Path]:
     """List the images, those in folders sorted by name.
 
     Raises:
-        ValueError: A path without images; which.
+        ValueError: A path without images.
     """
     files: list[Path] = []
     for path in inputs:
@@ -106,7 +106,7 @@ def _files(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """List the images of a folder, and say which files are left out."""
+    """List the images of a folder; print which files are left out."""
     there = sorted(path for path in folder.iterdir() if path.is_file())
     found = [path for path in there if path.suffix.lower() in image_files.SUFFIXES]
     others = [path.name for path in there if path.suffix.lower() not in image_files.SUFFIXES]
@@ -124,7 +124,7 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Give every file a name below the output folder: its stem, or all of it where stems meet."""
+    """Name the outputs of every file: by its stem, or by its whole name if stems are equal."""
     stems = Counter(file.stem for file in files)
     names = [file.stem if stems[file.stem] == 1 else file.name for file in files]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -168,7 +168,7 @@ def _write(path: Path, pixels: npt.NDArray[np.generic]) -> None:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write a file; it has its name only once it is whole."""
+    """Write a file under a temporary name and rename it."""
     part = partial_file(path)
     part.write_bytes(content)
     part.replace(path)

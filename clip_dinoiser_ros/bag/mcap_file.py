@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The messages of an mcap file in the order of their times, as far as the file is whole."""
+"""The messages of the intact part of an mcap file, in order of time."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from clip_dinoiser_ros.bag.types import ros_type
 class McapFile:
     """An mcap file; see `StorageFile`.
 
-    By its summary where that can be trusted, else by all of its records from the first on.
+    It is read by its summary if that can be trusted, else record by record.
 
     Args:
         path: The file.
-        shown: Path by which the user knows it.
+        shown: Path that the user gave.
 
     Raises:
-        ValueError: It is no mcap file, or cut off before the end of its first record.
+        ValueError: It is not an mcap file, or truncated within its first record.
     """
 
     def __init__(self, path: Path, shown: Path) -> None:
@@ -92,7 +92,7 @@ class McapFile:
         self, keys: Collection[int], start_ns: int | None, end_ns: int | None
     ) -> Iterator[tuple[int, int, bytes]]:
         """Yield key, time and content of messages; see `StorageFile`."""
-        waiting: list[tuple[int, int, int, int, bytes]] = []  # time, place in the file, key, data
+        waiting: list[tuple[int, int, int, int, bytes]] = []  # time, position, key, data
         for part in self._parts:
             if (
                 not part.channels.isdisjoint(keys)
@@ -112,7 +112,7 @@ class McapFile:
             yield key, time_ns, data
 
     def _part_messages(self, part: Part, keys: Collection[int]) -> list[tuple[int, int, bytes]]:
-        """Read the messages of a part: all or, where it is damaged, none of them."""
+        """Read the messages of a part: all, or none if it is damaged."""
         found = []
         try:
             data = read_part(self._file, part)
@@ -123,13 +123,13 @@ class McapFile:
                         found.append((key, time_ns, data[start + MESSAGE.size : end]))
                 elif opcode == Opcode.CHANNEL:
                     self._compare(parse(Channel.read, data[start:end]))
-        except Exception as error:  # whatever a decompressor raises on damaged bytes
+        except Exception as error:  # decompressors raise many types for damaged bytes
             self._note(part.described(error) + f' in {self.shown.name}')
             return []
         return found
 
     def _compare(self, channel: Channel) -> None:
-        """Say of a channel in the data that the summary does not know it, or by another name."""
+        """Record that the summary lacks a channel of the data, or has another name for it."""
         known = self._channels.get(channel.id)
         if known is None or known.topic != channel.topic:
             what = f'and read as {known.topic}' if known else 'and not read'

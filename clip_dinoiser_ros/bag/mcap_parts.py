@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The records of an mcap file, one by one: what is whole of a file that has no index to trust.
+"""The records of an mcap file, one by one, for files without a trustworthy index.
 
-The `mcap` library parses the records and unpacks the chunks. Its own readers end at the first
-damage, and take a record that runs over the end of its chunk for a whole one.
+The `mcap` library parses the records and unpacks the chunks. Its own readers stop at the first
+damage, and accept a record that runs past the end of its chunk.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ MAGIC = b'\x89MCAP0\r\n'
 RECORD = struct.Struct('<BQ')  # opcode, length
 MESSAGE = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
 _COMPRESSIONS = ('', 'lz4', 'zstd')
-_RUN_BYTES = 2**20  # of messages outside of chunks that are read together
+_RUN_BYTES = 2**20  # of messages outside of chunks that are read at once
 _T = TypeVar('_T')
 
 
 @dataclass
 class Part:
-    """A chunk, or a run of messages that stand outside of chunks.
+    """A chunk, or a run of messages outside of chunks.
 
     Attributes:
-        offset, length: Where it is in the file, in bytes; of a chunk, the whole record.
+        offset, length: Position in the file in bytes; of a chunk, that of the whole record.
         is_chunk: Whether it is a chunk.
         first_ns, last_ns: Times of its messages.
-        channels: Whose messages are in it.
+        channels: Channels of its messages.
     """
 
     offset: int
@@ -48,27 +48,27 @@ class Part:
     channels: set[int] = field(default_factory=set)
 
     def add(self, channel: int, time_ns: int) -> None:
-        """Count a message in."""
+        """Add a message."""
         self.channels.add(channel)
         self.first_ns = min(self.first_ns, time_ns)
         self.last_ns = max(self.last_ns, time_ns)
 
     def described(self, error: Exception) -> str:
-        """Say where the part is and why it cannot be read."""
+        """Describe the position of the part and why it cannot be read."""
         what = 'chunk' if self.is_chunk else 'messages'
         return f'{what} at byte {self.offset}: {error or type(error).__name__}'
 
 
 @dataclass
 class Contents:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
         schemas, channels: By id.
         parts: In the order of the file.
-        counts: Messages, by channel.
+        counts: Number of messages, by channel.
         damage: One line for each part that cannot be read.
-        cut: From where on nothing can be read; empty when the file ends as it should.
+        cut: Where the readable part ends; empty if the file is complete.
     """
 
     schemas: dict[int, Schema] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Contents:
             self.channels.setdefault(channel.id, channel)
 
     def take(self, part: Part, data: bytes) -> None:
-        """Keep the part whose records these are; damaged records leave all as it was."""
+        """Add a part with these records; damaged records change nothing."""
         counts: dict[int, int] = defaultdict(int)
         known = []
         for opcode, start, end in records(data):
@@ -109,7 +109,7 @@ def parse(read: Callable[[ReadDataStream], _T], body: bytes) -> _T:
     """Parse the content of a record by a reader of the library, such as `Channel.read`.
 
     Raises:
-        Exception: Whatever the library raises on damaged bytes.
+        Exception: Any type that the library raises for damaged bytes.
     """
     return read(ReadDataStream(BytesIO(body)))
 
@@ -118,7 +118,7 @@ def records(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield opcode, start and end of the records in a part.
 
     Raises:
-        ValueError: A record is not there in full.
+        ValueError: A record is incomplete.
     """
     end = 0
     while end < len(data):
@@ -138,7 +138,7 @@ def read_part(file: BinaryIO, part: Part) -> bytes:
     """Read a part; return its records.
 
     Raises:
-        Exception: It is damaged: ValueError, or whatever the decompressors raise.
+        Exception: It is damaged: ValueError, or any type of the decompressors.
     """
     head = RECORD.size if part.is_chunk else 0
     file.seek(part.offset + head)
@@ -149,7 +149,7 @@ def read_part(file: BinaryIO, part: Part) -> bytes:
 
 
 def unpack_chunk(body: bytes) -> bytes:
-    """Unpack and check what a chunk record holds; raises as `read_part`."""
+    """Unpack and check a chunk record; raises as `read_part`."""
     chunk = parse(Chunk.read, body)
     if chunk.compression not in _COMPRESSIONS:
         raise ValueError(f'unknown compression {chunk.compression!r}; allowed are lz4, zstd, none')
@@ -160,10 +160,10 @@ def unpack_chunk(body: bytes) -> bytes:
 
 
 def scan(file: BinaryIO, size: int) -> Contents:
-    """Look at the records of a file up to the first that is not there in full.
+    """Scan the records of a file up to the first incomplete one.
 
     Raises:
-        ValueError: That is the very first one.
+        ValueError: The first record is incomplete.
     """
     contents = Contents()
     end = len(MAGIC)
@@ -202,7 +202,7 @@ def _take_record(contents: Contents, opcode: int, offset: int, body: bytes) -> N
             contents.take(part, unpack_chunk(body))
         else:
             contents.remember(opcode, body)
-    except Exception as error:  # whatever a decompressor raises on damaged bytes
+    except Exception as error:  # decompressors raise many types for damaged bytes
         if part.is_chunk:
             contents.damage.append(part.described(error))
         else:

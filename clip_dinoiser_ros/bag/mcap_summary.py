@@ -23,20 +23,19 @@ from clip_dinoiser_ros.bag.mcap_parts import (
     records,
 )
 
-_FOOTER = struct.Struct('<BQQQI')  # opcode, length, where the summary begins, ..., checksum
-_CHUNK = struct.Struct('<BQQQ')  # opcode, length, first and last time: how a chunk begins
+_FOOTER = struct.Struct('<BQQQI')  # opcode, length, start of the summary, ..., checksum
+_CHUNK = struct.Struct('<BQQQ')  # start of a chunk: opcode, length, first and last time
 
 
 def read_summary(file: BinaryIO, size: int) -> Contents | None:
-    """Read what a file holds from its summary.
+    """Read the contents of a file from its summary.
 
     Args:
         file: Open, seekable.
         size: Bytes.
 
     Returns:
-        None where there is no summary, or one that cannot be trusted: damaged, or without what is
-        needed to find the messages.
+        None if there is no summary, or it is damaged or does not suffice to find the messages.
     """
     place = size - _FOOTER.size - len(MAGIC)
     if place < len(MAGIC):
@@ -52,19 +51,19 @@ def read_summary(file: BinaryIO, size: int) -> Contents | None:
     summary = file.read(place - start)
     try:
         contents = _parse(summary)
-    except Exception:  # the library raises several types on damaged bytes
+    except Exception:  # the library raises several types for damaged bytes
         return None
     if contents is None:
         return None
     if checksum:
         trusted = crc32(summary + footer[:-4]) == checksum
-    else:  # some writers leave it out: then every chunk has to be where the index says
+    else:  # some writers omit it: then every chunk must be where the index says
         trusted = all(_holds(file, size, part) for part in contents.parts)
     return contents if trusted else None
 
 
 def _parse(summary: bytes) -> Contents | None:
-    """Return what the summary tells of; None where it leaves something out."""
+    """Return the contents of the summary; None if it is incomplete."""
     contents = Contents()
     statistics: Statistics | None = None
     for opcode, start, end in records(summary):
@@ -92,7 +91,7 @@ def _parse(summary: bytes) -> Contents | None:
 
 
 def _complete(contents: Contents, statistics: Statistics) -> bool:
-    """Whether the summary suffices to find all messages."""
+    """Return whether the summary suffices to find all messages."""
     counts = contents.counts
     filled = {channel for channel, count in counts.items() if count}
     return (
@@ -100,14 +99,14 @@ def _complete(contents: Contents, statistics: Statistics) -> bool:
         and statistics.channel_count == len(contents.channels)
         and statistics.schema_count == len(contents.schemas)
         and statistics.message_count == sum(counts.values())
-        # no chunk without an index of its messages, no message outside of chunks
+        # every chunk has an index of its messages, and no message is outside of chunks
         and (not filled or all(part.channels for part in contents.parts))
         and filled == set().union(*(part.channels for part in contents.parts))
     )
 
 
 def _holds(file: BinaryIO, size: int, part: Part) -> bool:
-    """Whether a chunk is where the index says; its times and channels are put right."""
+    """Return whether a chunk is where the index says; correct its times and channels."""
     if part.offset + part.length > size:
         return False
     file.seek(part.offset)
@@ -122,7 +121,7 @@ def _holds(file: BinaryIO, size: int, part: Part) -> bool:
             if opcode == Opcode.MESSAGE:
                 channel, _, time_ns, _ = MESSAGE.unpack_from(data, start)
                 found.add(channel, time_ns)
-    except Exception:  # whatever a decompressor raises on damaged bytes
+    except Exception:  # decompressors raise many types for damaged bytes
         return False
     part.first_ns, part.last_ns, part.channels = found.first_ns, found.last_ns, found.channels
     return True

@@ -3,10 +3,10 @@
 
 """The bag that is being written: OUT.partial, which becomes OUT only when it is complete.
 
-OUT.partial is a folder with the bag, always mcap since that survives a kill, and a journal: what
-was asked for, then a line for each window of frames that says how much of the input was read and
-how many messages were written. To resume, what the journal vouches for is copied into a new file,
-which then goes on.
+OUT.partial is a folder with the bag, always mcap because that survives a kill, and a journal. The
+journal has a line with the settings, then a line for each window of frames with the number of
+messages read and written. To resume, the messages that the journal confirms are copied into a new
+file, and writing continues there.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _PLUGINS = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 
 
 class PartialBag:
-    """Writes a bag that is whole or not there.
+    """Writes a bag that appears under its name only when it is complete.
 
     Args:
-        out: Where it will be: NAME.mcap or NAME.db3 is one file, anything else a folder.
+        out: Its path: NAME.mcap or NAME.db3 is one file, anything else a folder.
         storage: mcap or sqlite3, for a folder.
-        settings: All that decides over the content; to resume, they have to be the same.
-        resume: Go on with an interrupted bag where there is one.
-        force: Replace `out`, and drop an interrupted bag.
+        settings: Everything that determines the content; must be the same to resume.
+        resume: Continue an interrupted bag if there is one.
+        force: Replace `out` and delete an interrupted bag.
 
     Raises:
-        BagError: `out` or an interrupted bag is there and may not be replaced; other settings.
+        BagError: `out` or an interrupted bag exists and may not be replaced; other settings.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class PartialBag:
 
     @property
     def bag(self) -> Path:
-        """The bag as it is now: to be read once it is closed."""
+        """The bag in its present place, readable once it is closed."""
         return self._bag
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier run has written all messages."""
+        """Whether an earlier run wrote all messages."""
         return bool(self.lines) and bool(self.lines[-1].get('complete'))
 
     def _start(self, resume: bool) -> None:
@@ -106,8 +106,8 @@ class PartialBag:
             self._open_bag()
 
     def _open_bag(self) -> None:
-        """Begin the bag, with what is whole of the interrupted one."""
-        if self._old.exists():  # killed while it was being copied
+        """Start the bag with the intact part of the interrupted one."""
+        if self._old.exists():  # the run was killed during the copy
             shutil.rmtree(self._bag, ignore_errors=True)
         elif self._bag.exists():
             self._bag.rename(self._old)
@@ -119,7 +119,7 @@ class PartialBag:
         shutil.rmtree(self._old, ignore_errors=True)
 
     def _renew_journal(self) -> None:
-        """Begin the journal with what is there: lines of what was lost would mislead a resume."""
+        """Start the journal with the recovered lines; lost messages must not be listed."""
         path = self.folder / 'journal.jsonl'
         part = partial_file(path)
         self._journal = part.open('x', encoding='utf-8')
@@ -128,7 +128,7 @@ class PartialBag:
         part.replace(path)
 
     def _recover(self) -> None:
-        """Copy the messages of all windows that are there in full; forget later windows."""
+        """Copy the messages of all complete windows; drop later windows."""
         try:
             with Recording(self._old) as recording:
                 there = sum(topic.count for topic in recording.topics.values())
@@ -137,11 +137,11 @@ class PartialBag:
                     if self.written == self.lines[-1]['written']:
                         break
                     self.write(message)
-        except BagError:  # killed before the first bytes were on disk
+        except BagError:  # the run was killed before the first bytes were on disk
             self.lines = []
 
     def write(self, message: Message) -> None:
-        """Write a message; its time must not lie before that of the one before."""
+        """Write a message; times must not decrease."""
         assert self._writer is not None
         topic = message.topic
         if topic.name not in self._connections:
@@ -150,7 +150,7 @@ class PartialBag:
         self.written += 1
 
     def commit(self, **state: Any) -> None:
-        """Note that everything up to here belongs together; `lines` has it after a resume."""
+        """Write a line of the journal for all messages so far; see `lines` after a resume."""
         self._append({'written': self.written, **state})
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -159,7 +159,7 @@ class PartialBag:
         self._journal.flush()
 
     def close(self, **state: Any) -> None:
-        """Close the bag, all messages written, and read them back."""
+        """Close the complete bag and read it back."""
         if self._writer is None:
             return
         self._writer.close()
@@ -168,7 +168,7 @@ class PartialBag:
         self.commit(**state, complete=True)
 
     def finish(self) -> None:
-        """Give the closed bag its name and form, in one step."""
+        """Convert the closed bag to its format and move it to its path in one step."""
         bag = self._bag
         if self._storage == 'sqlite3':
             bag = self.folder / 'sqlite3' / self._name
@@ -185,7 +185,7 @@ class PartialBag:
         self._release()
 
     def _release(self) -> None:
-        """Let go of the files; what cannot be written any more is not in the journal either."""
+        """Release the files; messages that cannot be written are not in the journal either."""
         with suppress(OSError):
             if self._writer is not None:
                 self._writer.abort()
@@ -196,10 +196,10 @@ class PartialBag:
 
 
 def check_target(path: Path, force: bool, in_favour: str = '') -> None:
-    """Refuse to replace what is there without --force, and what was not made by this program.
+    """Refuse to replace a path without --force, or a folder that is not a bag.
 
     Raises:
-        BagError: What is there, and what is allowed.
+        BagError: The path exists; says what is allowed.
         OutputFileError: It is a link.
     """
     refuse_link(path)
@@ -219,7 +219,7 @@ def _of_a_bag(name: str) -> bool:
 
 
 def put(new: Path, path: Path, force: bool) -> None:
-    """Move a file or folder to its place, once the disk has it; with `force` what is there goes."""
+    """Move a file or folder to its path after a sync; `force` replaces the old one."""
     check_target(path, force)
     for entry in (new, *new.rglob('*')):
         sync(entry)
@@ -233,10 +233,10 @@ def put(new: Path, path: Path, force: bool) -> None:
 
 
 def _read_journal(path: Path) -> list[dict[str, Any]]:
-    """Read the lines that are whole, up to the first that is not: the last one cut off, say.
+    """Read the lines up to the first damaged one, such as a truncated last line.
 
     Raises:
-        BagError: Not even the settings can be read.
+        BagError: The line with the settings is damaged.
     """
     lines: list[dict[str, Any]] = []
     text = path.read_text(encoding='utf-8', errors='replace')
@@ -275,7 +275,7 @@ def _connect(writer: Writer, topic: Topic) -> Connection:
 
 
 def _read_back(bag: Path, written: int) -> None:
-    """Read all messages; raise BagError when they are not as many as were written."""
+    """Read all messages; raise BagError if their number differs from those written."""
     with Recording(bag) as recording:
         there = sum(1 for _ in recording.messages())
         if recording.damage or there != written:
@@ -284,7 +284,7 @@ def _read_back(bag: Path, written: int) -> None:
 
 
 def _convert(bag: Path, target: Path) -> int:
-    """Write a bag again as sqlite3, message by message; return how many there were."""
+    """Convert a bag to sqlite3; return the number of messages."""
     count = 0
     connections: dict[str, Connection] = {}
     with (

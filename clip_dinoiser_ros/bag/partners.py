@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The depth image and the CameraInfo that belong to each frame of a recording, by stamp."""
+"""The depth image and the CameraInfo of each frame of a recording, by stamp."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from clip_dinoiser_ros.bag.recording import Message
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 
-KEPT = 16  # newest messages of a topic that a later frame may belong to
-MAX_AHEAD_NS = 10**9  # of recording time, in which depth may come after its image
+KEPT = 16  # newest messages of a topic that later frames may need
+MAX_AHEAD_NS = 10**9  # of recording time by which depth may be later than its image
 MAX_AHEAD_BYTES = 256 * 2**20
 
 
 @dataclass(eq=False)
 class Partners:
-    """What belongs to one frame: the messages of the nearest stamps so far.
+    """The messages with the stamps nearest to that of a frame, so far.
 
     Attributes:
         stamp_ns: Stamp of the frame.
@@ -35,7 +35,7 @@ class Partners:
     info: Any = None
 
     def offer(self, role: str, message: Any) -> None:
-        """Take a message as `depth` or `info` if its stamp is nearer."""
+        """Store a message as `depth` or `info` if its stamp is nearer."""
         held = getattr(self, role)
         if held is None or self._gap_ns(message) < self._gap_ns(held):
             setattr(self, role, message)
@@ -48,10 +48,10 @@ class PartnerFinder:
     """Finds the partners of frames while a recording is read from front to back.
 
     Args:
-        cameras: Those that are segmented.
+        cameras: The segmented cameras.
 
     Attributes:
-        topics: Of depth images and CameraInfos.
+        topics: Topics of depth images and CameraInfos.
     """
 
     def __init__(self, cameras: Iterable[Camera]) -> None:
@@ -69,14 +69,14 @@ class PartnerFinder:
         return frozenset(self._roles)
 
     def put(self, message: Message) -> None:
-        """Take in a message of one of the topics; one that cannot be read belongs to no frame."""
+        """Add a message of one of the topics; unreadable messages are ignored."""
         decoded = _decode(message)
         if decoded is not None:
             self._kept[message.topic.name].append(decoded)
             self._offer(message.topic.name, decoded)
 
     def expect(self, camera: Camera, stamp: int) -> Partners:
-        """Return the partners of a frame, to be completed by what comes until `settle`.
+        """Return the partners of a frame; messages until `settle` complete them.
 
         Args:
             camera: Of the frame.
@@ -90,7 +90,7 @@ class PartnerFinder:
         return partners
 
     def settle(self, ahead: Iterator[Message], end_ns: int) -> None:
-        """Complete the partners of the frames so far by what comes after them.
+        """Complete the partners of the frames so far with later messages.
 
         Args:
             ahead: The messages that follow.
@@ -126,5 +126,5 @@ class PartnerFinder:
 def _decode(message: Message) -> Any:
     try:
         return typestore().deserialize_cdr(message.data, message.topic.type_name)
-    except Exception:  # rosbags raises several kinds on damaged bytes
+    except Exception:  # rosbags raises several types for damaged bytes
         return None

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser play`: publishes a recording over DDS, as it was recorded. Needs ROS."""
+"""`clip-dinoiser play`: publishes a recording over DDS. Needs ROS."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from clip_dinoiser_ros.bag.types import in_current_form
 from clip_dinoiser_ros.core.errors import one_line
 
 SECOND = 10**9
-DAMAGED = 3  # exit code: all was played that could be read, but not everything could
+DAMAGED = 3  # exit code: played, but some messages could not be read
 CLOCK_PERIOD_S = 0.01
 ACK_TIMEOUT_S = 5.0
-QUIET_S = 0.5  # without a new subscriber: all that are there have found us
-_DEPTH = 100  # messages that are kept for a reliable subscriber that lags
+QUIET_S = 0.5  # without a new subscriber, discovery is assumed to be complete
+_DEPTH = 100  # messages kept for a slow reliable subscriber
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play until the end or Ctrl-C, both of which are a good end; return the exit code."""
+    """Play until the end or Ctrl-C, which both are success; return the exit code."""
     for name, least in (('rate', 1e-3), ('wait', 0.0)):
         if not least <= getattr(args, name) < math.inf:
             raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
@@ -70,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
         topics = [_topic(recording, '--topic', name) for name in args.topic]
         names = _names(recording, [rule for rules in args.remap for rule in rules])
         context = rclpy.Context()
-        # its own handler would shut down in the middle of a message
+        # the handler of rclpy would shut down in the middle of a message
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        for number in (signal.SIGINT, signal.SIGTERM):  # background jobs ignore SIGINT
             signal.signal(number, signal.default_int_handler)
         try:
             player = Player(context, recording, topics, args.clock, names)
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _topic(recording: Recording, option: str, name: str) -> str:
-    """Return the recorded name of a topic that the command line names."""
+    """Return the recorded name of a topic from the command line."""
     found = recording.find(name)
     if found is None:
         there = ', '.join(recording.topics)
@@ -96,7 +96,7 @@ def _topic(recording: Recording, option: str, name: str) -> str:
 
 
 def _names(recording: Recording, rules: Sequence[str]) -> dict[str, str]:
-    """Return the new names of topics, by their recorded names, from rules OLD:=NEW."""
+    """Parse rules OLD:=NEW; return new names by recorded names."""
     names: dict[str, str] = {}
     for rule in rules:
         old, sign, new = rule.partition(':=')
@@ -113,14 +113,14 @@ class Player:
     """Publishers for the topics of a recording.
 
     Args:
-        context: rclpy's, initialised.
+        context: An initialised context of rclpy.
         recording: Open.
         topics: Names; empty: all whose types are installed.
         clock: Publish /clock.
-        names: Names to publish topics by, instead of their own.
+        names: Names to use instead of the recorded ones.
 
     Raises:
-        BagError: Nothing can be published, or not by a name that is given.
+        BagError: Nothing can be published, or a name is invalid.
     """
 
     def __init__(
@@ -173,12 +173,12 @@ class Player:
         return self._node.create_publisher(Clock, '/clock', 10)
 
     def play(self, rate: float, loop: bool, wait_s: float) -> None:
-        """Publish the messages in the rhythm of their recording.
+        """Publish the messages with their recorded timing.
 
         Args:
-            rate: Times real time.
-            loop: Begin again at the end.
-            wait_s: At most so long for subscribers, before the first message.
+            rate: Factor of the speed; 1: real time.
+            loop: Start again at the end.
+            wait_s: Maximum wait for subscribers before the first message.
         """
         self._wait_for_subscribers(wait_s)
         began_s = time.monotonic()
@@ -198,7 +198,7 @@ class Player:
         self._settle()
 
     def _wait_for_subscribers(self, most_s: float) -> None:
-        """Wait until someone listens and no more are coming: what is sent before is lost."""
+        """Wait until there are subscribers and no more appear: earlier messages would be lost."""
         end_s = time.monotonic() + most_s
         known, since_s = 0, time.monotonic()
         publishers = [*self._publishers.values(), *filter(None, [self._clock])]
@@ -211,7 +211,7 @@ class Player:
             time.sleep(0.02)
 
     def _wait(self, due_s: float, message: Message, rate: float) -> None:
-        """Sleep until a message is due, the clock going on."""
+        """Sleep until a message is due; publish the clock meanwhile."""
         while (left_s := due_s - time.monotonic()) > 0:
             if self._clock is None:
                 time.sleep(left_s)
@@ -222,7 +222,7 @@ class Player:
             self._tick(message.time_ns)
 
     def _tick(self, time_ns: int) -> None:
-        """Publish the time, but none before the recording's."""
+        """Publish the time, but not before the start of the recording."""
         from builtin_interfaces.msg import Time
         from rosgraph_msgs.msg import Clock
 
@@ -231,7 +231,7 @@ class Player:
             self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
 
     def _settle(self) -> None:
-        """Let reliable subscribers get the last messages before the publishers go."""
+        """Wait until reliable subscribers have the last messages."""
         from rclpy.duration import Duration
 
         end_s = time.monotonic() + ACK_TIMEOUT_S
@@ -254,7 +254,7 @@ def message_class(name: str) -> Any:
 
 
 def _profile(topic: Topic) -> Any:
-    """Offer what was offered when it was recorded; reliable where that is not known."""
+    """Return the recorded QoS profile; reliable if it is unknown."""
     from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
     latched = topic.latched

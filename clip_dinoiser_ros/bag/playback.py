@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A segmented recording beside its source, frame by frame: what video and report are made from.
+"""A segmented recording and its source, frame by frame, for video and report.
 
-No model is needed for it: images come from the source, labels, confidence and names from the bag.
+No model is needed: images come from the source; labels, confidence and names from the bag.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _DTYPES = {'mono8': '|u1', 'mono16': '<u2', '32FC1': '<f4'}
 
 @dataclass(frozen=True)
 class Classes:
-    """What the label images of a bag speak of.
+    """The classes of the label images of a bag.
 
     Attributes:
-        names: Of the classes.
-        ids: Pixel value of each.
-        unlabelled_id: Pixel value of no class.
+        names: Names of the classes.
+        ids: Pixel value of each class.
+        unlabelled_id: Pixel value of unlabelled pixels.
         background: Name of the class with the background filter; empty: none has it.
     """
 
@@ -84,18 +84,18 @@ class Shown:
 
     @cached_property
     def share(self) -> npt.NDArray[np.float64]:
-        """Part of the image that each class covers, (K,); what is unlabelled belongs to none."""
+        """Share of the image of each class, (K,); unlabelled pixels belong to none."""
         counts = np.bincount(self.labels[self.labelled], minlength=len(self.classes.names))
         return counts / self.labels.size
 
 
 def shown_frames(recording: Recording, selection: Selection, bag: Path) -> Iterator[Shown]:
-    """Go through source and bag together; frames that were passed over are left out.
+    """Iterate over source and bag together; frames without labels are left out.
 
     Args:
         recording: The source, open.
-        selection: What was segmented of it.
-        bag: What came out.
+        selection: The segmented part.
+        bag: The result.
     """
     selection = dataclasses.replace(selection, copied=frozenset())
     cameras = selection.cameras.values()

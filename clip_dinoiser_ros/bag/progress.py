@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A progress bar over the time of a recording: how far, frames per second, time left."""
+"""A progress bar over the time of a recording, with frames per second and time left."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Bar:
 
     Args:
         recording: What is gone through, open.
-        selection: Which part of it.
-        what: In a word.
+        selection: The part to process.
+        what: Name of the work.
     """
 
     def __init__(self, recording: Recording, selection: Selection, what: str) -> None:
@@ -34,14 +34,14 @@ class Bar:
         self._began, self._before = 0.0, 0
 
     def advance(self, time_ns: int, frames: int) -> None:
-        """Say how far it is.
+        """Update the bar.
 
         Args:
             time_ns: Recording time that was reached.
             frames: Done so far, by earlier runs too.
         """
         reached = min(time_ns - self._start, self._total)
-        if self._bar is None:  # the rate counts from here: before it were loading and earlier runs
+        if self._bar is None:  # the rate starts here, without loading and earlier runs
             self._began, self._before = time.monotonic(), frames
             self._bar = tqdm(
                 total=self._total,

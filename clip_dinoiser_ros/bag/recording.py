@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A recording, read message by message, as far as it can be read."""
+"""A recording, read message by message as far as it is intact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from clip_dinoiser_ros.bag.unpacked import ZSTD, readable, unpack_message
 __all__ = ['SUFFIXES', 'BagError', 'Message', 'Recording', 'Topic', 'make_topic']
 
 _STATIC_TRANSFORMS = 100  # messages of tf_static that are kept for late subscribers
-END_OF_TIME_NS = 2**31 * 10**9  # the last second that builtin_interfaces/msg/Time can tell
+END_OF_TIME_NS = 2**31 * 10**9  # the last second of builtin_interfaces/msg/Time
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Topic:
     """One topic of a recording.
 
     Attributes:
-        name: With a slash in front.
+        name: With a leading slash.
         type_name: Such as sensor_msgs/msg/Image.
-        definition: Text of the type's definition and its hash; None when unknown.
-        qos: What its publishers offered, as far as it was recorded. tf_static is latched in any
-            case: listeners to transforms hear nothing else.
-        count: Messages, as the recording says.
+        definition: Text of the type definition and its hash; None: unknown.
+        qos: Recorded QoS profiles of its publishers. tf_static is always latched, because
+            listeners to transforms need that.
+        count: Number of messages according to the recording.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Topic:
 
     @property
     def latched(self) -> bool:
-        """Whether late subscribers are to get what was published before."""
+        """Whether late subscribers get earlier messages."""
         return any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in self.qos)
 
 
@@ -77,10 +77,10 @@ class Message:
 
 
 def make_topic(name: str, type_name: str, latched: bool = False) -> Topic:
-    """Describe a topic to write, offered as the node offers its own: reliable, depth 1.
+    """Describe a topic to write, with the QoS of the node: reliable, depth 1.
 
     Args:
-        name: With a slash in front.
+        name: With a leading slash.
         type_name: A type that `typestore` knows.
         latched: Transient local, else volatile.
     """
@@ -107,18 +107,17 @@ def _reliable(depth: int, latched: bool) -> Qos:
 class Recording:
     """A rosbag2: a folder, or one mcap or sqlite3 file, also packed by zstd. Open it with `with`.
 
-    A file that was cut off or is damaged in places is read as far as it is whole, a folder whose
-    recorder was killed before it wrote metadata.yaml by its files, and one in which some files
-    cannot be read or are missing by the others.
+    The intact part of a truncated or damaged file is read. A folder without metadata.yaml, because
+    its recorder was killed, is read by its files. Missing and unreadable files are skipped.
 
     Args:
         path: Folder or file.
 
     Attributes:
         topics: By name.
-        start_ns, end_ns: Times of the first message and just after the last; 0 when it is empty.
-            Messages of time 0 do not count where the others come much later: their recorder was
-            still waiting for /clock.
+        start_ns, end_ns: Times of the first message and just after the last; 0 if empty. Messages
+            of time 0 do not count if the others come much later: their recorder was still waiting
+            for /clock.
         storage: mcap or sqlite3.
         notes: What is left out without being damaged, one line each: topics that are not of ROS 2,
             files in the folder that are no recordings.
@@ -136,7 +135,7 @@ class Recording:
 
     @property
     def damage(self) -> list[str]:
-        """What could not be read, one line each; grows while messages are read."""
+        """Parts that could not be read, one line each; grows while messages are read."""
         return self._damage + [line for file in self._files for line in file.damage]
 
     def __enter__(self) -> Recording:
@@ -182,7 +181,7 @@ class Recording:
             yield from merge(*parts, key=lambda message: message.time_ns)
 
     def find(self, name: str) -> str | None:
-        """Return the name of a topic as it was recorded, given with or without its first slash."""
+        """Return the recorded name of a topic, given with or without its leading slash."""
         return next((n for n in (name, f'/{name}', name.lstrip('/')) if n in self.topics), None)
 
     def _of_file(
@@ -222,7 +221,7 @@ class Recording:
             self._damage.append(line)
 
     def _open(self, path: Path) -> None:
-        """Open a file, a packed one by way of a temporary copy."""
+        """Open a file; a compressed one through a temporary copy."""
         if not path.exists():
             raise FileNotFoundError(f'File {str(path)!r} does not exist.')
         kinds: dict[str, type[McapFile] | type[SqliteFile]] = {
@@ -246,13 +245,13 @@ class Recording:
         return Path(self._stack.enter_context(TemporaryDirectory(prefix='clip_dinoiser_')))
 
     def _compare(self, told: int | None) -> None:
-        """Say of messages that metadata.yaml tells of and of files that end too early."""
+        """Record missing messages and truncated files."""
         found = sum(file.count for file in self._files)
         if told is not None and found < told:
             self._damage.append(
                 f'{told - found} of {told} messages that metadata.yaml tells of are missing'
             )
-        if found != told:  # otherwise no message is behind the cut: only the index was cut off
+        if found != told:  # otherwise only the index was truncated
             self._damage[:0] = [file.cut for file in self._files if file.cut]
 
     def _collect(self) -> None:

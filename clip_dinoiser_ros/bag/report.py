@@ -9,10 +9,12 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import cv2
+import jinja2
 import numpy as np
 import numpy.typing as npt
 
@@ -22,38 +24,24 @@ from clip_dinoiser_ros.bag.partial import put
 from clip_dinoiser_ros.bag.playback import Classes, Shown
 from clip_dinoiser_ros.frames.overlay import colour
 
-BINS = 300  # points of a curve, however long the recording
+BINS = 300  # points of a curve, independent of the length of the recording
 SAMPLES = 6  # overlays of each camera
 SAMPLE_WIDTH = 640  # pixels, at most
-
-_STYLE = """
-:root { color-scheme: light dark; --grey: #8884; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--grey) } h3 { margin-bottom: .3rem }
-table { border-collapse: collapse } td, th { padding: .2rem .9rem .2rem 0; text-align: left }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
-.swatch { display: inline-block; width: .9em; height: .9em; margin-right: .5em }
-svg { width: 100%; font: 12px system-ui, sans-serif } svg text { fill: currentColor }
-.end { text-anchor: end } .middle { text-anchor: middle } .grid { stroke: var(--grey) }
-.line { fill: none; stroke: #0072b2; stroke-width: 2 }
-.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 1rem }
-figure { margin: 0 } img { width: 100%; display: block } figcaption { opacity: .7 }
-"""
 
 
 @dataclass
 class _Series:
-    """One camera, added up: of a size that does not grow with the recording.
+    """Sums over the frames of one camera; the size is independent of the recording.
 
     Attributes:
-        classes: What its labels speak of.
-        frames: In each bin, (BINS,).
+        classes: The classes of its labels.
+        frames: Frames in each bin, (BINS,).
         shares: Sums over the frames of each bin, (BINS, K).
         confidence: Sums of the mean confidence, (BINS,).
         certain: Sums over all frames of the confidence of each class's pixels, (K,).
         pixels: Sums over all frames of the pixels of each class, (K,).
         samples: Caption and JPEG of some overlays.
-        next_sample: Bin from which the next one is taken.
+        next_sample: Bin from which the next sample is taken.
     """
 
     classes: Classes
@@ -71,7 +59,7 @@ class Report:
 
     Args:
         path: Of the page.
-        start_ns, end_ns: Recording times that the curves go over.
+        start_ns, end_ns: Range of recording times of the curves.
         force: Replace what is there.
     """
 
@@ -101,55 +89,42 @@ class Report:
         """Write the page.
 
         Args:
-            facts: Lines of the table at its top.
-            damaged: A line for each message that was passed over.
+            facts: Rows of the table at the top.
+            damaged: A line for each message or part of a file that was not read.
         """
-        rows = ''.join(
-            f'<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>'
-            for key, value in facts.items()
-        )
-        cameras = ''.join(self._camera(name) for name in sorted(self._series))
-        lost = ''.join(f'<li>{escape(line)}</li>' for line in damaged)
-        if lost:
-            lost = f'<h2>Passed over</h2><ul>{lost}</ul>'
-        page = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>Segmented recording</title><style>{_STYLE}</style></head><body>'
-            f'<h1>Segmented recording</h1><table>{rows}</table>{cameras}{lost}</body></html>\n'
+        source = resources.files(__package__).joinpath('report.html.j2').read_text('utf-8')
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        page = environment.from_string(source).render(
+            facts=facts,
+            cameras=[self._camera(name) for name in sorted(self._series)],
+            damaged=damaged,
         )
         part = partial_file(self._path)
-        part.write_text(page, encoding='utf-8')
+        part.write_text(page + '\n', encoding='utf-8')
         put(part, self._path, self._force)
 
-    def _camera(self, name: str) -> str:
+    def _camera(self, name: str) -> dict[str, Any]:
+        """Return the values of a camera for the template."""
         series = self._series[name]
-        there = np.flatnonzero(series.frames)
-        if len(there) == 1:  # a line takes two points
-            there = np.repeat(there, 2)
-        middles = (there + 0.5) / BINS
-        times_s = middles * (self._end_ns - self._start_ns) * 1e-9
-        frames = series.frames[there]
-        classes = series.classes
-        # the background would press everything else together
+        bins = np.flatnonzero(series.frames)
+        if len(bins) == 1:  # a line needs two points
+            bins = np.repeat(bins, 2)
+        times_s = (bins + 0.5) / BINS * (self._end_ns - self._start_ns) * 1e-9
+        frames, classes = series.frames[bins], series.classes
+        # the background would dwarf all other classes
         drawn = [i for i, known in enumerate(classes.names) if known != classes.background]
         names = [classes.names[i] for i in drawn]
         colours = [colour(classes.ids[i]) for i in drawn]
-        shares = series.shares[there][:, drawn] / frames[:, None]
-        without = f', without {escape(classes.background)}' if classes.background else ''
-        samples = ''.join(
-            f'<figure><img alt="overlay at {caption}" src="data:image/jpeg;base64,'
-            f'{base64.b64encode(jpeg).decode()}"><figcaption>{caption}</figcaption></figure>'
-            for caption, jpeg in series.samples
-        )
-        return (
-            f'<h2>{escape(name)}</h2><p>{int(series.frames.sum())} frames</p>{_table(series)}'
-            f'<h3>Share of the image over time{without}</h3>'
-            f'{charts.stack(times_s, shares, names, colours)}'
-            '<h3>Mean confidence over time</h3>'
-            f'{charts.line(times_s, series.confidence[there] / frames)}'
-            f'<h3>Samples</h3><div class="samples">{samples}</div>'
-        )
+        shares = series.shares[bins][:, drawn] / frames[:, None]
+        return {
+            'name': name,
+            'frames': int(series.frames.sum()),
+            'classes': _class_rows(series),
+            'background': classes.background,
+            'shares_chart': charts.stack(times_s, shares, names, colours),
+            'confidence_chart': charts.line(times_s, series.confidence[bins] / frames),
+            'samples': [(time, base64.b64encode(jpeg).decode()) for time, jpeg in series.samples],
+        }
 
 
 def _empty(classes: Classes) -> _Series:
@@ -164,21 +139,20 @@ def _empty(classes: Classes) -> _Series:
     )
 
 
-def _table(series: _Series) -> str:
-    """List the classes, those that cover most first."""
+def _class_rows(series: _Series) -> list[dict[str, Any]]:
+    """List the classes, the largest share first."""
     share = series.shares.sum(axis=0) / series.frames.sum()
     confidence = series.certain / np.maximum(series.pixels, 1)
-    rows = []
-    for index in np.argsort(-share, kind='stable'):
-        class_id = series.classes.ids[index]
-        certain = f'{confidence[index]:.2f}' if series.pixels[index] else ''
-        rows.append(
-            f'<tr><td><span class="swatch" style="background: rgb{colour(class_id)}"></span>'
-            f'{escape(series.classes.names[index])}</td><td class="number">{class_id}</td>'
-            f'<td class="number">{share[index]:.1%}</td><td class="number">{certain}</td></tr>'
-        )
-    head = '<tr><th>class</th><th>id</th><th>share</th><th>confidence</th></tr>'
-    return f'<table>{head}{"".join(rows)}</table>'
+    return [
+        {
+            'name': series.classes.names[index],
+            'id': series.classes.ids[index],
+            'colour': colour(series.classes.ids[index]),
+            'share': share[index],
+            'confidence': confidence[index] if series.pixels[index] else None,
+        }
+        for index in np.argsort(-share, kind='stable')
+    ]
 
 
 def _jpeg(overlay: npt.NDArray[np.uint8]) -> bytes:

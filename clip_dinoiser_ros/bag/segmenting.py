@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Segments a recording: windows of frames in, the node's messages out."""
+"""Segments a recording: windows of frames in, the messages of the node out."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from clip_dinoiser_ros.frames.process import (
 )
 from clip_dinoiser_ros.frames.settings import Active
 
-VERSION = 1  # of the vocabulary: a recording is segmented with one
+VERSION = 1  # of the vocabulary: a recording has only one
 SECOND = 10**9
-MAX_LISTED = 100  # damaged messages that are remembered one by one
-# what is written only when asked for
+MAX_LISTED = 100  # damaged messages that are listed one by one
+# outputs that are written only on request
 EXTRA_OUTPUTS = ('overlay', 'overlay/compressed', 'classes', 'class_confidences')
 
 
 @dataclass
 class Progress:
-    """What a run has done.
+    """Counts of a run.
 
     Attributes:
-        segmented: Frames, by camera name.
+        segmented: Segmented frames, by camera name.
         rejected: Damaged frames, by camera name.
-        listed: The first of the damaged: topic, time, reason.
-        without_cloud: Frames whose depth or CameraInfo is missing, by camera name.
+        listed: The first damaged messages: topic, time, reason.
+        without_cloud: Frames without depth or CameraInfo, by camera name.
         cloud_reason: Why the last of these has no cloud.
     """
 
@@ -62,11 +62,11 @@ class Progress:
 
     @property
     def frames(self) -> int:
-        """Segmented so far, of all cameras."""
+        """Segmented frames so far, of all cameras."""
         return sum(self.segmented.values())
 
     def restore(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Continue what the journal of an interrupted run says."""
+        """Continue with the counts in the journal of an interrupted run."""
         if lines:
             self.segmented = dict(lines[-1]['segmented'])
             self.rejected = dict(lines[-1]['rejected'])
@@ -76,12 +76,12 @@ class Progress:
 
 
 class BagSegmenter:
-    """Segments windows and writes what the node would publish.
+    """Segments windows and writes the messages that the node would publish.
 
     Args:
-        processor: The model and what it keeps of earlier frames.
+        processor: The model and its state of earlier frames.
         active: Settings and vocabulary.
-        bag: Where the messages go.
+        bag: The bag to write.
         extras: Outputs of `EXTRA_OUTPUTS` that are written too.
     """
 
@@ -99,7 +99,7 @@ class BagSegmenter:
         self.progress.restore(bag.lines)
 
     def process(self, window: Window) -> None:
-        """Segment the frames of a window; write everything of it in the order of time."""
+        """Segment the frames of a window; write all its messages in order of time."""
         listed = len(self.progress.listed)
         done = self._segment([item for item in window.items if isinstance(item, RecordedFrame)])
         for item in window.items:
@@ -112,12 +112,12 @@ class BagSegmenter:
         self._bag.commit(**self.state(window.read, window.seen, listed))
 
     def state(self, read: int, seen: Mapping[str, int], listed: int) -> dict[str, Any]:
-        """Return what the journal needs to go on from here.
+        """Return the state that the journal needs to resume here.
 
         Args:
             read: Messages of the input read so far.
             seen: Frames of each camera among them, by topic.
-            listed: How many of the damaged messages earlier lines list.
+            listed: Number of damaged messages in earlier lines.
         """
         return {
             'read': read,
@@ -130,7 +130,7 @@ class BagSegmenter:
         }
 
     def _segment(self, frames: list[RecordedFrame]) -> dict[int, FrameOutputs | str]:
-        """Segment frames, those of one size together; by id(frame), a text where it cannot be."""
+        """Segment frames, batched by size; return outputs or an error text, by id(frame)."""
         done: dict[int, FrameOutputs | str] = {id(frame): frame.damage for frame in frames}
         whole = sorted((f for f in frames if f.image is not None), key=_size)
         for _, group in groupby(whole, key=_size):
@@ -154,7 +154,7 @@ class BagSegmenter:
             )
 
     def _write(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
-        """Write the messages of one frame, in the order in which the node publishes."""
+        """Write the messages of one frame in the order of the node."""
         name = frame.camera.name
         if name not in self.progress.segmented:
             self._announce(frame)
@@ -183,7 +183,7 @@ class BagSegmenter:
         self._write_message(frame, 'frame_info', info)
 
     def _write_extras(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
-        """Write the outputs that the node makes only for subscribers, where they are wanted."""
+        """Write the requested outputs that the node makes only for subscribers."""
         if 'overlay' in self._extras:
             self._write_image(frame, 'overlay', (outputs.overlay, 'rgb8'))
         if 'overlay/compressed' in self._extras:
@@ -240,7 +240,7 @@ class BagSegmenter:
         self.progress.cloud_reason = reason
 
     def _announce(self, frame: RecordedFrame) -> None:
-        """Say which classes the labels of a camera speak of, before the first of them."""
+        """Announce the classes of a camera before its first labels."""
         seconds, nanoseconds = divmod(frame.message.time_ns, SECOND)
         stamp = self._types['builtin_interfaces/msg/Time'](sec=seconds, nanosec=nanoseconds)
         header = self._types['std_msgs/msg/Header'](stamp=stamp, frame_id='')

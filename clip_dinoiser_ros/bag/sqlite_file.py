@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The messages of a sqlite3 file in the order of their times, as far as the file is whole."""
+"""The messages of the intact part of a sqlite3 file, in order of time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from clip_dinoiser_ros.bag.types import ros_type
 class SqliteFile:
     """A sqlite3 file; see `StorageFile`.
 
-    It is opened as immutable, so that nothing is written beside it. What its recorder left in a
-    log (-wal, -journal) has to be put into it before; see `unpacked`.
+    It is opened as immutable, so that no file is written beside it. A log of its recorder (-wal,
+    -journal) must be merged before; see `unpacked`.
 
     Args:
         path: The file.
-        shown: Path by which the user knows it.
+        shown: Path that the user gave.
 
     Raises:
-        ValueError: It is no recording, or damaged where it says what is in it.
+        ValueError: It is not a recording, or its list of topics is damaged.
     """
 
     def __init__(self, path: Path, shown: Path) -> None:
@@ -38,7 +38,7 @@ class SqliteFile:
         )
         self._database.text_factory = lambda text: text.decode(errors='replace')
         try:
-            # without it sqlite refuses a file that is shorter than its header says
+            # otherwise sqlite refuses a file that is shorter than its header says
             self._database.execute('PRAGMA writable_schema = ON')
             for table in ('topics', 'messages'):
                 self._database.execute(f'SELECT 1 FROM {table} LIMIT 0')  # noqa: S608
@@ -62,7 +62,7 @@ class SqliteFile:
                 "WHERE typeof(timestamp) = 'integer' GROUP BY topic_id"
             )
             return {key: (count, first, last) for key, count, first, last in rows}
-        except sqlite3.DatabaseError:  # damaged: by those rows that can be reached
+        except sqlite3.DatabaseError:  # damaged: use the rows that can be read
             counts: dict[int, tuple[int, int, int]] = {}
             for time_ns, _, key in self._reachable('1', ()):
                 count, first, last = counts.get(key, (0, time_ns, time_ns))
@@ -120,7 +120,7 @@ class SqliteFile:
         }
 
     def _rows(self, table: str) -> list[dict[str, Any]]:
-        """Return a small table, whatever columns this version of the format has."""
+        """Return a small table, with the columns that this version of the format has."""
         columns = [row[1] for row in self._database.execute(f'PRAGMA table_info({table})')]
         rows = self._database.execute(f'SELECT * FROM {table}') if columns else ()  # noqa: S608
         return [dict(zip(columns, row, strict=True)) for row in rows]
@@ -153,7 +153,7 @@ class SqliteFile:
             yield from self._row_by_row(self._reachable(where, values)[done:])
 
     def _row_by_row(self, rows: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, bytes]]:
-        """Yield those messages of a damaged file that can be read, by time, row and topic."""
+        """Yield the readable messages of a damaged file, by time, row and topic."""
         lost = 0
         for time_ns, row, key in rows:
             try:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What every storage file of a recording has, whatever its format."""
+"""The common interface of storage files of all formats."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class StoredTopic:
     """A topic as one storage file describes it.
 
     Attributes:
-        key: What its messages refer to it by, in this file.
+        key: Its identifier in this file.
         name: As recorded.
         type_name: Such as sensor_msgs/msg/Image.
-        definition: Text of the type's definition; empty when the file has none.
-        definition_format: ros2msg, ros2idl, or what the file says instead.
-        digest: RIHS01 hash of the type; empty when the file has none.
-        qos: What its publishers offered.
-        count: Messages, as the file says.
+        definition: Text of the type definition; empty if the file has none.
+        definition_format: ros2msg, ros2idl, or another name in the file.
+        digest: RIHS01 hash of the type; empty if the file has none.
+        qos: QoS profiles of its publishers.
+        count: Number of messages according to the file.
     """
 
     key: int
@@ -45,12 +45,12 @@ class StorageFile(Protocol):
     """One mcap or sqlite3 file of a recording.
 
     Attributes:
-        shown: Path by which the user knows the file.
-        topics: Those whose messages can be read.
-        count: Messages of all topics, also of those that cannot be read.
+        shown: Path that the user gave.
+        topics: Topics whose messages can be read.
+        count: Number of messages of all topics, readable or not.
         start_ns, end_ns: Time of the first message and just after the last; 0 without messages.
-        cut: That the file ends before its data do; empty otherwise.
-        damage: What could not be read, one line each; grows while messages are read.
+        cut: Says that the file is truncated; empty otherwise.
+        damage: Parts that could not be read, one line each; grows while messages are read.
         notes: Topics that are left out, one line each.
     """
 
@@ -69,7 +69,7 @@ class StorageFile(Protocol):
         """Yield key, time and content of messages, in the order of their times.
 
         Args:
-            keys: Of the topics.
+            keys: Keys of the topics.
             start_ns: None: from the first.
             end_ns: Messages of this time and later are left out; None: to the last.
         """
@@ -81,7 +81,7 @@ class StorageFile(Protocol):
 
 
 def unreadable(topic: str, serialization: str, type_name: str) -> str:
-    """Say why the messages of a topic cannot be read; empty when they can."""
+    """Return why the messages of a topic cannot be read; empty if they can."""
     if serialization != 'cdr':
         what = f'are {serialization}' if serialization else 'have no encoding by name'
         return f'{topic} is left out: its messages {what}; only those of ROS 2 (cdr) can be read'
@@ -94,7 +94,7 @@ def unreadable(topic: str, serialization: str, type_name: str) -> str:
 
 
 def offered_qos(text: object) -> tuple[Qos, ...]:
-    """Read the QoS profiles that a recorder noted; none when they cannot be understood."""
+    """Parse recorded QoS profiles; return none if they are not understood."""
     try:
         return tuple(parse_qos(text))  # type: ignore[arg-type]
     except Exception:  # rosbags raises several types, and nothing is lost without them

@@ -16,8 +16,8 @@ from rosbags.typesys.store import Typestore
 from clip_dinoiser_ros.frames.cloud_messages import CloudTypes
 from clip_dinoiser_ros.frames.outputs import MessageTypes
 
-# Copies of msg/ and of vision_msgs' definitions: they are there wherever this package is, while
-# msg/ is not part of a pip package, and vision_msgs need not be installed.
+# Copies of msg/ and of the definitions of vision_msgs: msg/ is not part of the pip package, and
+# vision_msgs may not be installed.
 DEFINITIONS = Path(__file__).parent / 'definitions'
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
@@ -27,7 +27,7 @@ VOCABULARY = 'clip_dinoiser_ros/msg/Vocabulary'
 
 @cache
 def typestore() -> Typestore:
-    """Return the standard types (they are the same in every distribution since Humble) and ours."""
+    """Return the standard types (the same in all distributions since Humble) and our own."""
     store = get_typestore(Stores.ROS2_JAZZY)
     types: dict[str, Any] = {}
     for path in sorted(DEFINITIONS.glob('*/*.msg')):
@@ -58,13 +58,12 @@ def cloud_types() -> CloudTypes:
 
 
 def ros_type(name: str) -> str | None:
-    """Return the name of a type as ROS 2 has it: pkg/msg/Name.
+    """Return the ROS 2 name of a type: pkg/msg/Name.
 
-    Older and other writers leave the middle out (pkg/Name), or take the name from DDS
-    (pkg::msg::dds_::Name_).
+    Some writers use pkg/Name, or the name of DDS (pkg::msg::dds_::Name_).
 
     Returns:
-        None where it is no name of a type.
+        None if it is not the name of a type.
     """
     parts = re.split('::|/', name)
     if len(parts) == 4 and parts[2] == 'dds_':
@@ -78,13 +77,13 @@ def ros_type(name: str) -> str | None:
 
 
 def definition(type_name: str, text: str, kind: str, digest: str) -> tuple[str, str] | None:
-    """Return the definition of a type and its hash; None when nobody knows them.
+    """Return the definition of a type and its hash; None: unknown.
 
     Args:
         type_name: Such as sensor_msgs/msg/Image.
-        text: Its definition as recorded; empty where there is none.
-        kind: How it is written: ros2msg, ros2idl or omgidl; any other is not understood.
-        digest: Its hash as recorded; empty where there is none.
+        text: Its recorded definition; empty: none.
+        kind: Format of the definition: ros2msg, ros2idl or omgidl; others are ignored.
+        digest: Its recorded hash; empty: none.
     """
     known = bool(text) and kind in ('ros2msg', 'ros2idl', 'omgidl')
     if known and digest:
@@ -97,12 +96,12 @@ def definition(type_name: str, text: str, kind: str, digest: str) -> tuple[str, 
             return text, store.hash_rihs01(type_name)
         generated, _ = store.generate_msgdef(type_name, ros_version=2)
         return generated, digest or store.hash_rihs01(type_name)
-    except Exception:  # rosbags has no common base of its errors, and the text comes from outside
+    except Exception:  # rosbags has no common base class of its errors
         return None
 
 
 def in_current_form(data: bytes, type_name: str, recorded: tuple[str, str] | None) -> bytes:
-    """Return a message as its type is now; those of older versions lack Vocabulary.run_id.
+    """Convert a message to the current type; older ones lack Vocabulary.run_id.
 
     Args:
         data: CDR.
@@ -115,7 +114,7 @@ def in_current_form(data: bytes, type_name: str, recorded: tuple[str, str] | Non
         message = _older_types(recorded[0]).deserialize_cdr(data, type_name)
         current = typestore().types[type_name](**vars(message), run_id='')
         return bytes(typestore().serialize_cdr(current, type_name))
-    except Exception:  # damaged: rosbags has no common base of its errors
+    except Exception:  # damaged: rosbags has no common base class of its errors
         return data
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Storage files as their readers take them: unpacked, and with what stands in a log beside them."""
+"""Storage files prepared for their readers: decompressed, and merged with their logs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import zstandard
 
 from clip_dinoiser_ros.bag.files import LOGS
 
-ZSTD = b'\x28\xb5\x2f\xfd'  # how packed data begins; no CDR does
-_BLOCK = 2**14  # bytes that are unpacked at once: at most half a gigabyte comes out of them
-_MAX_MESSAGE = 2**30  # bytes of an unpacked message
+ZSTD = b'\x28\xb5\x2f\xfd'  # start of compressed data; CDR never starts so
+_BLOCK = 2**14  # bytes that are decompressed at once: at most half a gigabyte results
+_MAX_MESSAGE = 2**30  # bytes of a decompressed message
 _WAL_HEADER, _WAL_FRAME = struct.Struct('>8I'), struct.Struct('>6I')
 
 
 def unpack_message(data: bytes) -> bytes:
-    """Unpack a message that was compressed by itself.
+    """Decompress a single message.
 
     Raises:
         ValueError: It is damaged, or larger than 1 GiB.
@@ -38,7 +38,7 @@ def unpack_message(data: bytes) -> bytes:
 
 
 def _unpack(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack zstd frames; raises ValueError behind the last whole block when they are damaged."""
+    """Decompress zstd frames; raises ValueError after the last intact block."""
     frame = zstandard.ZstdDecompressor().decompressobj()
     for packed in blocks:
         rest = packed
@@ -56,15 +56,15 @@ def _unpack(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def readable(path: Path, folder: Callable[[], Path]) -> tuple[Path, list[str]]:
-    """Find or make the file that a reader can open for a storage file.
+    """Return a file that a reader can open for a storage file.
 
     Args:
-        path: .mcap or .db3, perhaps .zstd; it is left as it is.
+        path: .mcap or .db3, or that with .zstd; it is not changed.
         folder: Returns a folder for temporary files.
 
     Returns:
-        `path` itself where that will do, else a file in `folder`; and a line for each part that
-        could not be taken along.
+        `path` itself if possible, else a file in `folder`; and a line for each part that could not
+        be read.
     """
     if path.suffix == '.zstd':
         return _unpacked(path, folder())
@@ -90,7 +90,7 @@ def _log(path: Path, end: str) -> Path | None:
 
 
 def _with_log(path: Path, folder: Path) -> tuple[Path, list[str]]:
-    """Copy a database and its log, and let sqlite put the two together."""
+    """Copy a database and its log, and let sqlite merge them."""
     target = folder / path.name
     logs = [(end, log) for end in LOGS if (log := _log(path, end))]
     names = ' and '.join(log.name for _, log in logs)
@@ -104,7 +104,7 @@ def _with_log(path: Path, folder: Path) -> tuple[Path, list[str]]:
             _, pages, _ = database.execute('PRAGMA wal_checkpoint(FULL)').fetchone()
         finally:
             database.close()
-    except (OSError, sqlite3.Error) as error:  # a full disk, most of the time
+    except (OSError, sqlite3.Error) as error:  # usually a full disk
         hint = 'TMPDIR names a folder with more room'
         return path, [f'{names} cannot be read along with {path.name}: {error} ({hint})']
     lost = max((_pages(log) for end, log in logs if end == '-wal'), default=0) - max(0, pages)
@@ -114,7 +114,7 @@ def _with_log(path: Path, folder: Path) -> tuple[Path, list[str]]:
 
 
 def _pages(wal: Path) -> int:
-    """Count the pages that a write-ahead log holds of its last run, whole ones or not."""
+    """Count the pages of the last run in a write-ahead log, intact or not."""
     with wal.open('rb') as file:
         header = file.read(_WAL_HEADER.size)
         if len(header) < _WAL_HEADER.size:

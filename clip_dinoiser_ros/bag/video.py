@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A video of the overlays, one per camera: H.264 in mp4, as browsers play it."""
+"""Videos of the overlays, one per camera: H.264 in mp4, for browsers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from clip_dinoiser_ros.bag.pauses import WithoutPauses
 from clip_dinoiser_ros.bag.playback import Shown
 from clip_dinoiser_ros.bag.recording import BagError
 
-# Frames stand at their recording times, to the millisecond. Long pauses are passed over: of more
-# than 24 days an mp4 knows nothing.
+# Frames are at their recording times, to the millisecond. Long pauses are left out, because an mp4
+# cannot hold one of more than 24 days.
 TIME_BASE = Fraction(1, 1000)
 _ENCODERS = ('libx264', 'libopenh264')
 _OPTIONS = {'crf': '20', 'preset': 'veryfast', 'g': '60'}
 
 
 def video_paths(path: Path, cameras: Sequence[Camera]) -> dict[str, Path]:
-    """Name the video of each camera: PATH for one camera, PATH with its name for several."""
+    """Return the path of each video: PATH for one camera, PATH with its name for several."""
     if len(cameras) == 1:
         return {cameras[0].name: path}
     return {camera.name: path.with_stem(f'{path.stem}_{camera.name}') for camera in cameras}
 
 
 class Videos:
-    """The videos of a recording; each has its name only once it is complete.
+    """The videos of a recording; each gets its name once it is complete.
 
     Args:
         path: See `video_paths`.
@@ -43,7 +43,7 @@ class Videos:
         force: Replace what is there.
 
     Raises:
-        BagError: A file is there; nothing here encodes H.264.
+        BagError: A file exists, or there is no H.264 encoder.
     """
 
     def __init__(self, path: Path, cameras: Sequence[Camera], force: bool) -> None:
@@ -63,14 +63,14 @@ class Videos:
         self._videos[name].add(shown.overlay, shown.time_ns)
 
     def finish(self) -> None:
-        """Close the files and give them their names."""
+        """Close the files and rename them."""
         for name, video in self._videos.items():
             video.close()
             put(video.path, self.paths[name], self._force)
 
 
 def find_encoder() -> str:
-    """Return the H.264 encoder that is there; raises BagError where PyAV or one is missing."""
+    """Return the H.264 encoder; raises BagError if PyAV or the encoder is missing."""
     try:
         import av
     except ImportError as error:
@@ -78,14 +78,14 @@ def find_encoder() -> str:
     for name in _ENCODERS:
         try:
             av.Codec(name, 'w')
-        except ValueError:  # the class of all PyAV's errors of unknown names
+        except ValueError:  # PyAV raises it for unknown names
             continue
         return name
     raise BagError(f'the PyAV here encodes no H.264 ({", ".join(_ENCODERS)}): pip install av')
 
 
 class VideoFile:
-    """One file; all frames have the size of the first."""
+    """One video file; all frames have the size of the first."""
 
     def __init__(self, path: Path, first: npt.NDArray[np.uint8], start_ns: int) -> None:
         import av
@@ -97,14 +97,14 @@ class VideoFile:
         encoder = find_encoder()
         options = _OPTIONS if encoder == 'libx264' else {}
         stream = self._file.add_stream(encoder, rate=30, options=options)
-        # H.264 in 4:2:0, which is what browsers play, takes even sides only
+        # H.264 in 4:2:0, which browsers play, needs even sides
         stream.height, stream.width = (side + side % 2 for side in self._size)
         stream.pix_fmt = 'yuv420p'
         stream.codec_context.time_base = TIME_BASE
         self._stream = stream
 
     def add(self, overlay: npt.NDArray[np.uint8], time_ns: int) -> None:
-        """Append a picture, uint8 (H, W, 3) RGB, at its time."""
+        """Append an image, uint8 (H, W, 3) RGB, at its time."""
         import av
 
         height, width = self._size
@@ -118,6 +118,6 @@ class VideoFile:
         self._file.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Write the remaining frames and close the file."""
         self._file.mux(self._stream.encode(None))
         self._file.close()

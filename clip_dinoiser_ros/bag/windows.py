@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The input of a recording in windows: so many frames at once, with what stands between them."""
+"""The input of a recording in windows: a number of frames, with the messages between them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Selection:
-    """What is taken of a recording.
+    """The part of a recording that is processed.
 
     Attributes:
         cameras: By topic.
-        every: Of each camera the first frame and every N-th after it.
+        every: Use the first frame of each camera and every N-th after it.
         start_ns, end_ns: Recording times; the end is not included.
-        copied: Topics that go along as they are.
-        limits: Larger images are damaged: most pixels, and most bytes of JPEG and PNG.
+        copied: Topics that are copied unchanged.
+        limits: Maximum pixels, and maximum bytes of JPEG and PNG; larger ones are refused.
     """
 
     cameras: Mapping[str, Camera]
@@ -52,14 +52,14 @@ class RecordedFrame:
     """One camera image.
 
     Attributes:
-        camera: Whose.
-        message: As recorded.
-        header: std_msgs/Header of the message; None where it is damaged.
-        image: uint8 (H, W, 3) RGB; None where it is damaged.
-        damage: Why there is no image; empty where there is one.
+        camera: Its camera.
+        message: The recorded message.
+        header: std_msgs/Header of the message; None if it is damaged.
+        image: uint8 (H, W, 3) RGB; None if it is damaged.
+        damage: Why there is no image; empty if there is one.
         decode_ms: How long it took to decode.
-        position: Counts the camera's messages, those between every N-th too, from 0.
-        partners: Depth and CameraInfo of the image; None where the camera has no such topics.
+        position: Index among all messages of the camera, from 0, also of skipped ones.
+        partners: Depth and CameraInfo of the image; None if the camera has no such topics.
     """
 
     camera: Camera
@@ -74,14 +74,13 @@ class RecordedFrame:
 
 @dataclass
 class Window:
-    """A piece of the recording.
+    """A section of the recording.
 
     Attributes:
-        items: In the order of their times: frames, and messages that are copied. A camera message
-            that is both stands there twice.
+        items: Frames and copied messages in order of time. A camera message that is both occurs
+            twice.
         read: Messages of the recording read up to the end of this window.
-        seen: Frames of each camera up to the end of this window, by topic; those between every
-            N-th counted.
+        seen: Frames of each camera up to the end of this window, by topic, with skipped ones.
         end_ns: Recording time of its last message.
     """
 
@@ -98,13 +97,13 @@ def read_windows(
     read: int = 0,
     seen: Mapping[str, int] | None = None,
 ) -> Iterator[Window]:
-    """Cut the recording into windows, the same ones every time.
+    """Divide the recording into windows, the same ones every time.
 
     Args:
         recording: Open.
-        selection: What is taken of it.
+        selection: The part to process.
         frames: Camera images per window.
-        read: Messages that were read before, as a window says; they are passed over.
+        read: Messages that were read before (see `Window.read`); they are skipped.
         seen: Frames of each camera among them.
     """
     partners = PartnerFinder(selection.cameras.values())
@@ -148,7 +147,7 @@ def read_windows(
 
 
 class _LookAhead:
-    """An iterator whose next items can be looked at before they are taken."""
+    """An iterator that allows a look at its next items."""
 
     def __init__(self, messages: Iterator[Message]) -> None:
         self._messages = messages
@@ -161,7 +160,7 @@ class _LookAhead:
         return self._waiting.popleft() if self._waiting else next(self._messages)
 
     def ahead(self) -> Iterator[Message]:
-        """Go through what follows; it is still to come."""
+        """Iterate over the next items without taking them."""
         yield from tuple(self._waiting)
         for message in self._messages:
             self._waiting.append(message)
@@ -175,9 +174,9 @@ def _with_partners(frame: RecordedFrame, partners: PartnerFinder) -> RecordedFra
 
 
 def _latched_before(recording: Recording, selection: Selection) -> Iterator[Message]:
-    """Latched messages from before the start, as if they came at the start.
+    """Return latched messages from before the start, with the time of the start.
 
-    What holds from then on (static transforms, a map) is needed after it too.
+    They remain valid (static transforms, a map), so consumers need them.
     """
     start = selection.start_ns
     if start is None or start <= recording.start_ns:
@@ -194,7 +193,7 @@ def decode_frame(
     position: int,
     limits: tuple[int, int] = (MAX_PIXELS, MAX_IMAGE_BYTES),
 ) -> RecordedFrame:
-    """Decode a camera message; a damaged one becomes a frame that says why."""
+    """Decode a camera message; a damaged one becomes a frame with the reason."""
     start = time.perf_counter()
     try:
         header, image = decode_message(message.data, message.topic.type_name, *limits)
@@ -205,7 +204,7 @@ def decode_frame(
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """Make the next item in a thread while the caller works on this one."""
+    """Compute the next item in a thread while the caller uses this one."""
     end = object()
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(next, items, end)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Something over the network, again after failures that may pass."""
+"""Retries of network operations after temporary failures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from http.client import HTTPException
 from typing import TypeVar
 
-ATTEMPTS = 5  # in a row that bring nothing
+ATTEMPTS = 5  # in a row without progress
 PAUSE_S = 1.0  # before the second attempt; doubled each time
-_PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that another attempt may not meet
-# in the text of errors without a status, which it will meet
+_PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be temporary
+# in the text of errors without a status; permanent
 _PROXY = re.compile(r'(^|failed: )407\b')
 _LASTING = re.compile(r"CERTIFICATE_VERIFY_FAILED|missing an 'http://'|" + _PROXY.pattern)
 
@@ -25,7 +25,7 @@ _Result = TypeVar('_Result')
 
 
 class TransferError(OSError):
-    """A file that does not come, or not the one that was asked for; says why."""
+    """A file that cannot be downloaded, or is not the expected one; says why."""
 
 
 def persist(
@@ -33,15 +33,15 @@ def persist(
     progress: Callable[[], int] = lambda: 0,
     attempts: int = ATTEMPTS,
 ) -> _Result:
-    """Do something over the network, again after failures that may pass.
+    """Call a network operation again after temporary failures.
 
     Args:
-        action: Raises what urllib or the hub's client raises.
-        progress: What grows with each attempt that brings something.
-        attempts: So many in a row that bring nothing are the end of it.
+        action: The operation; raises what urllib or the client of the hub raises.
+        progress: Returns a number that grows with each attempt that makes progress.
+        attempts: Give up after so many in a row without progress.
 
     Raises:
-        TransferError: It does not work; says why.
+        TransferError: The operation failed; says why.
     """
     failures, before = 0, progress()
     while True:
@@ -61,7 +61,7 @@ def persist(
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error of urllib or of the hub's client tells of."""
+    """Return the HTTP status in an error of urllib or of the client of the hub."""
     response = getattr(error, 'response', error)
     status = getattr(response, 'status_code', getattr(response, 'code', None))
     return status if isinstance(status, int) else None
@@ -77,7 +77,7 @@ def _may_pass(error: Exception) -> bool:
     status = status_of(error)
     if status is not None:
         return status in _PASSING
-    if type(error).__module__.startswith('huggingface_hub'):  # offline, or no hub
+    if type(error).__module__.startswith('huggingface_hub'):  # offline, or no connection
         return False
     return _LASTING.search(str(error)) is None
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From the device to the host, while the device works on what comes next."""
+"""Copies from the device to the host while the device works on the next image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor, cuda
 class Download:
     """Tensors of one device on their way to the host.
 
-    On a GPU they are copied in a stream of their own, through memory that it reaches by itself. On
-    a CPU there is nothing to bring.
+    On a GPU they are copied in a stream of their own, through pinned memory. On a CPU nothing is
+    copied.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
@@ -38,7 +38,7 @@ class Download:
         self._arrived.record(stream)
 
     def wait(self) -> list[npt.NDArray[Any]]:
-        """Return the tensors as arrays, in their order, once all have come."""
+        """Wait for the copies and return the tensors as arrays, in their order."""
         if self._arrived is not None:
             self._arrived.synchronize()
             # not earlier: their memory on the device could be used again while it is copied

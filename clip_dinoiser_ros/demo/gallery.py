@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""One picture of what the node publishes: camera, labels, confidence, and the points from aside."""
+"""One image of the outputs of the node: camera, labels, confidence, and points from the side."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _splat(
 
 
 def _tile(title: str, picture: Image) -> Image:
-    """Put a title over a picture, and paper around both."""
+    """Add a title and a margin to an image."""
     height, width = TILE
     tile = np.full((HEADING + height + GAP, width + GAP, 3), PAPER, np.uint8)
     cv2.putText(tile, title, (GAP, HEADING - 8), FONT, 0.5, INK, 1, cv2.LINE_AA)

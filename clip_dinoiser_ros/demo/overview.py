@@ -24,7 +24,7 @@ COLUMNS = ('image', 'true labels', 'predicted labels', 'confidence')
 
 
 def draw_overview(rows: Sequence[tuple[str, ComparedFrame]]) -> Image:
-    """Draw a row of four pictures and a legend for each titled frame: uint8 (H, W, 3) RGB."""
+    """Draw a row of four images and a legend for each titled frame: uint8 (H, W, 3) RGB."""
     width = len(COLUMNS) * (TILE[1] + GAP) + GAP
     parts = [part for title, frame in rows for part in _row(title, frame, width)]
     return np.vstack(parts)

@@ -50,7 +50,7 @@ class ComparedFrame:
 
     Attributes:
         image: uint8 (H, W, 3) RGB.
-        truth: uint8 (H, W); `IGNORED` where the truth is none of the prompts.
+        truth: uint8 (H, W); `IGNORED` where the true label is none of the prompts.
         labels: (H, W), index of the node's class.
         result: What the node published.
     """
@@ -61,7 +61,7 @@ class ComparedFrame:
     result: Result
 
     def confusion(self) -> Confusion:
-        """Count the pixels whose truth is among the prompts."""
+        """Count the pixels whose true label is among the prompts."""
         counts = Confusion(tuple(self.result.vocabulary.names))
         known = self.truth != IGNORED
         counts.add(self.truth[known], self.labels[known])

@@ -18,20 +18,20 @@ MAX_CLASS_ID = UNLABELLED_16 - 1
 
 
 class TooManyClassesError(ValueError):
-    """The ids that fit into an image are used up."""
+    """All ids that fit into a label image are in use."""
 
 
 @dataclass(frozen=True)
 class ClassIds:
-    """Every class name the node knows, with its id.
+    """The ids of all class names that the node knows.
 
-    A name that comes back gets its old id, a new one the smallest id that no name has: a costmap
-    that holds old ids stays right. 255 is never given away, since it means unlabelled in 8-bit
-    label images.
+    A name that comes back gets its old id. A new name gets the smallest free id. So a costmap
+    that holds old ids stays right. 255 is never assigned: it means unlabelled in 8-bit label
+    images.
 
     Attributes:
-        known: Ids by name, the names longest unused first.
-        fixed: Ids that are given to these names only.
+        known: Ids by name, the least recently used names first.
+        fixed: Ids that are reserved for these names.
         largest: No id is larger.
     """
 
@@ -40,7 +40,7 @@ class ClassIds:
     largest: int = MAX_CLASS_ID
 
     def with_names(self, names: Sequence[str]) -> ClassIds:
-        """Return the ids with these names as the most recently used, new ones in their order.
+        """Return the ids after these names were used; new names get ids in their order.
 
         Raises:
             TooManyClassesError: No id is left for a name.
@@ -61,9 +61,9 @@ class ClassIds:
         return replace(self, known=known | {name: ids[name] for name in names})
 
     def with_fixed(self, fixed: Mapping[str, int], largest: int = MAX_CLASS_ID) -> ClassIds:
-        """Return the ids when some are fixed and none is larger than `largest`.
+        """Return the ids with some of them fixed and none larger than `largest`.
 
-        A name whose id is fixed for another name or is too large has none until it is used again.
+        A name loses its id if that is fixed for another name or too large.
         """
         owners = {class_id: name for name, class_id in fixed.items()}
         known = {
@@ -75,10 +75,10 @@ class ClassIds:
         return ClassIds(known, fixed, largest)
 
     def with_room(self, names: Sequence[str]) -> ClassIds:
-        """Return the ids without some names longest unused, if there are not enough for `names`.
+        """Return the ids without the least recently used names, if `names` would not fit.
 
-        Ids of one byte are enough unless `names` need more. Where they are used up, so many are
-        freed that an eighth of them is left for new names.
+        Ids of one byte suffice unless `names` need more. When they are used up, an eighth of
+        them is freed.
         """
         keep = {*names, *self.fixed}
         ids = {**self.known, **self.fixed}
@@ -100,14 +100,14 @@ class ClassIds:
     def table(
         self, names: Sequence[str], negatives: int = 0
     ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-        """Return what each class of a vocabulary is published as.
+        """Return the pixel value of each class of a vocabulary.
 
         Args:
             names: The K classes that have an id.
-            negatives: N, how many classes come behind them that are published as unlabelled.
+            negatives: N, the number of negative classes behind them, published as unlabelled.
 
         Returns:
-            (K + N,), uint8 where all ids fit, else uint16.
+            (K + N,), uint8 if all ids fit, else uint16.
         """
         ids = [self.known[name] for name in names]
         table = np.array(ids, dtype=np.uint8 if max(ids) < UNLABELLED_8 else np.uint16)
@@ -133,8 +133,8 @@ def to_class_ids(
 
     Args:
         labels: (H, W), index of the vocabulary.
-        table: (K,), what each index is published as, uint8 or uint16.
-        labelled: bool (H, W), false where the pixel is published as unlabelled.
+        table: (K,), pixel value of each index, uint8 or uint16.
+        labelled: bool (H, W), false where the pixel becomes unlabelled.
 
     Returns:
         (H, W) of the table's type.

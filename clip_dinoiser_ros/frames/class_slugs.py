@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a class is called in topics: a name token of ROS 2 for any text."""
+"""Names of classes in topics: a ROS 2 name token for any text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import unicodedata
 
 MAX_READABLE = 40  # characters; topic names end at 247, the namespace and the camera included
 _HASH_DIGITS = 8
-# what becomes a token and back without loss: words of ASCII letters and digits, a letter first
+# names that need no digest: words of ASCII letters and digits, a letter first
 _PLAIN = re.compile('[A-Za-z][A-Za-z0-9]*( [A-Za-z0-9]+)*')
 _ENDS_LIKE_A_HASH = re.compile(f'.* [0-9a-f]{{{_HASH_DIGITS}}}')
 
@@ -19,10 +19,10 @@ _ENDS_LIKE_A_HASH = re.compile(f'.* [0-9a-f]{{{_HASH_DIGITS}}}')
 def class_slug(name: str) -> str:
     """Return the token that stands for a class name in topics.
 
-    It depends on the name alone, whatever the other classes are. Plain words are joined: 'red ball'
-    is red_ball. Of any other name what can be read in ASCII is followed by eight digits of its
-    SHA-256: 'T-shirt' is T_shirt_ and eight digits, a Chinese name class_ and eight digits. So two
-    names share a token only where these 32 bits and all that can be read agree.
+    It depends only on the name, not on other classes. Plain words are joined: 'red ball' becomes
+    red_ball. Other names become their ASCII part and eight digits of their SHA-256: 'T-shirt'
+    becomes T_shirt_ and eight digits, a Chinese name class_ and eight digits. Two names share a
+    token only if the ASCII part and these 32 bits agree.
 
     Args:
         name: Any text, also an empty one.
@@ -38,8 +38,8 @@ def class_slug(name: str) -> str:
 
 
 def _readable(name: str) -> str:
-    """Return what can be read of a name in ASCII, accents taken off, as a token."""
-    # of a very long text the beginning is enough, and cheap
+    """Return the ASCII part of a name, without accents, as a token."""
+    # the beginning of a very long text suffices
     letters = unicodedata.normalize('NFKD', name[: 10 * MAX_READABLE])
     ascii_only = ''.join(c for c in letters if not unicodedata.combining(c))
     words = re.findall('[A-Za-z0-9]+', ascii_only)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Labelled points from a depth image: what each pixel shows, where it is, and how sure that is."""
+"""Labelled points from a depth image: position, colour, label and confidence of each pixel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clip_dinoiser_ros.frames.intrinsics import Intrinsics
 def point_type(label: npt.DTypeLike) -> np.dtype[np.void]:
     """Return the layout of a point, 24 bytes: x y z (float32, metres), rgb, label, confidence.
 
-    `rgb` is 0x00RRGGBB; the message declares it float32, as point clouds have always done.
+    `rgb` is 0x00RRGGBB; the message declares it as float32, as is usual in point clouds.
 
     Args:
         label: uint8 or uint16, of the label image.
@@ -39,16 +39,16 @@ def make_cloud(
     camera: Intrinsics,
     compact: bool = False,
 ) -> npt.NDArray[np.void]:
-    """Put every pixel where its depth says that it is.
+    """Compute the point of every pixel from its depth.
 
-    Lens distortion is not undone: the image is taken as rectified.
+    Lens distortion is not corrected: the image must be rectified.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         labels: uint8 or uint16 (H, W), class ids.
         confidence: float32 (H, W) in [0, 1].
-        depth: float32 (h, w), metres along the optical axis, NaN where there is none. It shows the
-            same as the image; where its size is another, each pixel takes the nearest depth.
+        depth: float32 (h, w), metres along the optical axis, NaN where there is none, aligned to
+            the image. If its size differs, each pixel takes the nearest depth.
         camera: Of an image of H x W.
         compact: Leave out the pixels without depth.
 
@@ -58,7 +58,7 @@ def make_cloud(
     """
     size = labels.shape[0], labels.shape[1]
     z = sample_nearest(depth, size)
-    u = (np.arange(size[1]) - camera.cx) / camera.fx  # of the ray at unit depth
+    u = (np.arange(size[1]) - camera.cx) / camera.fx  # of the ray at depth 1
     v = (np.arange(size[0]) - camera.cy) / camera.fy
     planes = (
         z * u.astype(np.float32),
@@ -68,7 +68,7 @@ def make_cloud(
         labels.astype(np.uint32).view(np.float32),  # little-endian: the low bytes come first
         confidence,
     )
-    # as six float32 a pixel: several times faster than assigning to the fields one by one
+    # as six float32 per pixel: several times faster than assigning field by field
     points = cv2.merge(planes)
     if compact:
         points = np.compress(~np.isnan(z).ravel(), points.reshape(-1, len(planes)), axis=0)
@@ -78,7 +78,7 @@ def make_cloud(
 def sample_nearest(
     pixels: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """Show an image (h, w) in another size (H, W) without mixing pixels: an edge stays an edge."""
+    """Resize an image (h, w) to (H, W) by nearest neighbours, so that edges stay sharp."""
     if pixels.shape == size:
         return pixels
     rows, columns = (
@@ -89,6 +89,6 @@ def sample_nearest(
 
 
 def _packed(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    """Return 0x00RRGGBB of every pixel; with the first byte at 255 the float32 would be NaN."""
+    """Return 0x00RRGGBB of every pixel; with a first byte of 255 the float32 could be NaN."""
     packed = cv2.cvtColor(image, cv2.COLOR_RGB2BGRA).view('<u4')[..., 0]
     return packed & np.uint32(0x00FFFFFF)

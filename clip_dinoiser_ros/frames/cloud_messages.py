@@ -30,12 +30,12 @@ class CloudError(ValueError):
     """No cloud can be made of a frame; says what is missing."""
 
 
-CLOUD_ERRORS = (CloudError, CameraInfoError, images.ImageError)  # that need no type in front
+CLOUD_ERRORS = (CloudError, CameraInfoError, images.ImageError)  # whose text needs no type name
 
 
 @dataclass(frozen=True)
 class CloudTypes:
-    """The message types of a cloud; each makes a message of fields by name."""
+    """The message types of a cloud; each takes its fields by name."""
 
     point_cloud: Callable[..., Any]
     point_field: Callable[..., Any]
@@ -57,14 +57,14 @@ class CloudTopics(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CloudSource:
-    """What a cloud is made of, apart from the depth.
+    """What a cloud is made from, apart from the depth.
 
     Attributes:
         header: Of the camera image.
         image: uint8 (H, W, 3) RGB.
         labels: uint8 or uint16 (H, W), class ids.
         confidence: float32 (H, W) in [0, 1].
-        settings: That the frame was segmented with.
+        settings: The settings that the frame was segmented with.
         image_size: (H, W) of the image as the camera sent it; None: that of `image`.
     """
 
@@ -83,7 +83,7 @@ def labelled_cloud(source: CloudSource, depth: Any, info: Any, types: CloudTypes
         source: The frame.
         depth: As for `depth_images.to_depth`, aligned to the image.
         info: sensor_msgs/CameraInfo of the image.
-        types: What to make.
+        types: The message types to use.
 
     Raises:
         CloudError: The depth image has other proportions than the image.
@@ -112,18 +112,18 @@ def labelled_cloud(source: CloudSource, depth: Any, info: Any, types: CloudTypes
 def paired_cloud(
     source: CloudSource, depth: Any, info: Any, topics: CloudTopics, types: CloudTypes
 ) -> Any:
-    """Make the cloud of a frame from the messages of the nearest stamps.
+    """Make the cloud of a frame from the messages with the nearest stamps.
 
     Args:
         source: The frame.
-        depth: As for `labelled_cloud`; None: none has come.
-        info: As for `labelled_cloud`; None: none has come.
+        depth: As for `labelled_cloud`; None: not received.
+        info: As for `labelled_cloud`; None: not received.
         topics: Named in errors.
-        types: What to make.
+        types: The message types to use.
 
     Raises:
-        CloudError: One of the two has not come, depth is more than `sync_tolerance_ms` away, or
-            there are no stamps.
+        CloudError: One of the two is missing, depth is more than `sync_tolerance_ms` away, or there
+            are no stamps.
         CameraInfoError, ImageError: As `labelled_cloud`.
     """
     if info is None:
@@ -157,7 +157,7 @@ def labels_camera_info(
         info: sensor_msgs/CameraInfo of the camera image.
         header: Of the label image.
         size: (H, W) of the label image, in pixels.
-        types: What to make.
+        types: The message types to use.
         image_size: (H, W) of the camera image; None: that of the label image.
 
     Raises:
@@ -202,7 +202,7 @@ def _cloud_message(points: npt.NDArray[np.void], header: Any, types: CloudTypes)
     if is_dataclass(make):
         return make(**fields, data=data)
     message = make(**fields)
-    message.data.frombytes(data)  # assigning walks it byte by byte
+    message.data.frombytes(data)  # an assignment would copy it byte by byte
     return message
 
 

@@ -23,9 +23,9 @@ def parse_fixed_ids(texts: Sequence[str], largest: int = MAX_CLASS_ID) -> dict[s
         largest: The largest id that is allowed.
 
     Raises:
-        FixedIdError: No number, one that is out of range or means unlabelled, or a name or an id
-            that is given twice.
-        PromptError: A name that cannot be one.
+        FixedIdError: An id is missing, out of range or reserved for unlabelled, or a name or an id
+            is given twice.
+        PromptError: A name cannot be used as a prompt.
     """
     fixed: dict[str, int] = {}
     for text in texts:
@@ -48,5 +48,5 @@ def parse_fixed_ids(texts: Sequence[str], largest: int = MAX_CLASS_ID) -> dict[s
             raise FixedIdError(f'class_ids: {text!r}: {problem}')
         fixed[name] = class_id
     if fixed:
-        parse_prompts(list(fixed))  # names that differ in case only are one class, too
+        parse_prompts(list(fixed))  # names that differ only in case are one class
     return fixed

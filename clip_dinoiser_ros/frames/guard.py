@@ -20,8 +20,8 @@ import torch
 from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
 
-MOST_IN_A_ROW = 10  # errors of CUDA without a frame between them
-BIGGER_AGAIN_S = 10.0  # how long images go one by one before they are tried together again
+MOST_IN_A_ROW = 10  # CUDA errors without a success between them
+BIGGER_AGAIN_S = 10.0  # how long images are segmented one by one before batches are tried again
 NEEDS_LESS = 'fewer classes, a smaller short_side or precision fp16 need less'
 _CUDA = ('CUDA error', 'CUDA driver error', 'cuDNN error', 'CUBLAS_STATUS', 'CUDNN_STATUS')
 Item = TypeVar('Item')
@@ -29,11 +29,11 @@ Result = TypeVar('Result')
 
 
 class FinalError(RuntimeError):
-    """The device does not work any more in this process; says what it reported."""
+    """The device no longer works in this process; says what it reported."""
 
 
 def is_of_cuda(error: Exception) -> bool:
-    """Whether an error says that CUDA failed, for another reason than too little memory."""
+    """Return whether an error comes from CUDA, other than a lack of memory."""
     if is_out_of_memory(error):
         return False
     accelerator = getattr(torch, 'AcceleratorError', None)  # since torch 2.8
@@ -43,7 +43,7 @@ def is_of_cuda(error: Exception) -> bool:
 
 
 def computes(device: torch.device) -> bool:
-    """Whether a device still gives the right result of a small product."""
+    """Return whether a device still computes a small product correctly."""
     try:
         ones = torch.ones(16, 16, device=device)
         return bool((ones @ ones == 16).all())
@@ -69,8 +69,8 @@ class FinalErrors:
     def refuse(self, error: Exception) -> None:
         """Raise FinalError if an error is final; return if it is not.
 
-        An error of CUDA is final if the device does not pass the probe, or after `MOST_IN_A_ROW`
-        errors without a success between them: a new process may then help.
+        A CUDA error is final if the device does not pass the probe, or after `MOST_IN_A_ROW`
+        errors in a row.
         """
         if not is_of_cuda(error):
             return
@@ -80,17 +80,17 @@ class FinalErrors:
 
 
 class Guard(Generic[Item, Result]):
-    """Runs the model on images, one by one if memory does not suffice for all.
+    """Runs the model on images, one by one if memory does not suffice for the batch.
 
     Args:
         call: The model: results for a list of images, in their order.
         errors: Tells final errors from others.
-        logger: `warning(text)` when images go one by one, `info(text)` when they go together again.
+        logger: `warning(text)` when batches are split, `info(text)` when they work again.
         free: Frees memory before a second attempt.
         clock: Steady clock in seconds.
 
     Attributes:
-        degraded: Whether images go one by one.
+        degraded: Whether images are segmented one by one.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class Guard(Generic[Item, Result]):
         self._call, self._errors, self._logger = call, errors, logger
         self._free, self._clock = free, clock
         self.degraded = False
-        self._bigger_from_s = 0.0  # when images are tried together again
+        self._bigger_from_s = 0.0  # when batches are tried again
 
     def run(self, images: Sequence[Item]) -> list[Result | Exception]:
-        """Return for each image its result or its error.
+        """Return the result or the error of each image.
 
         Raises:
             FinalError: CUDA failed for good.

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Image files of a user: JPEG and PNG as from cameras, and what else OpenCV reads of them."""
+"""Image files of users: JPEG and PNG as from cameras, and BMP, TIFF and WebP by OpenCV."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _BMP, _TIFFS = b'BM', (b'II*\0', b'MM\0*')
 def decode(content: bytes) -> npt.NDArray[np.uint8]:
     """Decode a file, turned as its EXIF data says.
 
-    The size of a BMP, TIFF or WebP is looked at only once OpenCV, which allows 2^30 pixels, has
-    decoded it: this is for files of the user's own.
+    The size of a BMP, TIFF or WebP is checked only after OpenCV, which allows 2^30 pixels, has
+    decoded it. Use this for files that the user chose, not for data from the network.
 
     Args:
         content: JPEG, PNG, BMP, TIFF or WebP.

@@ -61,10 +61,10 @@ _UYVY = Layout(cv2.COLOR_YUV2RGB_UYVY, channels=2, block=(1, 2), whole_blocks=Tr
 _YUYV = Layout(cv2.COLOR_YUV2RGB_YUY2, channels=2, block=(1, 2), whole_blocks=True)
 _NV12 = Layout(cv2.COLOR_YUV2RGB_NV12, block=(2, 2), whole_blocks=True, half_rows=3)
 _NV21 = Layout(cv2.COLOR_YUV2RGB_NV21, block=(2, 2), whole_blocks=True, half_rows=3)
-# OpenCV has no conversion for it: it is put in the order of UYVY first. As in V4L2, a row of chroma
+# OpenCV has no conversion for it, so it is rearranged as UYVY first. As in V4L2, a row of chroma
 # takes twice `step`.
 _NV24 = Layout(None, half_rows=6)
-# OpenCV's own types, which drivers write for want of a name, have OpenCV's order: B G R (A).
+# OpenCV's type names, which some drivers send as encodings, have OpenCV's order: B G R (A).
 _CHANNELS = {
     'rgb': (None, 3),
     'bgr': (cv2.COLOR_BGR2RGB, 3),

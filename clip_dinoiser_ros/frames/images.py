@@ -45,8 +45,7 @@ __all__ = [
 
 Message = TypeVar('Message')
 
-# What `to_message` writes: dtype, little-endian as its messages say, and the shape after (H, W);
-# 32FCk too.
+# Encodings that `to_message` writes: dtype (little-endian) and shape after (H, W); also 32FCk.
 _WRITTEN: dict[str, tuple[str, tuple[int, ...]]] = {
     'mono8': ('|u1', ()),
     'mono16': ('<u2', ()),
@@ -54,10 +53,10 @@ _WRITTEN: dict[str, tuple[str, tuple[int, ...]]] = {
     'rgb8': ('|u1', (3,)),
 }
 _FLOAT_CHANNELS = re.compile('32FC([1-9][0-9]{0,3})')
-# What `to_depth` reads: sample type without its byte order, and samples per metre.
+# Encodings that `to_depth` reads: sample type without byte order, and samples per metre.
 _DEPTHS = {'16UC1': ('u2', 1000), 'mono16': ('u2', 1000), '32FC1': ('f4', 1)}
 # The longest name in sensor_msgs has 12 characters. cv_bridge matches names by std::regex, which
-# runs out of stack on a very long one.
+# overflows the stack on a very long name.
 _LONGEST_NAME = 32
 
 
@@ -168,12 +167,12 @@ def to_message(
     if is_dataclass(image_type):
         return make(**fields, data=tight)
     message = make(**fields)
-    message.data.frombytes(tight)  # assigning would walk the array byte by byte: 50 ms for 1080p
+    message.data.frombytes(tight)  # an assignment would copy byte by byte: 50 ms for 1080p
     return message
 
 
 def _tight_bytes(array: np.ndarray, encoding: str) -> np.ndarray:
-    """Check that the array fits the encoding; its bytes as the message holds them, uint8 (N,)."""
+    """Return the bytes of a message, uint8 (N,); refuse an array that does not fit the encoding."""
     dtype, pixel_shape = _written(encoding)
     native = np.dtype(dtype).newbyteorder('=')
     if encoding == '32FC1' and array.ndim == 3:
@@ -232,12 +231,12 @@ def _ask_cv_bridge(message: ImageLike) -> np.ndarray:
         bridge = CvBridge()
         dtype, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
         pixel_bytes = np.dtype(dtype).itemsize * channels
-        # It counts a row in whole pixels: any other step would shear the image.
+        # cv_bridge takes rows of whole pixels: any other step would shear the image.
         check_step(message, int(message.width) * pixel_bytes, pixel_bytes)
         image = np.asarray(bridge.imgmsg_to_cv2(message, 'rgb8'))
     except ImageError:
         raise
-    except Exception as error:  # not installed, broken, or any of the kinds it raises
+    except Exception as error:  # not installed, broken, or any of its many error types
         raise ImageError(
             f'cannot decode encoding {message.encoding!r}; {known}, or install cv_bridge, which '
             f'decodes some others: {error}'

@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The pinhole camera behind an image: from a CameraInfo, at the size in which something is shown.
+"""The pinhole camera of an image, from a CameraInfo, scaled to a size.
 
-Pixel centres lie at whole numbers, as in ROS and OpenCV: the left edge of an image is at -0.5.
+Pixel centres are at whole numbers, as in ROS and OpenCV: the left edge of an image is at -0.5.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 
 class CameraInfoError(ValueError):
-    """A CameraInfo that says nothing about the image; what it says and what it should."""
+    """A CameraInfo that does not fit the image; says what was given and what is expected."""
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole intrinsics in pixels; pixel centres lie at whole numbers."""
+    """Pinhole intrinsics in pixels; pixel centres are at whole numbers."""
 
     width: int
     height: int
@@ -43,10 +43,10 @@ class Intrinsics:
 
 @dataclass(frozen=True, eq=False)
 class Matrices:
-    """What a CameraInfo says of an image of a certain size.
+    """The matrices of a CameraInfo for an image of a given size.
 
     Attributes:
-        k: float64 (3, 3), of the image as the lens makes it.
+        k: float64 (3, 3), of the unrectified image.
         p: float64 (3, 4), of the rectified image.
         size: (H, W) of the image, in pixels.
     """
@@ -65,13 +65,13 @@ class Matrices:
 def matrices(
     info: Any, size: tuple[int, int], image_size: tuple[int, int] | None = None
 ) -> Matrices:
-    """Scale K and P of a CameraInfo to an image that shows the same in another size.
+    """Scale K and P of a CameraInfo to the same image at another size.
 
-    What part of the sensor is read (`roi`, `binning`) is worked in. The scaling keeps the corners
+    `roi` and `binning` are taken into account. The scaling keeps the corners
     of the image, which lie half a pixel outside of its outermost centres: f' = s f and
     c' = s (c + 0.5) - 0.5. (The resize node of image_proc leaves the half pixels out.)
 
-    One of K and P is enough: they are the same for an image that is not distorted.
+    One of K and P suffices: they are the same for an undistorted image.
 
     Args:
         info: Anything with the fields of `sensor_msgs/msg/CameraInfo`.
@@ -80,7 +80,7 @@ def matrices(
             None: as `size`.
 
     Raises:
-        CameraInfoError: It is not calibrated, or speaks of an image of other proportions.
+        CameraInfoError: It is not calibrated, or has other proportions than the image.
     """
     k = np.array(info.k, np.float64).reshape(3, 3)
     p = np.array(info.p, np.float64).reshape(3, 4)
@@ -91,7 +91,7 @@ def matrices(
                 f'{k[1, 1]:g} in k, {p[0, 0]:g} and {p[1, 1]:g} in p; one pair has to be above 0'
             )
         k = p[:, :3]
-    elif not _has_focal_lengths(p):  # of a driver that leaves the rectification to others
+    elif not _has_focal_lengths(p):  # from a driver that does not rectify
         p = np.hstack([k, np.zeros((3, 1))])
     roi = info.roi
     sent_height, sent_width = image_size or size
@@ -116,7 +116,7 @@ def matrices(
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W) are one image in two scales, up to the rounding of a pixel."""
+    """Return whether two sizes (H, W) have the same proportions, up to rounding to a pixel."""
     crossed = abs(one[0] * other[1] - one[1] * other[0])
     return min(*one, *other) > 0 and crossed <= max(sum(one), sum(other))
 
@@ -126,6 +126,6 @@ def _has_focal_lengths(matrix: npt.NDArray[np.float64]) -> bool:
 
 
 def _pixels_read(length: int, binning: int) -> int:
-    """Return how many pixels of the sensor go into a side; 0 for the binning means none."""
+    """Return the pixels of the sensor along a side; a binning of 0 means none."""
     binning = max(1, binning)
     return length // binning * binning

@@ -3,8 +3,8 @@
 
 """Size and end of a JPEG, found without decoding it.
 
-The markers are followed as libjpeg follows them, and nothing behind the end is given to it: so it
-cannot find another size or more scans than are found here.
+The markers are followed in the same way as in libjpeg, and libjpeg gets nothing behind the end. So
+it cannot find another size or more scans than this module.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Iterator
 
 from clip_dinoiser_ros.frames.image_layout import ImageError
 
-# What stands between the segments of a JPEG is passed over: stray and fill bytes, stuffed zeros,
-# restart marks, and the pixels of a scan.
+# Bytes between the segments of a JPEG are skipped: stray and fill bytes, stuffed zeros, restart
+# marks, and the pixels of a scan.
 _MARKER = re.compile(rb'\xff([\xc0-\xcf\xd8-\xef\xfe])')
-_JPEG_START, _JPEG_END = 0xD8, 0xD9  # no length follows these two
-# start-of-frame markers, all but those of the same range that mean something else
+_JPEG_START, _JPEG_END = 0xD8, 0xD9  # without a length
+# start-of-frame markers: this range without three others
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MAX_SEGMENTS = 10_000  # 64 MiB in segments of full length are 1024
 _SCAN = b'\xff\xda'
-# A scan goes over all pixels, and a few bytes are enough for one: thousands would keep the decoder
-# busy for minutes. Encoders write about ten; those of a thumbnail come on top.
+# A scan of a few bytes makes the decoder go over all pixels: thousands of scans would take minutes.
+# Encoders write about ten, and a few more for a thumbnail.
 _MAX_SCANS = 100
 
 
@@ -31,7 +31,7 @@ def dimensions(content: bytes) -> tuple[int, int]:
     """Read height and width in pixels.
 
     Raises:
-        ImageError: They do not stand before the end, or behind too many segments.
+        ImageError: There is no size before the end, or it is behind too many segments.
     """
     for marker, place in _segments(content):
         if marker in (_JPEG_START, _JPEG_END):
@@ -43,13 +43,13 @@ def dimensions(content: bytes) -> tuple[int, int]:
 
 
 def end(content: bytes) -> int:
-    """Find the place behind the first image; padding, other images or a film may follow it.
+    """Return the position after the first image; padding, other images or a film may follow.
 
     Raises:
         ImageError: It has no end, or too many segments or scans.
     """
     for marker, place in _segments(content):
-        if marker == _JPEG_START:  # of another image
+        if marker == _JPEG_START:  # start of another image
             break
         if marker == _JPEG_END:
             scans = content.count(_SCAN, 0, place)
@@ -60,7 +60,7 @@ def end(content: bytes) -> int:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each marker of a JPEG behind the first, and the place behind it.
+    """Yield each marker of a JPEG after the first, and the position after it.
 
     Raises:
         ImageError: There are more than `_MAX_SEGMENTS`.
@@ -73,6 +73,6 @@ def _segments(content: bytes) -> Iterator[tuple[int, int]]:
         marker, place = found[1][0], found.end()
         yield marker, place
         if marker not in (_JPEG_START, _JPEG_END):
-            # a length below 2 does not cover itself; libjpeg reads it all the same
+            # a length below 2 is invalid, but libjpeg accepts it
             place += max(int.from_bytes(content[place : place + 2], 'big'), 2)
     raise ImageError(f'a JPEG of more than {_MAX_SEGMENTS} segments')

@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is published about a frame and about the classes: one description, for node and recordings.
+"""The outputs of a frame and of the classes, described once for node and recordings.
 
-A message type here is anything that takes its fields by name: a class of rclpy's, or a dataclass of
-rosbags'. So this module imports neither.
+A message type here is anything that takes its fields by name: a class of rclpy or a dataclass of
+rosbags. So this module imports neither.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Number = TypeVar('Number', np.uint8, np.float32)
 
 NODE = 'clip_dinoiser'
 CONFIDENCE_ENCODINGS = ('mono8', '32FC1')
-MAX_CLASS_CONFIDENCES_BYTES = 256 * 2**20  # of the image; with its copies it takes five times that
+MAX_CLASS_CONFIDENCES_BYTES = 256 * 2**20  # of the image; its copies take five times that
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Output:
     Attributes:
         type_name: Of its messages.
         latched: Reliable and transient local; the others are reliable and volatile.
-        needs: Parameter of the camera without which there is no such topic.
+        needs: Parameter of the camera that this topic depends on.
     """
 
     type_name: str
@@ -43,7 +43,7 @@ class Output:
     needs: str = ''
 
 
-# the last part of the topic -> what it is
+# by the last part of the topic
 OUTPUTS = {
     'labels': Output('sensor_msgs/msg/Image'),
     'confidence': Output('sensor_msgs/msg/Image'),
@@ -87,7 +87,7 @@ class FrameImages:
         confidence: (H, W); uint8 for mono8 (255 is certain), float32 for 32FC1 (1.0 is certain).
         confidence_encoding: mono8 or 32FC1.
         labelled: bool (H, W), false where the pixel is unlabelled; None: all are labelled.
-        result: What they were made of.
+        result: The segmentation.
         inside: bool (H, W), false outside of the region; None: all are inside.
     """
 
@@ -111,7 +111,7 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def shrink(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Shrink an image (H, W, 3) to a size (H, W); each pixel is the mean of what it covers."""
+    """Shrink an image (H, W, 3) to a size (H, W) by area averaging."""
     if image.shape[:2] == size:
         return image
     small: npt.NDArray[np.uint8] = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
@@ -125,7 +125,7 @@ def frame_images(
     confidence_encoding: str = 'mono8',
     inside: npt.NDArray[np.bool_] | None = None,
 ) -> FrameImages:
-    """Turn a segmentation into the images that are published.
+    """Make the published images of a segmentation.
 
     Args:
         result: Of one frame.
@@ -157,7 +157,7 @@ def frame_images(
 
 
 def leaves_as_mono8(device: str, encoding: str, min_confidence: float) -> bool:
-    """Whether to round confidence on the device (cpu, cuda), because nothing needs the floats.
+    """Return whether the device (cpu, cuda) rounds confidence, because nothing needs floats.
 
     On a CPU nothing has to be copied, and OpenCV scales and rounds in one pass.
     """
@@ -167,7 +167,7 @@ def leaves_as_mono8(device: str, encoding: str, min_confidence: float) -> bool:
 def _confidence(
     result: Segmentation, encoding: str, inside: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """Return the confidence (H, W) as it is published."""
+    """Return the published confidence (H, W)."""
     if encoding == 'mono8' and result.mono8 is not None:
         return within(result.mono8, inside)
     return encode_confidence(within(result.confidence, inside), encoding)
@@ -181,7 +181,7 @@ def within(maps: npt.NDArray[Number], inside: npt.NDArray[np.bool_] | None) -> n
 def encode_confidence(
     confidence: npt.NDArray[np.float32], encoding: str
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """Turn a map in [0, 1], (H, W), into the pixels of mono8 (255 is 1.0) or 32FC1."""
+    """Encode a map (H, W) in [0, 1] as mono8 (255 is 1.0) or 32FC1."""
     if encoding == '32FC1':
         return confidence
     encoded: npt.NDArray[np.uint8] = cv2.convertScaleAbs(confidence, alpha=255.0)  # rounds
@@ -210,9 +210,9 @@ def announcement(
         header: Its stamp says since when; its frame id is empty.
         vocabulary: The classes.
         table: (K,) uint8 or uint16, what each class is published as; see `ClassIds.table`.
-        version: Counts the vocabularies, from 1.
-        min_confidence: From which a pixel is labelled.
-        run_id: Of the node; empty for a recording that no node made.
+        version: Of the vocabulary, from 1.
+        min_confidence: Pixels below it are unlabelled.
+        run_id: Of the node; empty if no node made the labels.
     """
     count = published_classes(table)
     ids: Any = [int(class_id) for class_id in table[:count]]

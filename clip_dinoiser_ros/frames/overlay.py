@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the segmenter sees, for people: the camera image tinted by class, with a legend."""
+"""The overlay: the camera image tinted by class, with a legend."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 OPACITY = 0.5
 BACKGROUND_COLOUR = (0, 0, 0)
-MIN_SHARE = 0.002  # classes that cover less of the image are not in the legend
+MIN_SHARE = 0.002  # classes with a smaller share of the image are not in the legend
 MAX_LEGEND_ROWS = 16
 FONT, INK = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
 
-# Okabe and Ito's palette, told apart by colour-blind people too
+# the palette of Okabe and Ito, which colour-blind people can tell apart
 _FIRST_COLOURS = (
     (0, 114, 178),
     (213, 94, 0),
@@ -30,8 +30,8 @@ _FIRST_COLOURS = (
     (204, 121, 167),
     (230, 159, 0),
     (120, 120, 120),
-    # then, one after the other, the colour whose least distance in CIELAB to those before and to
-    # black is the largest, as all see it and as simulated for protanopia and deuteranopia
+    # then, one by one, the colour with the largest least distance in CIELAB to those before and to
+    # black, with normal vision and with simulated protanopia and deuteranopia
     (0, 0, 255),
     (240, 255, 180),
     (240, 255, 255),
@@ -55,7 +55,7 @@ class _LegendRow:
 
 @cache
 def colour(class_id: int) -> tuple[int, int, int]:
-    """Return the colour of a class id, RGB 0 to 255: always the same, near ids far apart."""
+    """Return the colour of a class id, RGB 0 to 255; the same id always has the same colour."""
     if class_id < len(_FIRST_COLOURS):
         return _FIRST_COLOURS[class_id]
     hue = (class_id * _GOLDEN_RATIO) % 1.0
@@ -73,18 +73,18 @@ def draw_overlay(
     background: int | None = None,
     confidence: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Tint an image by class and write the names of what it shows into its upper left corner.
+    """Tint an image by class and draw a legend in its upper left corner.
 
-    Behind each name stands the share of the image that the class covers, and its mean confidence.
+    The legend shows the share of the image of each class, and its mean confidence.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         labels: (H, W), index into `names`.
         names: Class names.
         ids: Class id of each name; decides its colour.
-        labelled: bool (H, W); false where no class is claimed: left as it is.
+        labelled: bool (H, W); unlabelled pixels are not tinted.
         background: Index of the background class, which is darkened instead of tinted.
-        confidence: float32 (H, W) in [0, 1]; without it the legend has only shares.
+        confidence: float32 (H, W) in [0, 1]; None: the legend has only shares.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -106,7 +106,7 @@ def _legend_rows(
     labelled: npt.NDArray[np.bool_] | None,
     confidence: npt.NDArray[np.float32] | None,
 ) -> list[_LegendRow]:
-    """List the classes that an image shows, the largest first."""
+    """List the classes of an image, the largest share first."""
     chosen = slice(None) if labelled is None else labelled
     shown = labels[chosen].ravel()
     counts = np.bincount(shown, minlength=len(names))
@@ -124,19 +124,19 @@ def _legend_rows(
 
 
 def _draw_legend(image: npt.NDArray[np.uint8], rows: Sequence[_LegendRow]) -> None:
-    """Write rows of text behind a swatch of colour onto the image, in a size that suits it."""
+    """Draw the rows of the legend, scaled to the image."""
     if not rows:
         return
     scale = max(0.35, min(image.shape[:2]) / 1000)
     thickness = max(1, round(scale * 1.5))
     (_, text_height), baseline = cv2.getTextSize('Ag', FONT, scale, thickness)
     line, gap = text_height + 2 * baseline, 2 * baseline
-    # the columns: name, then numbers that end at the same place in every row
+    # columns: the name, then right-aligned numbers
     columns = list(zip(*([_ascii(row.name), *row.numbers] for row in rows), strict=True))
     widths = [[cv2.getTextSize(t, FONT, scale, thickness)[0][0] for t in c] for c in columns]
     ends = np.cumsum([max(width) + gap for width in widths]) + line + baseline
     corner = image[: line * len(rows) + baseline, : ends[-1]]
-    corner //= 3  # a dark ground, so that white text reads on any image
+    corner //= 3  # a dark background, so that white text is readable on any image
     for row, entry in enumerate(rows):
         top = row * line + baseline
         swatch = ((baseline, top), (baseline + text_height, top + text_height))
@@ -148,5 +148,5 @@ def _draw_legend(image: npt.NDArray[np.uint8], rows: Sequence[_LegendRow]) -> No
 
 
 def _ascii(text: str) -> str:
-    """Replace what the font does not have."""
+    """Replace characters that the font lacks."""
     return text.encode('ascii', 'replace').decode()

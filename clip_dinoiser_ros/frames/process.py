@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From decoded frames to everything that is published of them, for node and recordings."""
+"""From decoded frames to all their outputs, for node and recordings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Pixels = tuple[npt.NDArray[Any], str]  # an array (H, W) or (H, W, k), and its i
 
 
 class OutputTooLargeError(ValueError):
-    """An output would take too much memory; says how much, and what is allowed."""
+    """An output needs too much memory; says how much, and what is allowed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class DecodedFrame:
 
 @dataclass(frozen=True, eq=False)
 class FrameOutputs:
-    """One segmented frame and everything that can be published of it, made on demand.
+    """One segmented frame and its outputs, which are made on demand.
 
     Attributes:
         frame: The decoded camera image.
@@ -88,7 +88,7 @@ class FrameOutputs:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Size (H, W) of everything that is published of the frame."""
+        """Size (H, W) of all outputs of the frame."""
         height, width = self.result.labels.shape
         return height, width
 
@@ -100,7 +100,7 @@ class FrameOutputs:
 
     @cached_property
     def shown(self) -> FrameImages:
-        """Labels and confidence as they are published."""
+        """The published labels and confidence."""
         settings = self.active.settings
         return frame_images(
             self.result,
@@ -206,7 +206,7 @@ class Processor:
             active: Settings and vocabulary.
 
         Returns:
-            For each frame its outputs, or the error because of which it was not segmented.
+            The outputs of each frame, or the error that prevented them.
 
         Raises:
             FinalError: The device failed for good.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 EVERYTHING = (0.0, 0.0, 1.0, 1.0)
-MAX_CORNERS = 100  # each costs a pass over the image, once
+MAX_CORNERS = 100  # each corner costs one pass over the image
 
 
 class RegionError(ValueError):

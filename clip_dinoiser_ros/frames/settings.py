@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What frames are segmented with: the runtime parameters of the node, also used for recordings."""
+"""The runtime settings of the node, also used for recordings."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ class Settings:
         return self.of_cameras.get(name, CameraSettings())
 
     def max_rates(self) -> dict[str, float]:
-        """Return the most frames per second of every camera; 0: no limit."""
+        """Return the maximum frames per second of every camera; 0: no limit."""
         return {name: own.max_rate or self.max_rate for name, own in self.of_cameras.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Active:
-    """What the next frame is segmented with; replaced as a whole, never changed.
+    """Settings and vocabulary of the next frame; replaced as a whole, never changed.
 
     Attributes:
         settings: The runtime settings.
         vocabulary: Their prompts, encoded.
         table: (K,) uint8 or uint16, class id of each class of the vocabulary; see `ClassIds.table`.
-        version: Counts the vocabularies of the node, from 1.
-        run_id: Tells this run of the node from all others; empty in a recording.
+        version: Of the vocabulary, counted from 1.
+        run_id: Unique for each run of the node; empty in a recording.
     """
 
     settings: Settings

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Time stamps of messages, live or recorded."""
+"""Time stamps of messages, live or recorded: used by frames, node, bag and demo."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The outputs of every single class of one camera."""
+"""The outputs of single classes of one camera."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clip_dinoiser_ros.frames.process import FrameOutputs
 
 
 class ClassPublishers:
-    """Mask and confidence of every class, under ~/CAMERA/classes/SLUG/, for those who listen.
+    """Mask and confidence of every class, under ~/CAMERA/classes/SLUG/, for subscribers.
 
     The worker thread creates and destroys these publishers between two frames, while the executor
     waits in its own thread. That is safe because nothing of them is in what the executor waits for
@@ -39,7 +39,7 @@ class ClassPublishers:
         self._publishers: dict[str, dict[str, Publisher]] = {}  # by class name and output
 
     def use(self, names: Sequence[str]) -> None:
-        """Have topics for these classes and no others; those of a class that stays are kept."""
+        """Create and destroy topics so that exactly these classes have them."""
         for name in self._publishers.keys() - set(names):
             self._destroy(self._publishers.pop(name))
         failed = {}
@@ -47,7 +47,7 @@ class ClassPublishers:
             if name not in self._publishers:
                 try:
                     self._publishers[name] = self._create(name)
-                except Exception as error:  # a topic too long, no memory: all else goes on
+                except Exception as error:  # a topic too long, no memory: other outputs continue
                     failed[name] = error
         if failed:
             name, error = next(iter(failed.items()))
@@ -76,7 +76,7 @@ class ClassPublishers:
             self._node.destroy_publisher(publisher)
 
     def destroy(self) -> None:
-        """Take the topics away."""
+        """Destroy the topics."""
         self.use([])
 
     def publish(self, frame: FrameOutputs) -> None:

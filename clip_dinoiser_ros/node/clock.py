@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Tells time that passes from a clock that is set: simulated time pauses, loops and leaps."""
+"""Detects jumps of the clock: simulated time pauses, loops and jumps."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rclpy.clock import ClockChange, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-# A message of /clock that another overtook is no jump; no simulation takes steps of ten seconds.
+# Messages of /clock out of order are no jump; no simulation takes steps of ten seconds.
 BACKWARD = Duration(seconds=-0.1)
 FORWARD = Duration(seconds=10.0)
 
 
 class ClockWatch:
-    """Watches the node's clock.
+    """Watches the clock of the node.
 
     Args:
-        node: Whose clock it is; a jump back is said once in its log.
+        node: Its clock is watched; each jump back is logged once.
 
     Attributes:
-        resets: Called after every jump, on the executor's thread; whoever keeps something by stamp
-            or age adds what forgets it.
+        resets: Functions called after every jump, on the thread of the executor, to drop what is
+            kept by stamp or age.
     """
 
     def __init__(self, node: Node) -> None:
@@ -38,22 +38,22 @@ class ClockWatch:
         self._handle = self._clock.create_jump_callback(threshold, post_callback=self._jumped)
 
     def now_s(self) -> float:
-        """Return the time by the clock that stamps."""
+        """Return the time of the clock that stamps messages."""
         return 1e-9 * self._clock.now().nanoseconds
 
     def elapsed_s(self) -> float:
-        """Return seconds that pass: simulated ones where time is simulated, else steady ones."""
+        """Return elapsed seconds: simulated if time is simulated, else of the steady clock."""
         return self.now_s() if self._clock.ros_time_is_active else time.monotonic()
 
     def values(self) -> dict[str, str]:
-        """Return what there is to say of the clock."""
+        """Return the status of the clock."""
         clock = 'system'
         if self._clock.ros_time_is_active:
             clock = 'simulated' if self.now_s() else 'simulated, nobody publishes /clock'
         return {'clock': clock, 'clock_jumps_back': str(self._jumps_back)}
 
     def news(self) -> str:
-        """Return what happened since the last call, empty where nothing did: each jump once."""
+        """Return the jump since the last call as a text; empty if there was none."""
         news, self._news = self._news, ''
         return news
 

@@ -33,13 +33,13 @@ _TYPES = CloudTypes(PointCloud2, PointField, CameraInfo, RegionOfInterest)
 
 
 class Clouds:
-    """Makes the clouds of one camera, each as soon as no depth nearer to its frame can come.
+    """Makes the clouds of one camera, each when its nearest depth image has arrived.
 
-    Depth often arrives a little after its image, sometimes after the labels are out. A frame
-    waits for it as long as no frame follows that is newer by more than the tolerance, and never
-    are more than `MAX_WAITING` kept. The labels do not wait.
+    Depth often arrives a little after its image, sometimes after the labels are published. A frame
+    waits for it until a frame follows that is newer by more than the tolerance. At most
+    `MAX_WAITING` frames wait. The labels do not wait.
 
-    The callbacks of the subscriptions call `put_info` and `put_depth`, the worker all else.
+    The subscriptions call `put_info` and `put_depth`, the worker calls everything else.
 
     Args:
         camera: Its name and topics.
@@ -56,36 +56,36 @@ class Clouds:
         self.depth = DepthRing()
 
     def put_info(self, info: CameraInfo) -> None:
-        """Use a CameraInfo from now on."""
+        """Store the newest CameraInfo."""
         self._info = info
 
     def put_depth(self, depth: Any) -> bool:
-        """Take a depth image in; return whether a frame waits for one."""
+        """Store a depth image; return whether a frame waits for one."""
         self.depth.put(depth)
         return bool(self._waiting)
 
     def clear(self) -> None:
-        """Forget what came, and the frames that wait."""
+        """Drop all messages and the frames that wait."""
         self._info = None
         self._waiting.clear()
         self.depth.clear()
 
     def drop(self) -> None:
-        """Forget the frames that wait."""
+        """Drop the frames that wait."""
         self._waiting.clear()
 
     def add(self, source: CloudSource) -> None:
-        """Have a cloud made of a frame; `ready` gives it."""
+        """Add a frame; `ready` returns its cloud."""
         self._waiting.append(source)
 
     def ready(self) -> list[PointCloud2]:
-        """Make the clouds whose depth is there or is not waited for any longer, oldest first."""
+        """Make the clouds whose depth has arrived or is no longer waited for, oldest first."""
         clouds = []
         while self._waiting and self._is_due(self._waiting[0]):
             source = self._waiting.popleft()
             try:
                 clouds.append(self._make(source))
-            except Exception as error:  # the worker must not die of a depth image
+            except Exception as error:  # a depth image must not end the worker
                 self._warn(f'no cloud: {_reason(error)}')
         return clouds
 
@@ -105,7 +105,7 @@ class Clouds:
         return cloud
 
     def _compare_frames(self, own: str, other: str) -> None:
-        """Say once that depth has another frame id than the image."""
+        """Warn once if depth has another frame id than the image."""
         if own != other and not self._frames_compared:
             self._warn_now(
                 f'{self._camera.name}: depth comes in the frame {other!r}, the image in {own!r}; '
@@ -121,7 +121,7 @@ class Clouds:
     def camera_info(
         self, header: Any, size: tuple[int, int], image_size: tuple[int, int] | None = None
     ) -> CameraInfo | None:
-        """Return the CameraInfo of the label image of a frame; None: it is not known.
+        """Return the CameraInfo of the label image of a frame; None: not known.
 
         Args:
             header: Of the frame.
@@ -135,7 +135,7 @@ class Clouds:
             return None
 
     def _warn(self, text: str) -> None:
-        """Say something at most once a second."""
+        """Warn at most once a second."""
         if self._throttle.allows():
             self._warn_now(f'{self._camera.name}: {text}')
 

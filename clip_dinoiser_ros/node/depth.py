@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The newest depth images of one camera, and which of them is nearest to a frame."""
+"""The newest depth images of one camera, and the nearest one of each frame."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 RING_LENGTH = 16  # half a second at 30 Hz: longer than a frame waits for the worker
 MAX_EXPECTED = 5  # frames whose nearest depth is kept
-JUMP_NS = 10**9  # so much older than the newest: the clock was set back, a bag began anew
+JUMP_NS = 10**9  # back: the clock was set, or a bag started again
 
 
 @dataclass(eq=False)
 class _ExpectedFrame:
-    """A frame on its way through the model, and the depth image that is nearest to it so far."""
+    """A frame in the model, and the depth image that is nearest to it so far."""
 
     stamp_ns: int
     nearest: Any = None
@@ -33,14 +33,14 @@ class _ExpectedFrame:
 
 
 class DepthRing:
-    """Pairs frames with depth images by stamp, whatever comes first, without a growing queue.
+    """Pairs frames with depth images by stamp, in any order of arrival, in bounded memory.
 
-    It holds the newest few depth images, and beside them the nearest one of each frame on its way:
-    however long the model takes and however many depth images come meanwhile, the partner of a
-    frame stays. Methods may be called from any thread.
+    It keeps the newest few depth images, and the nearest one of each frame in the model. So the
+    partner of a frame stays, however many depth images arrive meanwhile. Methods may be called
+    from any thread.
 
     Args:
-        length: Depth images held.
+        length: Number of depth images kept.
     """
 
     def __init__(self, length: int = RING_LENGTH) -> None:
@@ -49,13 +49,13 @@ class DepthRing:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many depth images are held."""
+        """Return the number of depth images kept."""
         with self._lock:
             held = [*self._newest, *(f.nearest for f in self._frames if f.nearest is not None)]
             return len({id(depth) for depth in held})
 
     def put(self, depth: Any) -> None:
-        """Take a depth image in; one from before the others by a second or more ends their time."""
+        """Store a depth image; if it is a second or more older, drop all others."""
         with self._lock:
             if self._newest and stamp_ns(depth.header) < self._newest_ns() - JUMP_NS:
                 self._clear()
@@ -64,7 +64,7 @@ class DepthRing:
                 frame.offer(depth)
 
     def expect(self, stamp: int) -> None:
-        """Keep what is nearest to a frame of this stamp (ns), of the newest `MAX_EXPECTED`."""
+        """Keep the depth image nearest to this stamp (ns), for the newest `MAX_EXPECTED` stamps."""
         with self._lock:
             self._frames.append(self._frame(stamp))
 
@@ -75,12 +75,12 @@ class DepthRing:
             return None if frame.nearest is None else (frame.nearest, frame.gap(frame.nearest))
 
     def is_settled(self, stamp: int) -> bool:
-        """Whether depth as new as the stamp (ns) has come, so that no later one can be nearer."""
+        """Return whether depth as new as the stamp (ns) has arrived: no later one is nearer."""
         with self._lock:
             return bool(self._newest) and self._newest_ns() >= stamp
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop everything."""
         with self._lock:
             self._clear()
 
@@ -88,7 +88,7 @@ class DepthRing:
         return max(stamp_ns(depth.header) for depth in self._newest)
 
     def _frame(self, stamp: int) -> _ExpectedFrame:
-        """Collect all that is known of the depth around a stamp."""
+        """Collect the depth images around a stamp."""
         frame = _ExpectedFrame(stamp)
         for depth in [*self._newest, *(f.nearest for f in self._frames if f.nearest is not None)]:
             frame.offer(depth)

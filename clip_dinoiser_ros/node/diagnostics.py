@@ -16,17 +16,17 @@ from rclpy.timer import Timer
 
 from clip_dinoiser_ros.node.health import Status
 
-MODEL = 'segmentation model'  # no camera can have this name: it has a space
+MODEL = 'segmentation model'  # not a valid name of a camera, because of the space
 
 
 class Diagnostics:
-    """Publishes statuses by a timer on the steady clock.
+    """Publishes statuses, by a timer on the steady clock.
 
-    Simulated time may stand, and a timer on it with it; an operator wants to hear of that too.
+    A timer on simulated time stops with it, but an operator must see that as well.
 
     Args:
-        node: Whose health it is.
-        statuses: Returns them by name.
+        node: The node.
+        statuses: Returns the statuses by name.
     """
 
     def __init__(self, node: Node, statuses: Callable[[], Mapping[str, Status]]) -> None:
@@ -36,7 +36,7 @@ class Diagnostics:
         self._timer: Timer | None = None
 
     def start(self, period_s: float) -> None:
-        """Publish every so many seconds from now on; 0: not at all."""
+        """Set the period in seconds; 0: never publish."""
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
             self._timer = None
@@ -62,13 +62,13 @@ class Diagnostics:
         self._publisher.publish(message)
 
     def publish_last(self) -> None:
-        """Publish once more and wait until it has arrived, for a second at most."""
+        """Publish once more and wait until it was delivered, for at most a second."""
         self.publish()
         self._publisher.wait_for_all_acked(Duration(seconds=1))
 
 
 def gpu_memory(device: torch.device) -> dict[str, str]:
-    """Return what torch holds of a GPU's memory, in MiB; nothing for a CPU."""
+    """Return the GPU memory that torch holds, in MiB; empty for a CPU."""
     if device.type != 'cuda':
         return {}
     total = torch.cuda.get_device_properties(device).total_memory

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The thread that encodes new prompts, a few at a time between two frames."""
+"""The thread that encodes new prompts between frames, a few at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clip_dinoiser_ros.core.vocabulary import Vocabulary, join_prompts
 from clip_dinoiser_ros.frames.settings import Settings
 from clip_dinoiser_ros.node.guard import Watchdog
 
-TURN_S = 0.06  # how long frames wait for prompts, unless a single one takes longer
+TURN_S = 0.06  # how long frames wait for prompts, unless one prompt takes longer
 
 
 def encode(segmenter: Segmenter, settings: Settings) -> Vocabulary:
@@ -31,7 +31,7 @@ def encode(segmenter: Segmenter, settings: Settings) -> Vocabulary:
 
 
 def missing(segmenter: Segmenter, settings: Settings) -> list[str]:
-    """Return what `encode` would take time for; raises as `Segmenter.missing`."""
+    """Return the prompts that `encode` would have to encode; raises as `Segmenter.missing`."""
     prompts = join_prompts(settings.prompts, settings.negative_prompts)
     return segmenter.missing(prompts, settings.templates)
 
@@ -39,18 +39,18 @@ def missing(segmenter: Segmenter, settings: Settings) -> list[str]:
 class Encoding:
     """Encodes the prompts of settings in a thread of its own.
 
-    Both this thread and the one that segments would use every core. So they take turns: the
-    sentences of a few prompts, then the frames that wait.
+    This thread and the one that segments both use every core. So they take turns: a few prompts,
+    then the waiting frames.
 
     Args:
         segmenter: The model.
-        settings: With the new prompts.
-        turn: Gives a context in which no frame is segmented.
-        watchdog: Watches over each turn; closed at the end.
-        executor: Woken when it is done.
+        settings: The settings with the new prompts.
+        turn: Returns a context in which no frame is segmented.
+        watchdog: Watches each turn; closed at the end.
+        executor: Woken at the end.
 
     Attributes:
-        done: Completes with the Vocabulary, with None when cancelled, or with what was raised.
+        done: Future of the Vocabulary, of None if cancelled, or of the error.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Encoding:
         self._thread.start()
 
     def cancel(self) -> None:
-        """End the thread after the prompts it works on, so that it lets go of the model."""
+        """End the thread after the current prompts, so that it releases the model."""
         self._cancelled.set()
         self._thread.join()
 

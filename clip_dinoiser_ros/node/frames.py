@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The newest frame of every camera, handed from the callbacks to the worker. No queue."""
+"""The newest frame of every camera, passed from the callbacks to the worker, without a queue."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Frame:
-    """One camera message on its way.
+    """One camera message on its way to the worker.
 
     Attributes:
         camera: Name of the camera.
-        message: sensor_msgs/Image or CompressedImage as it came.
-        arrived_s: When it came, in seconds of the steady clock.
+        message: sensor_msgs/Image or CompressedImage as received.
+        arrived_s: When it arrived, in seconds of the steady clock.
         taken_s: When the worker took it.
     """
 
@@ -48,7 +48,7 @@ class Counts:
 class _Slot:
     message: Any = None
     arrived_s: float = 0.0
-    last_s: float = -math.inf  # when max_rate was last made use of
+    last_s: float = -math.inf  # last time a frame was taken under max_rate
     received: int = 0
     segmented: int = 0
     replaced: int = 0
@@ -56,7 +56,7 @@ class _Slot:
 
 
 class FrameSlots:
-    """One slot per camera: a newer frame replaces an older one that nobody took.
+    """One slot per camera: a newer frame replaces an older one that was not taken.
 
     Args:
         cameras: Names.
@@ -69,9 +69,9 @@ class FrameSlots:
         self._changed = threading.Condition()
         self._woken = False
         self._closed = False
-        # whose turn it is: see `between_frames`
-        self._max_rate_hz = NO_LIMITS  # those of the last `take`
-        self._frames_out = False  # from a `take` that returned frames to the next
+        # see `between_frames`
+        self._max_rate_hz = NO_LIMITS  # frames of the last `take`
+        self._frames_out = False  # true from a `take` that returned frames to the next
         self._others_wait = False
         self._others_work = False
         self._frames_first = True
@@ -89,7 +89,7 @@ class FrameSlots:
         """Wait for work and take the newest frame of every camera that is due.
 
         Args:
-            max_rate_hz: At most so many frames per second of each camera; 0 or none: no limit.
+            max_rate_hz: Maximum frames per second of each camera; 0 or missing: no limit.
 
         Returns:
             The frames; an empty list after `wake`; None once closed.
@@ -103,7 +103,7 @@ class FrameSlots:
                 next_s = self._next_s()
                 due = [camera for camera, due_s in next_s.items() if due_s <= now]
                 if self._others_work or (self._others_wait and not self._frames_first):
-                    due, next_s = [], {}  # until they are done
+                    due, next_s = [], {}  # until they are segmented
                 if self._closed or self._woken or due:
                     break
                 self._changed.wait(min(next_s.values()) - now if next_s else None)
@@ -115,10 +115,10 @@ class FrameSlots:
 
     @contextmanager
     def between_frames(self) -> Iterator[None]:
-        """Keep `take` from returning frames meanwhile; for one thread at a time.
+        """Return a context in which `take` returns no frames; for one thread at a time.
 
-        Frames that are due and this take turns, so that neither waits for more than one turn of the
-        other, however busy that is.
+        This context and waiting frames take turns, so that neither waits for more than one turn of
+        the other.
         """
         with self._changed:
             self._others_wait = True
@@ -141,7 +141,7 @@ class FrameSlots:
         return 1.0 / rate if rate else 0.0
 
     def _next_s(self) -> dict[str, float]:
-        """When the frames that wait may be taken."""
+        """Return when the waiting frames may be taken."""
         return {
             camera: slot.last_s + self._period_s(camera)
             for camera, slot in self._slots.items()
@@ -154,11 +154,11 @@ class FrameSlots:
         frame = Frame(camera, slot.message, slot.arrived_s, now)
         slot.message = None
         due = slot.last_s + period_s
-        slot.last_s = due if now - due < period_s else now  # late once is made up for, not twice
+        slot.last_s = due if now - due < period_s else now  # a delay is made up for once only
         return frame
 
     def count(self, camera: str, segmented: int = 0, rejected: int = 0) -> Counts:
-        """Count what became of frames that were taken; return the camera's counts."""
+        """Count the results of frames that were taken; return the counts of the camera."""
         with self._changed:
             slot = self._slots[camera]
             slot.segmented += segmented
@@ -166,7 +166,7 @@ class FrameSlots:
             return Counts(slot.received, slot.segmented, slot.replaced, slot.rejected)
 
     def wake(self) -> None:
-        """Let `take` return although no frame came."""
+        """Let `take` return without a frame."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()

@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How the node's process ends when the device fails, and who notices a model that hangs.
+"""The watchdog for a model that hangs, and the end of a process whose device fails.
 
-The process ends with exit code 1, and whoever started it starts it again.
+The process ends with exit code 1, and the launch file starts it again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 
 class Watchdog:
-    """Notices that a call of the model does not return. Use it as `with watchdog:` around the call.
+    """Detects a call of the model that does not return: use `with watchdog:` around the call.
 
     Args:
-        timeout_s: How long a call may take, on the steady clock; 0: as long as it likes.
-        hangs: Called once, in the thread of the watchdog, with a line that says what was noticed.
+        timeout_s: Limit of a call in seconds of the steady clock; 0: no limit.
+        hangs: Called once, in the thread of the watchdog, with a description.
         clock: Steady clock in seconds.
     """
 
@@ -76,19 +76,19 @@ class Watchdog:
 
 
 def end_within(time_s: float) -> None:
-    """End the process with exit code 1 after a time, whatever hangs until then.
+    """End the process with exit code 1 after a time, even if everything hangs.
 
-    The timer is one in C: it needs neither Python's lock nor that of an allocator. It writes what
-    all threads do to stderr.
+    The timer runs in C and needs neither the lock of Python nor that of an allocator. It writes
+    the stacks of all threads to stderr.
     """
     faulthandler.dump_traceback_later(time_s, file=2, exit=True)
 
 
 def end_process(logger: Any, reason: str) -> None:
-    """Say why and end the process with exit code 1, at once.
+    """Write the reason and end the process with exit code 1 at once.
 
-    Not by an exception or sys.exit: what hangs or is broken would be waited for, and freed with
-    more calls of the same device.
+    An exception or sys.exit would wait for what hangs, and free memory by calls of the broken
+    device.
     """
     logger.fatal(f'{reason}; this process ends, exit code 1, to be started again')
     sys.stdout.flush()

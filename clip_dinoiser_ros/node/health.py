@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How every camera and every stage is doing, by clocks that are handed in; nothing of ROS."""
+"""State of the cameras and duration of the stages, by given clocks; without ROS."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """What is said of one part of the node: `values` in the order in which they are shown."""
+    """The status of one part of the node; `values` are in the order of display."""
 
     level: Level
     message: str
@@ -44,9 +44,9 @@ class Source:
     """Where the images of a camera come from, or its depth or CameraInfo.
 
     Attributes:
-        topic: That is subscribed to.
-        publishers: How many there are of it.
-        problem: Why nothing can come from some of them; empty: nothing known.
+        topic: The subscribed topic.
+        publishers: Number of publishers of the topic.
+        problem: Why messages of some of them cannot arrive; empty: no problem known.
     """
 
     topic: str
@@ -55,13 +55,13 @@ class Source:
 
 
 class Rates:
-    """How fast counts grow, over the last seconds."""
+    """Rates of counters over the last seconds."""
 
     def __init__(self, now_s: float, counts: Iterable[int]) -> None:
         self._samples = deque([(now_s, tuple(counts))])
 
     def per_second(self, now_s: float, counts: Iterable[int]) -> list[float]:
-        """Take new counts in; return how many came per second of the window."""
+        """Add new counts; return their rates per second over the window."""
         self._samples.append((now_s, tuple(counts)))
         while len(self._samples) > 2 and now_s - self._samples[1][0] >= RATE_WINDOW_S:
             self._samples.popleft()
@@ -77,13 +77,13 @@ class Rates:
 
 
 class CameraHealth:
-    """Tells whether a camera is waiting, active, stale or rejected.
+    """The state of a camera: waiting, active, stale or rejected.
 
-    Only the time since a frame arrived decides, never its stamp: a recording that is played without
-    its clock has old stamps and is no fault.
+    It depends on the time since a frame arrived, never on its stamp: a recording that is played
+    without its clock has old stamps, which is no fault.
 
     Args:
-        elapsed: Seconds of a clock that stands while a simulation is paused.
+        elapsed: Seconds of a clock that stops while a simulation is paused.
         steady: Seconds of the steady clock, for the rates.
     """
 
@@ -93,14 +93,14 @@ class CameraHealth:
         self._elapsed, self._steady = elapsed, steady
         self._lock = threading.Lock()
         self._arrived_s: float | None = None
-        self._unanswered_s: float | None = None  # since when a frame waits for its outcome
+        self._unanswered_s: float | None = None  # since when a frame waits for its result
         self._stamp_s = 0.0
         self._rejecting = False
         self._reason = ''
         self._rates = Rates(steady(), (0, 0, 0))
 
     def arrived(self, stamp_s: float) -> None:
-        """Take note of a frame with this stamp, in seconds of its camera's clock."""
+        """Record that a frame with this stamp (seconds) arrived."""
         with self._lock:
             self._arrived_s = self._elapsed()
             self._stamp_s = stamp_s
@@ -108,17 +108,17 @@ class CameraHealth:
                 self._unanswered_s = self._arrived_s
 
     def segmented(self) -> None:
-        """Take note that a frame was segmented and published."""
+        """Record that a frame was segmented and published."""
         with self._lock:
             self._unanswered_s, self._rejecting = None, False
 
     def rejected(self, reason: str) -> None:
-        """Take note of a frame that could not be used."""
+        """Record that a frame could not be used."""
         with self._lock:
             self._unanswered_s, self._rejecting, self._reason = None, True, reason
 
     def reset(self) -> None:
-        """Begin anew after the clock was set: what is known of times means nothing any more."""
+        """Drop all times after the clock was set."""
         with self._lock:
             if self._arrived_s is not None:
                 self._arrived_s = self._elapsed()
@@ -134,14 +134,14 @@ class CameraHealth:
         max_rate_hz: float = 0.0,
         others: Sequence[Source] = (),
     ) -> Status:
-        """Say how the camera is doing.
+        """Return the status of the camera.
 
         Args:
-            now_s: By the clock that stamps, for the age of the newest frame.
+            now_s: Time of the clock that stamps messages, for the age of the newest frame.
             counts: Frames since the node was activated.
             source: Where the frames come from.
-            stale_after_s: After so long without a frame, or without a result, the camera is stale.
-            max_rate_hz: A frame may wait so much longer for its turn; 0: no limit.
+            stale_after_s: The camera is stale after so long without a frame or a result.
+            max_rate_hz: Limit of the rate, because of which a frame may wait longer; 0: no limit.
             others: Where depth and CameraInfo come from.
         """
         with self._lock:
@@ -198,19 +198,19 @@ class CameraHealth:
 
 
 class StageTimes:
-    """How long the stages took for the last frames, all cameras together."""
+    """Durations of the stages for the last frames of all cameras."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._times_ms: deque[tuple[float, ...]] = deque(maxlen=STAGE_WINDOW)
 
     def add(self, times_ms: tuple[float, ...]) -> None:
-        """Take note of one frame: milliseconds in the order of `STAGES`."""
+        """Add a frame: milliseconds in the order of `STAGES`."""
         with self._lock:
             self._times_ms.append(times_ms)
 
     def values(self) -> dict[str, str]:
-        """Return median and 95th percentile of every stage; nothing before the first frame."""
+        """Return median and 95th percentile of every stage; empty before the first frame."""
         with self._lock:
             times_ms = np.array(self._times_ms)
         if not len(times_ms):
@@ -224,13 +224,13 @@ class StageTimes:
 
 
 class Health:
-    """How the cameras and the stages of an active node are doing."""
+    """Health of the cameras and stages of an active node."""
 
     def __init__(self, cameras: Iterable[str], elapsed: Callable[[], float]) -> None:
         self.cameras = {camera: CameraHealth(elapsed) for camera in cameras}
         self.stages = StageTimes()
 
     def reset(self) -> None:
-        """Begin anew after the clock was set."""
+        """Drop all times after the clock was set."""
         for camera in self.cameras.values():
             camera.reset()

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a node keeps from run to run, whatever happens to the file that holds it."""
+"""The state that a node keeps from run to run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOST = 'after a restart class ids begin at 0 again, and runtime prompts are los
 class KeptState:
     """The state of a node's earlier runs and of this one.
 
-    A file that cannot be read or written is told of by a warning; the node goes on without it.
+    If the file cannot be read or written, a warning says so, and the node goes on without it.
 
     Args:
         parameter: `state_file`, see `state_path`.
@@ -34,9 +34,9 @@ class KeptState:
         logger: `warning(text)` is called.
 
     Attributes:
-        before: What earlier runs left; empty where they left nothing.
-        run_id: Another one for each run.
-        unclean_ends: How many runs before this one did not end cleanly, one after the other.
+        before: State of earlier runs; empty if there is none.
+        run_id: Unique for each run.
+        unclean_ends: Number of runs in a row before this one that did not end cleanly.
     """
 
     def __init__(self, parameter: str, node_name: str, logger: Any) -> None:
@@ -82,11 +82,11 @@ class KeptState:
         """Begin a run.
 
         Args:
-            given: `VOCABULARY_PARAMETERS` and their values at its start.
+            given: Values of `VOCABULARY_PARAMETERS` at the start.
 
         Returns:
-            What to use in their place: values that were set in a run that did not end cleanly and
-            started with the same; None: nothing.
+            Values to use instead: those set during a run that started with the same values and did
+            not end cleanly; None: use the given ones.
         """
         self._given = given
         before, lost = self.before, self.unclean_ends > 0
@@ -95,7 +95,7 @@ class KeptState:
         return restored
 
     def save(self, ids: Mapping[str, int], version: int, used: Mapping[str, Any]) -> None:
-        """Keep the ids, the version and the parameters of a vocabulary before it is used."""
+        """Save the ids, the version and the parameters of a vocabulary before it is used."""
         self._write(State(ids, version, self._given, used))
 
     def _write(self, state: State) -> None:
@@ -116,13 +116,13 @@ class KeptState:
         )
 
     def last(self) -> None:
-        """Say that this run has lasted; see `RunMarker.last`."""
+        """Mark this run as lasting; see `RunMarker.last`."""
         if self._marker is not None:
-            with contextlib.suppress(OSError):  # then the next delay is longer than it need be
+            with contextlib.suppress(OSError):  # then the next delay is longer than necessary
                 self._marker.last()
 
     def end_cleanly(self) -> None:
-        """Say that this run ends because it was asked to."""
+        """Mark this run as ended on request."""
         try:
             if self._marker is not None:
                 self._marker.end_cleanly()
@@ -130,7 +130,7 @@ class KeptState:
             self._logger.warning(f'the next start will take this end for a failure: {error}')
 
     def close(self) -> None:
-        """Let another node use the file."""
+        """Release the file for another node."""
         if self._marker is not None:
             self._marker.close()
         self._path = self._marker = None

@@ -15,7 +15,7 @@ PERIOD_S = 1.0  # between messages of one kind
 
 
 def forward_log(logger: RcutilsLogger) -> None:
-    """Send the package's messages from now on to a node's log, and nowhere else."""
+    """Send the messages of the package to the log of a node, and nowhere else."""
     package = logging.getLogger(PACKAGE)
     package.handlers = [_ToNode(logger)]
     package.setLevel(logging.INFO)
@@ -28,7 +28,7 @@ class _ToNode(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        # rclpy wants one severity for each place that logs
+        # rclpy allows one severity per line of code
         if record.levelno >= logging.ERROR:
             self._logger.error(record.getMessage())
         elif record.levelno >= logging.WARNING:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Entry point of the node: start, spin, end."""
+"""Entry point of the node."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from clip_dinoiser_ros.node.rclpy_internals import current_state
 from clip_dinoiser_ros.node.run_marker import STEADY_S, restart_delay_s
 from clip_dinoiser_ros.node.segmentation_node import STOP_TIMEOUT_S, SegmentationNode
 
-SPIN_PERIOD_S = 0.2  # how late a signal may be noticed
-END_TIMEOUT_S = 1.3  # how long a load, a frame or an encoding in work may hold up the end
+SPIN_PERIOD_S = 0.2  # delay until a signal is noticed
+END_TIMEOUT_S = 1.3  # how long loading, a frame or prompts may delay the end
 
 
 def main(args: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(args: list[str] | None = None) -> int:
     _stop_on_signals(stop, end)
     share_heaps()
     try:
-        # not rclpy's handlers: they know nothing of a load or a frame that takes seconds
+        # not the handlers of rclpy, which do not wait for loading or for a frame
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmentationNode()
         forward_log(node.get_logger())
@@ -50,7 +50,7 @@ def main(args: list[str] | None = None) -> int:
         end()
     except ExternalShutdownException:
         end()
-    except (ParameterException, RuntimeError) as error:  # rcl's own errors are RuntimeErrors
+    except (ParameterException, RuntimeError) as error:  # errors of rcl are RuntimeErrors
         reason = one_line(error)
         rclpy.logging.get_logger('clip_dinoiser').fatal(f'cannot start: {reason}')
         return 1
@@ -58,17 +58,17 @@ def main(args: list[str] | None = None) -> int:
         if node is not None and node.stop(STOP_TIMEOUT_S):
             node.destroy_node()
         rclpy.try_shutdown()
-        signal.setitimer(signal.ITIMER_REAL, 0)  # Python takes its own handlers away at exit
+        signal.setitimer(signal.ITIMER_REAL, 0)  # Python removes its own handlers at exit
     return 0
 
 
 def _stop_on_signals(stop: threading.Event, end: Callable[[], None]) -> None:
-    """Set `stop` on SIGINT and SIGTERM, and end the process anyhow when that is not enough.
+    """Set `stop` on SIGINT and SIGTERM, and end the process if that does not suffice.
 
-    Raising in the handler instead would break off whatever runs just then, in rclpy too.
+    An exception in the handler would interrupt any code, including rclpy.
 
     Args:
-        stop: Set.
+        stop: The event to set.
         end: Called before the process is ended.
     """
 
@@ -88,7 +88,7 @@ def _stop_on_signals(stop: threading.Event, end: Callable[[], None]) -> None:
 
 
 def _run(node: SegmentationNode, stop: threading.Event) -> None:
-    """Bring the node up if it wants to and serve it."""
+    """Start the node, configure it if `autostart` is set, and serve it."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     if node.get_parameter('autostart').value:
@@ -108,7 +108,7 @@ def _run(node: SegmentationNode, stop: threading.Event) -> None:
 def _wait_after_failures(
     node: SegmentationNode, executor: SingleThreadedExecutor, stop: threading.Event
 ) -> None:
-    """Wait the longer, the more runs have failed; configuring the node by hand ends it."""
+    """Wait longer the more runs have failed; configuring the node by hand ends the wait."""
     failures = node.kept.unclean_ends
     delay_s = restart_delay_s(failures)
     if failures:
@@ -126,7 +126,7 @@ def _serve(
     time_s: float = math.inf,
     until: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve the node until `stop` is set, a time is over or a condition holds."""
+    """Serve the node until `stop` is set, a timeout expires or a condition holds."""
     end_s = time.monotonic() + time_s
     while rclpy.ok() and not stop.is_set() and time.monotonic() < end_s and not until():
         try:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Services that set parameters, of which one may take its time while the node serves the others."""
+"""Parameter services that may take long while the node serves other requests."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from clip_dinoiser_ros.node.parameters import coerced
 
 
 class ParameterServicesNode(LifecycleNode):
-    """A managed node that can prepare a change of parameters before it makes it.
+    """A managed node that can prepare a change of parameters before applying it.
 
-    rclpy checks and sets parameters in one go, on the executor's thread. Here the services await
-    `prepare` first, so the executor goes on with other callbacks, and other changes, meanwhile.
+    rclpy checks and sets parameters in one step, on the thread of the executor. Here the services
+    await `prepare` first, so the executor serves other callbacks and changes meanwhile.
     """
 
     async def prepare(self, changes: list[Parameter]) -> None:
-        """Do what takes long before a change is checked and made; raises when it is refused."""
+        """Do the slow part of a change before it is checked; raises if it is refused."""
 
     def create_service(
         self, srv_type: type, srv_name: str, callback: Callable[..., Any], **options: Any
     ) -> Service:
-        """Create a service; rclpy creates those of the parameters with it too."""
+        """Create a service; rclpy also creates the parameter services with this method."""
         answers = {SetParameters: self._set_each, SetParametersAtomically: self._set_together}
         if srv_type in answers:
             callback = answers[srv_type]
@@ -56,13 +56,13 @@ class ParameterServicesNode(LifecycleNode):
         return response
 
     async def _set(self, messages: Iterable[rcl_interfaces.msg.Parameter]) -> SetParametersResult:
-        """Set parameters together; whatever is wrong with them becomes the answer."""
+        """Set parameters together; any error becomes the answer."""
         try:
             given = [Parameter.from_parameter_msg(message) for message in messages]
             changes = [coerced(parameter) for parameter in given]
             await self.prepare(changes)
             result = self.set_parameters_atomically(changes)
-        except Exception as error:  # rclpy would send no answer
+        except Exception as error:  # otherwise rclpy would send no answer
             return SetParametersResult(successful=False, reason=reason(error))
         if result.successful:
             result.reason = '; '.join(
@@ -74,7 +74,7 @@ class ParameterServicesNode(LifecycleNode):
 
 
 def reason(error: Exception) -> str:
-    """One line that says what was wrong; this project's own errors need no type in front."""
+    """Return an error as one line; errors of this project need no type name."""
     kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
     help_ = f'; {NEEDS_LESS}' if is_out_of_memory(error) else ''
     return kind + one_line(error) + help_

@@ -31,7 +31,7 @@ from clip_dinoiser_ros.node.rclpy_internals import given_parameters
 
 _QOS = 'qos_overrides.'
 TRANSPORTS = ('raw', 'compressed')
-# The scene, indoors and outdoors, and things that most robots meet: see docs/decisions.md
+# a scene, indoors and outdoors, and common things: see docs/decisions.md
 DEFAULT_PROMPTS = (
     'floor',
     'wall',
@@ -59,10 +59,10 @@ class CameraTopics:
     """One camera.
 
     Attributes:
-        name: Stands in the topics of its outputs.
-        image_topic: Subscribed to.
+        name: Part of the topics of its outputs.
+        image_topic: Topic of its images.
         transport: 'raw' (sensor_msgs/Image) or 'compressed' (CompressedImage).
-        depth_topic, camera_info_topic: Subscribed to; empty: none.
+        depth_topic, camera_info_topic: Topics of depth images and CameraInfo; empty: none.
     """
 
     name: str
@@ -74,7 +74,7 @@ class CameraTopics:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is read when the node is configured."""
+    """Parameters that are read when the node is configured."""
 
     cameras: tuple[CameraTopics, ...]
     model: str
@@ -110,7 +110,7 @@ SPECS: Mapping[str, _Spec] = {
         list(DEFAULT_PROMPTS), 'Classes to look for, one text each; a|b|c are synonyms of class a'
     ),
     'negative_prompts': _runtime(
-        # an empty list has no type, neither here nor in YAML
+        # an empty list has no type, in rclpy and in YAML
         [''],
         "Classes that compete with the prompts and are published as unlabelled; ['']: none",
     ),
@@ -223,7 +223,7 @@ SPECS: Mapping[str, _Spec] = {
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
 }
 
-# of each camera, as NAME.key; {camera} in a text stands for the name
+# of each camera, as NAME.key; {camera} is replaced by the name
 CAMERA_SPECS: Mapping[str, _Spec] = {
     'image_topic': _Spec('{camera}/image_raw', 'Topic of the images of {camera}'),
     'transport': _Spec(
@@ -256,7 +256,7 @@ def qos_overrides() -> QoSOverridingOptions:
 
 
 def declare_parameters(node: Node) -> None:
-    """Declare everything but the cameras' own parameters."""
+    """Declare all parameters except those of single cameras."""
     _declare(node, SPECS)
 
 
@@ -288,7 +288,7 @@ def unknown_parameters(node: Node, of_qos: bool = False) -> str:
 
 
 def is_read_at_configure(name: str) -> bool:
-    """Whether a parameter has an effect at the next configure only."""
+    """Return whether a parameter takes effect only at the next configure."""
     spec = _spec_of(name)
     return spec is not None and not spec.runtime
 
@@ -310,7 +310,7 @@ def _declare(node: Node, specs: Mapping[str, _Spec]) -> None:
                 descriptor.floating_point_range = [
                     FloatingPointRange(from_value=low, to_value=high, step=0.0)
                 ]
-        # of any type at first, so that a file may say 1 for 1.0 and 'person' for ['person']
+        # of any type at first, so that a file may have 1 for 1.0 and 'person' for ['person']
         node.declare_parameter(name, spec.default, ParameterDescriptor(dynamic_typing=True))
         descriptor.type = Parameter(name, value=spec.default).type_.value
         given = coerced(node.get_parameter(name), spec)
@@ -318,13 +318,13 @@ def _declare(node: Node, specs: Mapping[str, _Spec]) -> None:
 
 
 def coerced(given: Parameter, spec: _Spec | None = None) -> Parameter:
-    """Return a parameter with the type that it is declared with, where the value leaves no doubt.
+    """Convert a parameter to its declared type if the meaning is clear.
 
-    These are integers for floats, one string for a list of one, and empty lists, which have no
-    type. Any other parameter is returned as it is.
+    Converted are integers for floats, one string for a list of one, and empty lists, which have no
+    type. Any other parameter is returned unchanged.
 
     Args:
-        given: As it came from a file or a service.
+        given: From a file or a service.
         spec: Of the parameter; None: that of its name.
     """
     spec = spec or _spec_of(given.name)
@@ -352,13 +352,13 @@ def _is_empty_list(given: Parameter) -> bool:
 
 
 def _spec_of(name: str) -> _Spec | None:
-    """Return how a parameter is declared; None: it is none of ours."""
+    """Return the declaration of a parameter; None: it is not one of the node."""
     camera, _, key = name.rpartition('.')
     return CAMERA_SPECS.get(key) if camera else SPECS.get(name)
 
 
 def read_settings(node: Node, cameras: Iterable[str]) -> Settings:
-    """Read and check the runtime parameters, also those of cameras, once these are declared.
+    """Read and check the runtime parameters; those of cameras must be declared.
 
     Raises:
         ParameterError: A value that cannot be used.
@@ -370,7 +370,7 @@ def read_settings(node: Node, cameras: Iterable[str]) -> Settings:
 
 
 def default_settings() -> Settings:
-    """Return the runtime parameters as they are when nothing else is said."""
+    """Return the defaults of the runtime parameters."""
     return _settings({name: spec.default for name, spec in SPECS.items() if spec.runtime})
 
 
@@ -390,12 +390,12 @@ def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings
 
 
 def _frozen(value: Any) -> Any:
-    """Return the value of a parameter, a list or array of it as a tuple."""
+    """Return the value of a parameter; lists and arrays become tuples."""
     return value if isinstance(value, (str, int, float)) else tuple(value)
 
 
 def _texts(value: Iterable[str]) -> tuple[str, ...]:
-    """Return the texts of a parameter; one empty text stands for none."""
+    """Return the texts of a parameter; a single empty text means none."""
     texts = tuple(value)
     return () if texts == ('',) else texts
 
@@ -412,7 +412,7 @@ def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settin
 
 def _check_settings(settings: Settings) -> Settings:
     parse_prompts(settings.prompts)
-    # alone: whether they go together can be said only when all parameters are known
+    # each alone: combinations are checked when all parameters are known
     join_prompts((), settings.negative_prompts)
     _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
@@ -432,7 +432,7 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def read_configuration(node: Node) -> Configuration:
-    """Read what the node is configured with; declares the cameras' own parameters.
+    """Declare the parameters of the cameras and read the configuration.
 
     Raises:
         ParameterError: A value that cannot be used.
@@ -491,7 +491,7 @@ def _read_camera(node: Node, name: str) -> CameraTopics:
 
 
 def _of_camera(spec: _Spec, name: str) -> dict[str, Any]:
-    """Return the default and the description that a camera's parameter has."""
+    """Return the default and the description of a parameter of a camera."""
     default = spec.default
     if isinstance(default, str):
         default = default.format(camera=name)
@@ -506,6 +506,6 @@ def _read_topic(node: Node, key: str, optional: bool = False) -> str:
     try:
         node.resolve_topic_name(topic)
     except RuntimeError as error:
-        reason = str(error).split(', at ')[0]  # without the place in rcl's source
+        reason = str(error).split(', at ')[0]  # without the source line of rcl
         raise ParameterError(f'{key} is {topic!r}: {reason}') from error
     return topic

@@ -45,7 +45,7 @@ _CLASSES = {
 
 
 class CameraPublishers:
-    """Publishes what one camera shows, under ~/NAME/.
+    """Publishes the outputs of one camera under ~/NAME/.
 
     Args:
         node: The node the publishers belong to.
@@ -61,13 +61,13 @@ class CameraPublishers:
         self.clouds = Clouds(camera, lambda text: node.get_logger().warning(text))
         self._publishers: dict[str, Any] = {}
         self._classes = ClassPublishers(node, camera.name)
-        # made only while someone subscribes; None: not this time
+        # made only for subscribers; None: cannot be made for this frame
         self._lazy: dict[str, Callable[[FrameOutputs], Any]] = {
             'class_confidences': self._class_confidences,
             'points': self._add_to_clouds,
             'camera_info': self._camera_info,
         }
-        self._refused = 0  # images of class confidences that would have been too large
+        self._refused = 0  # frames whose class confidences would be too large
         try:
             for name, output in {**OUTPUTS, **LIVE_OUTPUTS}.items():
                 if not output.needs or getattr(camera, output.needs):
@@ -93,13 +93,13 @@ class CameraPublishers:
         )
 
     def destroy(self) -> None:
-        """Take the topics away."""
+        """Destroy the topics."""
         self._classes.destroy()
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
     def announce(self, active: Active) -> None:
-        """Say which classes the label images speak of from now on; each has its topics by then."""
+        """Announce the classes of the label images that follow, after creating their topics."""
         self._classes.use(active.vocabulary.names[: published_classes(active.table)])
         header = Header(stamp=self._node.get_clock().now().to_msg())
         label_info, message = announcement(
@@ -135,11 +135,11 @@ class CameraPublishers:
         return publisher is not None and publisher.get_subscription_count() > 0
 
     def expect(self, header: Any) -> None:
-        """Keep the depth image that belongs to a frame that is about to be segmented."""
+        """Keep the depth image of a frame that is about to be segmented."""
         self.clouds.depth.expect(stamp_ns(header))
 
     def publish_clouds(self) -> None:
-        """Publish the clouds whose depth has come since their labels were published."""
+        """Publish the clouds whose depth has arrived since their labels were published."""
         if not self._is_heard('points'):
             self.clouds.drop()
         for cloud in self.clouds.ready():
@@ -152,7 +152,7 @@ class CameraPublishers:
         return self.clouds.camera_info(frame.header, frame.size, frame.image_size)
 
     def _publish_overlay(self, frame: FrameOutputs) -> None:
-        """Publish the overlay, drawn once, raw and compressed where each has subscribers."""
+        """Draw the overlay once and publish it raw and compressed, each if it has subscribers."""
         if self._is_heard('overlay'):
             self._publish_image('overlay', (frame.overlay, 'rgb8'), frame.header)
         if self._is_heard('overlay/compressed'):
@@ -173,5 +173,5 @@ class CameraPublishers:
             return None
 
     def publish_frame_info(self, frame_info: FrameInfo) -> None:
-        """Publish how the frame was made."""
+        """Publish the frame info."""
         self._publishers['frame_info'].publish(frame_info)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""All uses of private names of rclpy; the test names the versions that they were checked for."""
+"""All uses of private names of rclpy; the test names the versions that were checked."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from clip_dinoiser_ros.core.errors import one_line
 
 
 def refuse_unavailable_transitions(node: LifecycleNode) -> None:
-    """Let a node answer requests for transitions that its state does not have.
+    """Let a node refuse requests for transitions that its state does not have.
 
-    rclpy raises an error then and sends no answer, so the client waits for it.
+    rclpy raises an error and sends no answer, so the client waits.
     """
     service: Any = node._service_change_state
     machine: Any = node._state_machine
@@ -25,7 +25,7 @@ def refuse_unavailable_transitions(node: LifecycleNode) -> None:
     def answer(request: Any, response: Any) -> Any:
         try:
             return change_state(request, response)
-        except RuntimeError as error:  # rcl's own errors are RuntimeErrors
+        except RuntimeError as error:  # errors of rcl are RuntimeErrors
             asked = request.transition.label or request.transition.id
             allowed = [label for _, label, *_ in machine.available_transitions]
             node.get_logger().error(

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A file that is there while a node runs: how the last runs ended, and that there is only one."""
+"""A file that exists while a node runs: it allows one run at a time and shows unclean ends."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import fcntl
 import os
 from pathlib import Path
 
-STEADY_S = 60.0  # a run that lasts so long is no part of a row of failures
+STEADY_S = 60.0  # a longer run ends a row of failures
 MAX_DELAY_S = 60.0
-RESPAWN_DELAY_S = 2.0  # what segment.launch.py waits before it starts the node again
+RESPAWN_DELAY_S = 2.0  # delay of segment.launch.py before it starts the node again
 
 
 class RunMarker:
     """Holds a lock on a file and deletes the file at a clean end.
 
-    A file that is found unlocked tells of a run that was killed or failed. It holds how many runs
-    in a row have ended so, with the one that it belongs to.
+    A file that is found unlocked belongs to a run that was killed or failed. It holds the number of
+    such runs in a row, including that one.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Attributes:
-        unclean_ends: How many runs before this one ended so, one after the other.
+        unclean_ends: Number of such runs in a row before this one.
 
     Raises:
         BlockingIOError: Another process, or another node of this one, holds the lock.
@@ -47,18 +47,18 @@ class RunMarker:
             except BaseException:
                 os.close(self._file)
                 raise
-            os.close(self._file)  # deleted meanwhile, by a run that ended
+            os.close(self._file)  # deleted meanwhile by a run that ended
 
     def last(self) -> None:
-        """Say that this run has lasted: should it fail later, it is the first in a row."""
+        """Mark this run as lasting: if it fails later, it is the first in a row."""
         self._write(1)
 
     def end_cleanly(self) -> None:
-        """Delete the file; the lock is held on."""
+        """Delete the file; keep the lock."""
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         os.close(self._file)
 
     def _write(self, unclean_ends: int) -> None:
@@ -73,9 +73,9 @@ def _same_file(file: int, path: Path) -> bool:
 
 
 def restart_delay_s(unclean_ends: int) -> float:
-    """Return how long a run waits after so many unclean ends in a row.
+    """Return the delay of a run after so many unclean ends in a row.
 
-    With the delay of segment.launch.py there are 2, 4, 8, ... 60 s between two runs.
+    Together with the delay of segment.launch.py this gives 2, 4, 8, ... 60 s between runs.
     """
     if unclean_ends == 0:
         return 0.0

@@ -56,8 +56,8 @@ from clip_dinoiser_ros.node.state_file import VOCABULARY_PARAMETERS
 from clip_dinoiser_ros.node.worker import Limits, Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
-END_TIMEOUT_S = 5.0  # how long the last diagnostics may take
-DEPTH_QUEUE = 5  # depth images that may lie in DDS while another callback runs
+END_TIMEOUT_S = 5.0  # limit for the last diagnostics
+DEPTH_QUEUE = 5  # depth images that DDS keeps while another callback runs
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -75,15 +75,15 @@ class _Pipeline:
 class SegmentationNode(ParameterServicesNode):
     """Segments camera images by the prompts in its parameters.
 
-    The executor's thread stores frames and answers services; a worker thread, alive while the node
-    is active, segments; a third one, alive while prompts are new, encodes them between frames.
-    Whatever a parameter changes goes to the worker as one frozen `Active`.
+    The thread of the executor stores frames and answers services. A worker thread segments while
+    the node is active. A third thread encodes new prompts between frames. All changes of
+    parameters reach the worker as one frozen `Active`.
 
     Attributes:
-        kept: What is kept from run to run.
+        kept: The state that is kept from run to run.
     """
 
-    # a node whose parameters cannot be declared is destroyed too
+    # a node whose parameters cannot be declared must also be destroyed
     _encoding: Encoding | None = None
     kept: KeptState | None = None
 
@@ -108,7 +108,7 @@ class SegmentationNode(ParameterServicesNode):
         self._subscriptions_of_cameras: list[Subscription] = []
         self._health = Health((), lambda: 0.0)
         self._sources = Sources(self)
-        self._failure = ''  # why the last transition did not succeed
+        self._failure = ''  # why the last transition failed
         self._clock_watch = ClockWatch(self)
         self._diagnostics = Diagnostics(self, self._statuses)
         self._diagnostics.start(self.get_parameter('diagnostics_period').value)
@@ -122,7 +122,7 @@ class SegmentationNode(ParameterServicesNode):
     # life cycle
 
     def _begin_run(self) -> None:
-        """Have the prompts back that were set in a run that failed."""
+        """Restore the prompts that were set during a run that failed."""
         values = {name: self.get_parameter(name).value for name in VOCABULARY_PARAMETERS}
         given = {
             n: v if isinstance(v, str) else [*filter(None, v or [])] for n, v in values.items()
@@ -162,7 +162,7 @@ class SegmentationNode(ParameterServicesNode):
             segmenter.warm_up(active.vocabulary, settings.gamma, settings.delta)
             for camera in configuration.cameras:
                 publishers[camera.name] = CameraPublishers(self, camera)
-        except Exception as error:  # rclpy would drop whatever escapes without a word
+        except Exception as error:  # rclpy would drop an exception silently
             self._fail(f'cannot configure: {reason(error)}')
             for created in publishers.values():
                 created.destroy()
@@ -183,7 +183,7 @@ class SegmentationNode(ParameterServicesNode):
             self.get_logger().warning(f'parameters without effect, not known here: {unknown}')
 
     def _take_defaults_of_model(self) -> None:
-        """Set the parameters that go with the model, unless they were set by someone."""
+        """Set the parameters that belong to the model, unless they were given."""
         if self._gamma_is_given:
             return
         gamma = default_gamma(self.get_parameter('model').value)
@@ -201,7 +201,7 @@ class SegmentationNode(ParameterServicesNode):
 
     def _ids_of(self, configuration: Configuration, settings: Settings) -> ClassIds:
         fixed, largest = configuration.class_ids, configuration.max_class_id
-        if self._version > self.kept.before.version:  # in mid-run no name loses its id
+        if self._version > self.kept.before.version:  # while the node runs, no name loses its id
             return fixed_ids(self._ids, fixed, largest, self.get_logger())
         names = [prompt.name for prompt in parse_prompts(settings.prompts)]
         return start_ids(self._ids, fixed, largest, names, self.get_logger())
@@ -285,7 +285,7 @@ class SegmentationNode(ParameterServicesNode):
             topic,
             callback,
             QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
-            # of its own: a group keeps something of every subscription that ever was in it
+            # a group of its own: groups keep traces of destroyed subscriptions
             callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=partial(self._name_mismatch, topic)
@@ -296,13 +296,13 @@ class SegmentationNode(ParameterServicesNode):
         return subscription
 
     def _receive(self, camera: str, message: Any) -> None:
-        """Take an Image or CompressedImage in."""
+        """Store an Image or CompressedImage."""
         assert self._slots is not None
         self._health.cameras[camera].arrived(1e-9 * stamp_ns(message.header))
         self._slots.put(camera, message)
 
     def _name_mismatch(self, topic: str, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        """Say why no frame comes from a publisher, and what to do about it."""
+        """Warn that a publisher cannot deliver, and say what to do."""
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         topic = self.resolve_topic_name(topic)
         self.get_logger().warning(
@@ -311,25 +311,25 @@ class SegmentationNode(ParameterServicesNode):
         )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening and end the worker after the frame it works on."""
+        """Unsubscribe and end the worker after its frame."""
         if not self.stop(STOP_TIMEOUT_S):
             return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give the model and the topics back."""
+        """Release the model and the topics."""
         self._release()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop whatever runs, from any state."""
-        if not self.stop(STOP_TIMEOUT_S):  # the worker uses what would be released
+        """Stop everything, from any state."""
+        if not self.stop(STOP_TIMEOUT_S):  # the worker still uses what would be released
             return TransitionCallbackReturn.ERROR
         self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End the process if the worker still runs: no state fits a model that does not return."""
+        """End the process if the worker still runs: no state allows a model that hangs."""
         if self._worker is not None:
             self._end(f'the model did not return {STOP_TIMEOUT_S:g} s after it was told to stop')
         else:
@@ -337,7 +337,7 @@ class SegmentationNode(ParameterServicesNode):
         return super().on_error(state)
 
     def stop(self, timeout_s: float) -> bool:
-        """Stop listening and segmenting; return whether the worker ended in time."""
+        """Unsubscribe and stop segmenting; return whether the worker ended in time."""
         self._sources.clear()
         for subscription in self._subscriptions_of_cameras:
             self.destroy_subscription(subscription)
@@ -349,9 +349,9 @@ class SegmentationNode(ParameterServicesNode):
         return stopped
 
     def destroy_node(self) -> None:
-        """Destroy the node; prompts that are being encoded are given up.
+        """Destroy the node; stop encoding prompts.
 
-        Another node may use its state file then.
+        Afterwards another node may use its state file.
         """
         self._stop_encoding()
         super().destroy_node()
@@ -364,7 +364,7 @@ class SegmentationNode(ParameterServicesNode):
             for publishers in self._pipeline.publishers.values():
                 publishers.destroy()
         self._pipeline = self._active = self._settings = None
-        gc.collect()  # the model is in cycles of references, which Python may leave for minutes
+        gc.collect()  # the model is in reference cycles, which Python may keep for minutes
         free_memory()
 
     # diagnostics
@@ -374,8 +374,8 @@ class SegmentationNode(ParameterServicesNode):
         self._failure = reason
 
     def _end(self, reason: str) -> None:
-        """End the process, which cannot segment any more; from whatever thread has noticed."""
-        end_within(END_TIMEOUT_S)  # what follows may wait for what hangs
+        """End the process, which can no longer segment; called from any thread."""
+        end_within(END_TIMEOUT_S)  # the rest may hang as well
         self._failure = reason
         try:
             self._diagnostics.publish_last()
@@ -383,7 +383,7 @@ class SegmentationNode(ParameterServicesNode):
             end_process(self.get_logger(), reason)
 
     def _statuses(self) -> dict[str, Status]:
-        """Say how the model and, while the node is active, its cameras are doing."""
+        """Return the status of the model and, while the node is active, of its cameras."""
         statuses = {MODEL: self._model_status()}
         settings, slots = self._settings, self._slots
         if settings is not None and slots is not None:
@@ -433,14 +433,14 @@ class SegmentationNode(ParameterServicesNode):
         return self._active
 
     def _use(self, settings: Settings, active: Active, ids: ClassIds) -> None:
-        if active.version != self._version:  # before an image shows one of its ids
+        if active.version != self._version:  # before an image uses its ids
             used = {name: getattr(settings, name) for name in VOCABULARY_PARAMETERS}
             self.kept.save(ids.known, active.version, used)
         self._settings, self._active, self._ids = settings, active, ids
         self._version = active.version
 
     async def prepare(self, changes: list[Parameter]) -> None:
-        """Encode new prompts while frames go on with the old ones."""
+        """Encode new prompts while frames continue with the old ones."""
         if not any(change.name in VOCABULARY_PARAMETERS for change in changes):
             return
         # in the order of the requests
@@ -454,15 +454,15 @@ class SegmentationNode(ParameterServicesNode):
             this.set_result(None)
 
     async def _encode_ahead(self, changes: list[Parameter]) -> None:
-        """Encode the prompts of a change, again for a model that took the other's place."""
+        """Encode the prompts of a change; again if the model was replaced meanwhile."""
         while True:
             if self._settings is None or self._pipeline is None:
-                return  # they are encoded at configure
+                return  # prompts are encoded at configure
             try:
                 settings = parameters.changed_settings(self._settings, changes)
                 known = not missing(self._pipeline.segmenter, settings)
             except Exception:
-                return  # the check says what is wrong, and rclpy before it when it is the type
+                return  # the check reports the error; rclpy reports wrong types before
             prompts = _prompts(settings)
             if known or prompts == _prompts(self._settings):
                 return
@@ -475,7 +475,7 @@ class SegmentationNode(ParameterServicesNode):
                 Watchdog(self._pipeline.configuration.inference_timeout_s, self._end),
                 self.executor,
             )
-            vocabulary = await self._encoding.done  # holds nothing of the model meanwhile
+            vocabulary = await self._encoding.done  # keep no reference to the model meanwhile
             if vocabulary is not None:
                 self._encoded = prompts, vocabulary
 
@@ -489,7 +489,7 @@ class SegmentationNode(ParameterServicesNode):
         self._encoding = self._encoded = None
 
     def _encode(self, settings: Settings, segmenter: Segmenter) -> tuple[Active, ClassIds]:
-        """Encode the prompts of settings, unless it is done, and give every class its id."""
+        """Encode the prompts of settings, unless they are encoded, and assign class ids."""
         negatives = settings.negative_prompts
         if self._encoded is not None and self._encoded[0] == _prompts(settings):
             vocabulary = self._encoded[1]
@@ -506,10 +506,10 @@ class SegmentationNode(ParameterServicesNode):
         return Active(settings, vocabulary, table, self._version + 1, self.kept.run_id), ids
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        """Accept or refuse a change; whatever takes time or can fail happens here."""
+        """Accept or refuse a change; everything that takes time or can fail happens here."""
         self._pending = None
         try:
-            if not all(change.name for change in changes):  # rclpy would take it for a declared one
+            if not all(change.name for change in changes):  # rclpy would treat it as declared
                 raise ValueError('a parameter without a name was given; give its name')
             settings = parameters.changed_settings(
                 self._settings or parameters.default_settings(), changes
@@ -521,13 +521,13 @@ class SegmentationNode(ParameterServicesNode):
                 active, ids = self._encode(settings, self._pipeline.segmenter)
             else:
                 active = replace(active, settings=settings)
-        except Exception as error:  # anything that escaped would end the executor
+        except Exception as error:  # an exception would end the executor
             return SetParametersResult(successful=False, reason=reason(error))
         self._pending = (settings, active, ids)
         return SetParametersResult(successful=True)
 
     def _use_parameters(self, changes: list[Parameter]) -> None:
-        """Put an accepted change into use, from the next frame on."""
+        """Apply an accepted change, from the next frame on."""
         self._gamma_is_given |= any(change.name == 'gamma' for change in changes)
         late = [p.name for p in changes if parameters.is_read_at_configure(p.name)]
         if late and self._pipeline:
@@ -540,5 +540,5 @@ class SegmentationNode(ParameterServicesNode):
 
 
 def _prompts(settings: Settings) -> tuple[object, ...]:
-    """The part of the settings that makes the vocabulary."""
+    """Return the settings that determine the vocabulary."""
     return tuple(getattr(settings, name) for name in VOCABULARY_PARAMETERS)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who publishes what the cameras subscribe to, and whether it can arrive."""
+"""Publishers of the subscribed topics, and whether their messages can arrive."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rclpy.timer import Timer
 
 from clip_dinoiser_ros.node.health import Source
 
-PERIOD_S = 1.0  # between looks; DDS does not tell of publishers of another type
+PERIOD_S = 1.0  # between checks; DDS does not report publishers of another type
 
 
 class Sources:
-    """The publishers of all cameras' topics; those of another type are named in the log, once.
+    """The publishers of the topics of all cameras; those of another type are logged once.
 
     Args:
-        node: That subscribes.
+        node: The node that subscribes.
     """
 
     def __init__(self, node: Node) -> None:
@@ -32,12 +32,12 @@ class Sources:
         self._timer: Timer | None = None
 
     def add(self, camera: str, parameters: str, subscription: Subscription) -> None:
-        """Watch a topic of a camera, that of its images first.
+        """Watch a topic of a camera; the topic of its images first.
 
         Args:
-            camera: Its name.
-            parameters: Which lead to the topic, for the log.
-            subscription: To the topic.
+            camera: Name of the camera.
+            parameters: The parameters that set the topic, for the log.
+            subscription: The subscription to the topic.
         """
         self._subscriptions[camera].append((parameters, subscription))
         if self._timer is None:
@@ -45,7 +45,7 @@ class Sources:
             self._timer = self._node.create_timer(PERIOD_S, self._look, clock=clock)
 
     def clear(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
             self._timer = None
@@ -53,7 +53,7 @@ class Sources:
         self._named.clear()
 
     def of_cameras(self) -> dict[str, list[Source]]:
-        """Look at the publishers; return those of each camera, of its images first."""
+        """Check the publishers; return the sources of each camera, that of its images first."""
         return {
             camera: [self._of(*watched) for watched in subscriptions]
             for camera, subscriptions in self._subscriptions.items()

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The class ids that a node begins with: those of earlier runs, some fixed, some given away."""
+"""The class ids at the start of a node: kept from earlier runs, fixed, or freed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from clip_dinoiser_ros.frames.class_ids import ClassIds
 def start_ids(
     ids: ClassIds, fixed: Mapping[str, int], largest: int, names: Sequence[str], logger: Any
 ) -> ClassIds:
-    """Return the ids for a first vocabulary; says by a warning which names lose theirs.
+    """Return the ids for the first vocabulary; warn which names lose theirs.
 
     Args:
-        ids: Of earlier runs.
+        ids: The ids of earlier runs.
         fixed: `class_ids`.
         largest: `max_class_id`.
         names: The classes of the vocabulary.

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a node knows of its earlier runs, as a file: class ids, version and prompts."""
+"""The state file of a node: class ids, version and prompts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 AUTO = 'auto'
-# the parameters that make a vocabulary
+# the parameters that determine a vocabulary
 VOCABULARY_PARAMETERS = ('prompts', 'negative_prompts', 'background', 'templates')
 
 
@@ -24,13 +24,13 @@ class StateError(ValueError):
 
 @dataclass(frozen=True)
 class State:
-    """What is kept from run to run.
+    """The state that is kept from run to run.
 
     Attributes:
-        ids: Class ids by name, the names longest unused first.
-        version: Of the newest vocabulary; 0: none yet.
-        given: `VOCABULARY_PARAMETERS` and their values when the run started.
-        used: The same when the state was written.
+        ids: Class ids by name, the least recently used names first.
+        version: Version of the newest vocabulary; 0: none yet.
+        given: Values of `VOCABULARY_PARAMETERS` when the run started.
+        used: Their values when the state was written.
     """
 
     ids: Mapping[str, int] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class State:
 
 
 def state_path(parameter: str, node_name: str) -> Path | None:
-    """Return where the state of a node is kept; None: nowhere.
+    """Return the path of the state file of a node; None: the state is not kept.
 
     Args:
         parameter: `state_file`: a path, 'auto' (below $ROS_HOME, ~/.ros unless it is set), or ''.
@@ -58,7 +58,7 @@ def state_path(parameter: str, node_name: str) -> Path | None:
 
 
 def read_state(path: Path) -> State | None:
-    """Read a state; None where there is no file.
+    """Read a state; None if there is no file.
 
     Raises:
         OSError: The file cannot be read.
@@ -84,7 +84,7 @@ def read_state(path: Path) -> State | None:
 
 
 def write_state(path: Path, state: State) -> None:
-    """Replace a state file; whatever happens meanwhile, the old one or the new one is there.
+    """Replace a state file atomically.
 
     Raises:
         OSError: It cannot be written.
@@ -100,5 +100,5 @@ def write_state(path: Path, state: State) -> None:
 
 
 def _digest(values: Any) -> str:
-    """Hash a JSON value, the order of its keys included."""
+    """Hash a JSON value, including the order of its keys."""
     return sha256(json.dumps(values).encode()).hexdigest()

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The thread that segments: newest frames in, label images out, in order."""
+"""The thread that segments the newest frames and publishes their outputs in order."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from clip_dinoiser_ros.node.publishers import CameraPublishers
 
 @dataclass(frozen=True)
 class Limits:
-    """What a frame may take at most.
+    """Limits of a frame.
 
     Attributes:
         max_pixels: Larger images are refused before decoding.
         max_bytes: Larger JPEG and PNG are refused before decoding.
-        inference_timeout_s: How long the model may work on the frames of one size; 0: no limit.
+        inference_timeout_s: Limit of the model for the frames of one size; 0: no limit.
     """
 
     max_pixels: int = images.MAX_PIXELS
@@ -42,20 +42,20 @@ class Limits:
 
 
 class Worker:
-    """Segments the newest frame of every camera, over and over, in a thread of its own.
+    """Segments the newest frame of every camera repeatedly, in a thread of its own.
 
-    It alone publishes, so that a new vocabulary is announced after the last frame of the old one
-    and before the first frame of its own.
+    Only the worker publishes, so that a new vocabulary is announced after the last frame of the
+    old one and before the first frame of its own.
 
     Args:
-        processor: The model and what it keeps of earlier frames.
+        processor: The model and its state of earlier frames.
         slots: The newest frame of each camera.
         publishers: By camera name.
-        active: Returns what the next frame is segmented with.
-        health: Told what becomes of frames.
+        active: Returns the settings and vocabulary for the next frame.
+        health: Records the results of frames.
         logger: `error(text)` is called for frames that cannot be used.
-        ends: Called with a reason when this process cannot segment any more.
-        limits: What a frame may take at most.
+        ends: Called with a reason when this process can no longer segment.
+        limits: Limits of a frame.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class Worker:
         self._thread.start()
 
     def reset(self) -> None:
-        """Forget what was kept of earlier frames, after the clock was set."""
+        """Drop the state of earlier frames after the clock was set."""
         self._processor.reset()
 
     def stop(self, timeout_s: float) -> bool:
-        """End the thread after the frame it works on; return whether it ended in time."""
+        """End the thread after its frame; return whether it ended in time."""
         self._slots.close()
         self._thread.join(timeout_s)
         self._watchdog.close()
@@ -103,7 +103,7 @@ class Worker:
             self._serve()
         except FinalError as error:
             self._ends(f'the device fails: {error}')
-        except Exception as error:  # a node without this thread would live on and see nothing
+        except Exception as error:  # without this thread the node would run but publish nothing
             self._ends(f'the thread that segments failed: {_reason(error)}')
 
     def _serve(self) -> None:
@@ -114,7 +114,7 @@ class Worker:
             if frames is None:
                 return
             self._publish_clouds()
-            active = self._active()  # newer than the one we waited with
+            active = self._active()  # may have changed while waiting
             self._announce(active)
             decoded = [pair for pair in map(self._decode, frames) if pair is not None]
             decoded.sort(key=_shape)
@@ -123,11 +123,11 @@ class Worker:
                     self._process(list(batch), active)
 
     def _publish_clouds(self) -> None:
-        """Publish the clouds of earlier frames that had to wait for their depth."""
+        """Publish the clouds of earlier frames that waited for their depth."""
         for camera, publishers in self._publishers.items():
             try:
                 publishers.publish_clouds()
-            except Exception as error:  # this thread must not die of it
+            except Exception as error:  # must not end this thread
                 self._logger.error(f'{camera}: cloud not published: {_reason(error)}')
 
     def _announce(self, active: Active) -> None:
@@ -157,12 +157,12 @@ class Worker:
         """Segment images of one size and publish the results."""
         outcomes = self._processor.process([decoded for _, decoded in batch], active)
         for (frame, _), outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Exception):  # whatever the model raises, the node goes on
+            if isinstance(outcome, Exception):  # an error of the model costs the frame only
                 self._reject(frame, _reason(outcome))
                 continue
             try:
                 self._publish(frame, outcome)
-            except Exception as error:  # in the overlay, say: this thread must not die of it
+            except Exception as error:  # for example in the overlay; must not end this thread
                 self._processor.errors.refuse(error)
                 self._reject(frame, f'not published in full: {_reason(error)}')
 
@@ -191,7 +191,7 @@ class Worker:
         self._health.stages.add(tuple(getattr(info, f'{stage}_ms') for stage in STAGES))
 
     def _reject(self, frame: Frame, reason: str) -> None:
-        """Count a frame that cannot be used; say so at most once a second and camera."""
+        """Count a frame that cannot be used; log at most once per second and camera."""
         camera = frame.camera
         counts = self._slots.count(camera, rejected=1)
         self._health.cameras[camera].rejected(reason)
@@ -204,7 +204,7 @@ def _shape(pair: tuple[Frame, DecodedFrame]) -> tuple[int, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """Say what was wrong; an image error needs no type in front."""
+    """Describe an error; an image error needs no type name."""
     return (
         str(error) if isinstance(error, images.ImageError) else f'{type(error).__name__}: {error}'
     )

@@ -24,7 +24,7 @@ _WALL, _SKY = CLASSES.index('wall'), CLASSES.index('sky')
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and its truth."""
+    """One image and its true labels, instances and depth."""
 
     image: np.ndarray  # uint8 RGB (H, W, 3)
     labels: np.ndarray  # uint8 (H, W): index into words.CLASSES

@@ -1,13 +1,13 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Make a virtual environment that holds what a lock lists, and nothing else.
+"""Make a virtual environment with exactly the packages of a lock.
 
 python3 scripts/install VENV LOCK
 
-Nothing is resolved: an index is asked for the files in the lock and no others, and every file has
-to have its hash. uv does it, in seconds when its cache has the files; where uv cannot be had, pip.
-An environment that was left half-made is made again; what was downloaded for it is in the cache.
+Nothing is resolved: only the files in the lock are downloaded, and every file must have its hash.
+uv installs them, in seconds if its cache has the files; pip does so where uv is not available. An
+incomplete environment is made again; downloads stay in the cache.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def install(venv: Path, lock: Path) -> None:
-    """Fill `venv` with what `lock` lists and check that this is complete and consistent."""
+    """Install the packages of `lock` into `venv` and check that it is complete and consistent."""
     places = Places.of(venv)
     make_environment(places)
     uv = find_uv(places, ROOT / 'requirements/uv.lock.txt')

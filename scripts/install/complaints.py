@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an installer says when it fails, in one line that says what to do."""
+"""Errors of an installer as one line that says what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runs import Ended
 
-# The first that occurs in what an installer wrote decides. uv, pip and Python have their own words.
+# The first pattern in the output of an installer decides; uv, pip and Python differ in wording.
 _CAUSES = (
     (
         r'No space left on device|(os error|Errno) 28\b|Disk quota exceeded',
@@ -62,15 +62,15 @@ _CAUSES = (
 
 
 class SetupError(Exception):
-    """The set-up cannot go on; the text says what to do."""
+    """The set-up cannot continue; the text says what to do."""
 
 
 def complain(ended: Ended, *folders: Path) -> SetupError:
     """Turn the output of a failed program into an error of one line.
 
     Args:
-        ended: what an installer wrote.
-        folders: where it writes, to tell how much room is left there.
+        ended: the output of an installer.
+        folders: where it writes, to report the free space there.
     """
     for pattern, advice in _CAUSES:
         if match := re.search(pattern, ended.output + ended.log):
@@ -79,7 +79,7 @@ def complain(ended: Ended, *folders: Path) -> SetupError:
 
 
 def unreachable(ended: Ended) -> bool:
-    """Tell whether a program failed because it reached no index at all."""
+    """Return whether a program failed because it reached no index."""
     return 'cannot be reached' in str(complain(ended))
 
 

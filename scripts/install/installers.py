@@ -18,7 +18,7 @@ from pip_settings import uv_settings
 from places import Places
 from runs import Ended, run, say
 
-# What is published as sources only is built by this, which is in the lock.
+# Builds packages that are published only as sources; it is in the lock.
 BUILDER = 'setuptools'
 
 
@@ -49,9 +49,9 @@ class Uv:
         self._run('--no-build-isolation', '--compile-bytecode', '-r', lock)
 
     def _run(self, *arguments: str | Path) -> None:
-        # not sync: after a try that failed late it would remove *.egg-info of ROS, with the modules
+        # not sync: after a failed try it would remove *.egg-info of ROS and the modules with it
         command = [self._program, 'pip', 'install', '--python', self._places.python, *_AS_LOCKED]
-        # what the cache has is not asked for
+        # first from the cache only
         ended = run([*command, '--offline', *arguments], self._environment, quiet=True)
         if ended.status:
             ended = run([*command, *arguments], self._environment)
@@ -100,7 +100,7 @@ _PIP_INSTALL = ('install', *_AS_LOCKED, '--no-input')
 
 
 def run_pip(places: Places, arguments: Sequence[str | Path], quiet: bool = False) -> Ended:
-    """Run the environment's pip, which tells why an index does not answer only in its log."""
+    """Run the pip of the environment; only its log says why an index does not answer."""
     with tempfile.NamedTemporaryFile('r', encoding='utf-8', errors='replace') as log:
         command = [places.python, '-m', 'pip', '--disable-pip-version-check', '--log', log.name]
         ended = run([*command, *arguments], places.environment, quiet)
@@ -115,10 +115,10 @@ def _require_consistent(ended: Ended) -> None:
 
 
 def find_uv(places: Places, lock: Path) -> Path | None:
-    """Return the pinned uv, which pip fetches into the cache once; None if it cannot be had.
+    """Return the pinned uv, which pip installs into the cache once; None: not available.
 
     Raises:
-        SetupError: the network is the reason, so pip would fetch nothing else either.
+        SetupError: there is no network, so pip would fail as well.
     """
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     folder = places.cache / f'uv-{digest}'

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The user's settings of pip, said to uv.
+"""The settings of pip, passed on to uv.
 
 uv does not read pip's configuration. A machine that is set up for pip (a private index, a proxy, a
 folder of wheels, a certificate) would have to be set up twice.
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from runs import run
 
-# Where several places set an option, pip takes the last of these.
+# If an option is set several times, pip takes the last of these.
 _SECTIONS = ('global', 'install', ':env:')
 
 
 def uv_settings(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Translate the settings of `python`'s pip to variables of uv; those that are set stay."""
+    """Translate the settings of the pip of `python` to variables of uv; existing ones stay."""
     options = pip_options(python, environment)
     settings = {
         'UV_FIND_LINKS': ','.join(options.get('find-links', '').split()),
@@ -34,7 +34,7 @@ def uv_settings(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
         settings['UV_DEFAULT_INDEX'] = options.get('index-url', '')
     if not environment.keys() & {'UV_EXTRA_INDEX_URL', 'UV_INDEX'}:
         settings['UV_INDEX'] = ' '.join(options.get('extra-index-url', '').split())
-        # pip takes a version from whatever index has it; the hashes say which file is right
+        # pip takes a version from any index; the hashes ensure that the file is right
         settings['UV_INDEX_STRATEGY'] = 'unsafe-best-match' if settings['UV_INDEX'] else ''
     return {name: value for name, value in settings.items() if value and name not in environment}
 

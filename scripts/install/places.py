@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where an installation writes: the environment, and the cache that all environments share."""
+"""The folders of an installation: the environment, and the cache that environments share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runs import run
 
 @dataclass(frozen=True)
 class Places:
-    """Folders, and the environment variables of the programs that fill them."""
+    """Folders, and environment variables of the installers."""
 
     venv: Path
     cache: Path  # of this package: uv itself
@@ -32,7 +32,7 @@ class Places:
         cache = _users_cache()
         if cache is None:
             cache = venv.with_name(f'{venv.name}.cache')
-            environment['XDG_CACHE_HOME'] = str(cache)  # for uv and pip as well
+            environment['XDG_CACHE_HOME'] = str(cache)  # also for uv and pip
         return cls(venv, cache / 'clip_dinoiser_ros', environment)
 
     @property
@@ -48,16 +48,16 @@ def _users_cache() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except (OSError, RuntimeError):  # Path.home() may know none
+    except (OSError, RuntimeError):  # there may be no home folder
         return None
 
 
 def make_environment(places: Places) -> None:
-    """Make the virtual environment, anew if it is there.
+    """Make the virtual environment; replace an existing one.
 
-    An environment is not brought from one lock to the next: the ROS wheels hold metadata of their
-    Python packages under the ROS names, which an installer takes for packages of its own that the
-    lock lacks, and removes together with their files.
+    An environment is not updated from one lock to the next: the ROS wheels contain metadata of
+    their Python packages under the ROS names. An installer takes these for packages that the lock
+    lacks, and removes them with their files.
 
     Raises:
         SetupError: the folder holds something else, or cannot be filled.
@@ -69,7 +69,7 @@ def make_environment(places: Places) -> None:
             f'{venv} holds files but no virtual environment: '
             'set CLIP_DINOISER_VENV to an empty or a new folder'
         )
-    # pip in a step of its own, because venv hides what that step says
+    # pip in a separate step, because venv hides its output
     for command in (
         [sys.executable, '-m', 'venv', '--clear', '--without-pip', venv],
         [places.python, '-m', 'ensurepip', '--default-pip'],

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Programs that are run: what they say is shown to a person and kept for the error message."""
+"""Runs programs: their output is shown and kept for the error message."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Ended:
-    """A program that has ended, with all that it wrote."""
+    """A program that has ended, with its output."""
 
     status: int
     output: str
-    log: str = ''  # what it wrote to a file
+    log: str = ''  # contents of its log file
 
 
 def say(text: str) -> None:
@@ -52,7 +52,7 @@ def run(
                 if shown:
                     sys.stderr.write(line)
             process.wait()
-        finally:  # uv leaves what it was building behind, which goes on writing
+        finally:  # uv leaves build processes behind, which keep writing
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     return Ended(process.returncode, ''.join(lines))

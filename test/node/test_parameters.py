@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from golden_data import golden
 from harness import array, declared_types
 from rcl_interfaces.msg import Parameter, ParameterValue
@@ -21,6 +22,7 @@ from rcl_interfaces.srv import (
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 
 INTERFACE = Path(__file__).parents[2] / 'docs/ros_interface.md'
+SEGMENT_YAML = Path(__file__).parents[2] / 'config/segment.yaml'
 
 
 @pytest.fixture
@@ -290,3 +292,19 @@ def test_the_defaults_in_the_readme_are_the_nodes():
         shown = str(default).lower() if isinstance(default, bool) else str(default)
         assert rows[name] == shown.replace("'", ''), name
     parse_prompts(SPECS['prompts'].default)
+
+
+def test_segment_yaml_sets_every_parameter_to_its_default():
+    from clip_dinoiser_ros.node.parameters import CAMERA_SPECS, SPECS
+
+    content = yaml.safe_load(SEGMENT_YAML.read_text())['/**/clip_dinoiser']['ros__parameters']
+    defaults = {name: spec.default for name, spec in SPECS.items()}
+    del defaults['gamma']  # by default that of the model
+    found = {name: value for name, value in content.items() if '.' not in name}
+    assert found == defaults
+    of_camera = {name: value for name, value in content.items() if name not in found}
+    for name, value in of_camera.items():
+        camera, key = name.split('.')
+        default = CAMERA_SPECS[key].default
+        assert camera == 'camera'
+        assert value == (default.format(camera=camera) if isinstance(default, str) else default)
