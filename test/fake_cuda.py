@@ -150,6 +150,9 @@ class FakeCuda(SimpleNamespace):
         finally:
             self.current = before
 
+    def device_of(self, tensor):
+        return self.device(tensor.device)
+
     def graph_pool_handle(self):
         self._pools += 1
         return (0, self._pools)

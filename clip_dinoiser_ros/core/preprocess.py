@@ -16,6 +16,7 @@ from torch import Tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MOST_AT_ONCE = 16  # times smaller: on a GPU, antialiased resizing fails somewhere beyond
 
 
 class Preprocess:
@@ -83,5 +84,8 @@ class Preprocess:
         if self.short_side is None:
             x = F.pad(x, (0, size[1] - width, 0, size[0] - height))
         elif (height, width) != size:
+            if max(height / size[0], width / size[1]) > MOST_AT_ONCE:
+                # means over areas first, to four times the size at most
+                x = F.adaptive_avg_pool2d(x, (min(height, 4 * size[0]), min(width, 4 * size[1])))
             x = F.interpolate(x, size=size, mode='bilinear', antialias=True)
         return torch.addcmul(self._offset, x, self._scale).to(self._dtype)

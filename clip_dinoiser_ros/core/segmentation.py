@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from clip_dinoiser_ros.core.download import Download
-from clip_dinoiser_ros.core.upsample import enlarge, enlarge_maps, to_mono8
+from clip_dinoiser_ros.core.upsample import Enlarged, enlarge, enlarge_maps, to_mono8
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 
 
@@ -111,27 +111,28 @@ class Patches:
         return enlarge_all([self], size, mono8)[0]
 
     @torch.inference_mode()
-    def enlarge_on_device(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Enlarge without a copy to the host; returns are those of `upsample.enlarge`."""
+    def enlarge_on_device(self, size: tuple[int, int]) -> Enlarged:
+        """Enlarge without a copy to the host; see `upsample.enlarge`."""
         background = None
         if self.background_confidence is not None and self.vocabulary.background is not None:
             background = (self.vocabulary.background, self.background_confidence)
         return enlarge(self.probabilities, size, self.extent, background)
 
     def begin_download(
-        self, labels: Tensor, confidence: Tensor, mono8: bool = False
+        self, labels: Tensor, confidence: Tensor, rounded: Tensor | None, mono8: bool = False
     ) -> Callable[[], Segmentation]:
         """Start the copy of labels and confidence to the host.
 
         Args:
-            labels: From `enlarge_on_device`.
-            confidence: From `enlarge_on_device`.
+            labels, confidence, rounded: From `enlarge_on_device`.
             mono8: As for `enlarge`.
 
         Returns:
             A function that waits for the copy and returns the result.
         """
-        download = Download(labels, to_mono8(confidence) if mono8 else confidence)
+        if mono8 and rounded is None:
+            rounded = to_mono8(confidence)
+        download = Download(labels, rounded if mono8 and rounded is not None else confidence)
         dtype = np.uint8 if len(self.vocabulary) <= 254 else np.uint16
 
         def arrive() -> Segmentation:
@@ -161,8 +162,8 @@ class Patches:
         """
         maps = self._distribution
         if classes is not None:
-            maps = maps[list(classes)]
-        return enlarge_maps(maps, size, self.extent).cpu().numpy()
+            maps = torch.stack([maps[index] for index in classes])  # no index has to be uploaded
+        return Download(enlarge_maps(maps, size, self.extent)).wait()[0]
 
     @cached_property
     def _distribution(self) -> Tensor:

@@ -10,60 +10,114 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, cuda
+
+from clip_dinoiser_ros.core.memory import is_out_of_memory
 
 BLOCK = 256  # pixels of a row for each program
+LABEL_TYPES = (torch.uint8, torch.int16)  # the kernel is compiled once for each
 
 _log = logging.getLogger(__name__)
+_works: dict[torch.device, bool] = {}  # what will not change while the process runs
 
 
-@cache
 def usable(device: torch.device) -> bool:
-    """Whether the kernel runs on this device; one warning where a GPU has to do without."""
+    """Whether the kernel runs on this device, which has an index if it is a GPU.
+
+    The first call compiles it, which takes seconds where Triton has not kept it from an earlier
+    process. One warning where a GPU has to do without.
+    """
     if device.type != 'cuda':
         return False
+    if device not in _works:
+        try:
+            reason = _try_out(device)
+        except Exception as error:  # not installed, no compiler, a GPU it does not know: many types
+            if is_out_of_memory(error):  # which may pass
+                return False
+            reason = f'{type(error).__name__}: {error}'
+        if reason:
+            _rule_out(device, reason)
+        else:
+            _works[device] = True
+    return _works[device]
+
+
+def try_enlarge(
+    labels: Tensor,
+    confidence: Tensor,
+    mono8: Tensor,
+    probabilities: Tensor,
+    extent: tuple[float, float],
+    background: tuple[int, Tensor] | None = None,
+) -> bool:
+    """Do what `enlarge_into` does, if the kernel runs on the device; return whether it did.
+
+    Raises:
+        RuntimeError: Too little memory.
+    """
+    device = probabilities.device
+    if not usable(device):
+        return False
     try:
-        kernel()
-        maps = torch.eye(2, device=device).reshape(2, 1, 2)
-        # as wide as what Triton compiles for the width of a camera too: a multiple of 16
-        labels = torch.empty((1, 16), dtype=torch.uint8, device=device)
-        confidence = torch.empty((1, 16), device=device)
-        enlarge_into(labels, confidence, maps, (1.0, 2.0))
-        if labels.tolist() == [[0] * 8 + [1] * 8]:
-            return True
-        reason = f'its answer is wrong: {labels.tolist()}'
-    except Exception as error:  # not installed, no compiler, a GPU it does not know: many types
-        reason = f'{type(error).__name__}: {error}'
+        enlarge_into(labels, confidence, mono8, probabilities, extent, background)
+    except Exception as error:  # of a compiler, a driver, Python: many types
+        if is_out_of_memory(error):
+            raise
+        _rule_out(device, f'{type(error).__name__}: {error}')
+        return False
+    return True
+
+
+def _rule_out(device: torch.device, reason: str) -> None:
+    _works[device] = False
     _log.warning('images are enlarged without the Triton kernel, slower: %s', reason)
-    return False
+
+
+def _try_out(device: torch.device) -> str:
+    """Run the kernel on a small image; return what is wrong with its answer, or ''."""
+    maps = torch.eye(2, device=device).reshape(2, 1, 2)
+    for dtype in LABEL_TYPES:
+        labels = torch.empty((1, 16), dtype=dtype, device=device)
+        confidence = torch.empty((1, 16), device=device)
+        mono8 = torch.empty((1, 16), dtype=torch.uint8, device=device)
+        enlarge_into(labels, confidence, mono8, maps, (1.0, 2.0))
+        found = (labels.tolist(), mono8.tolist())
+        if found != ([[0] * 8 + [1] * 8], (confidence * 255.0).round().int().tolist()):
+            return f'its answer is wrong: {found}'
+    return ''
 
 
 def enlarge_into(
     labels: Tensor,
     confidence: Tensor,
+    mono8: Tensor,
     probabilities: Tensor,
     extent: tuple[float, float],
     background: tuple[int, Tensor] | None = None,
 ) -> None:
-    """Write labels (H, W) and confidence (H, W); the rest as `upsample.enlarge`."""
+    """Write labels, confidence and mono8, each (H, W); the rest as `upsample.enlarge`."""
     count, grid_h, grid_w = probabilities.shape
     height, width = labels.shape
     full_width = round(width * grid_w / extent[1])
     index, own = background or (-1, probabilities[0])
-    kernel()[(height, -(-width // BLOCK))](
-        probabilities.contiguous(),
-        own.contiguous(),
-        labels,
-        confidence,
-        count,
-        grid_h,
-        grid_w,
-        width,
-        extent[0] / height,
-        grid_w / full_width,
-        index,
-        BLOCK=BLOCK,
-    )
+    with cuda.device_of(probabilities):  # Triton compiles and launches for the current one
+        kernel()[(height, -(-width // BLOCK))](
+            probabilities.contiguous(),
+            own.contiguous(),
+            labels,
+            confidence,
+            mono8,
+            count,
+            grid_h,
+            grid_w,
+            width,
+            extent[0] / height,
+            grid_w / full_width,
+            index,
+            BLOCK=BLOCK,
+            enable_fp_fusion=False,  # the mono8 of a confidence is rounded as OpenCV rounds it
+        )
 
 
 @cache
@@ -72,10 +126,14 @@ def kernel() -> Any:
     import triton
     import triton.language as tl
 
-    # compiled once for all of these: a prompt change must not wait for a compiler
-    @triton.jit(do_not_specialize=('count', 'grid_h', 'grid_w', 'background'))  # type: ignore[untyped-decorator]
+    # compiled once for all of these: no prompt, camera or part of a batch may wait for a compiler
+    general = ('maps', 'own', 'labels', 'confidence', 'mono8',
+               'count', 'grid_h', 'grid_w', 'width', 'background')  # fmt: skip
+
+    @triton.jit(do_not_specialize=general)  # type: ignore[untyped-decorator]
     def enlarge_row(  # type: ignore[no-untyped-def]
-        maps, own, labels, confidence, count, grid_h, grid_w, width, scale_y, scale_x, background,
+        maps, own, labels, confidence, mono8,
+        count, grid_h, grid_w, width, scale_y, scale_x, background,
         BLOCK: tl.constexpr,  # noqa: N803
     ):  # fmt: skip
         row = tl.program_id(0)
@@ -110,5 +168,8 @@ def kernel() -> Any:
         at = row * width + x
         tl.store(labels + at, label.to(labels.dtype.element_ty), mask=inside)
         tl.store(confidence + at, best, mask=inside)
+        # between 2**23 and 2**24 a float32 has no fraction: the sum is rounded, halves to even
+        rounded = (best * 255.0 + 8388608.0) - 8388608.0
+        tl.store(mono8 + at, rounded.to(tl.uint8), mask=inside)
 
     return enlarge_row

@@ -140,7 +140,7 @@ class Bench:
             filtered = dinoiser.background_patches(probabilities, objectness)
             probabilities[:, vocabulary.background].masked_fill_(filtered, 1.0)
         h, w = probabilities.shape[2:]
-        found, _ = enlarge(probabilities[0], size, (float(h), float(w)), None)
+        found = enlarge(probabilities[0], size, (float(h), float(w))).labels
         return found.numpy()
 
 

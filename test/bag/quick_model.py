@@ -32,9 +32,9 @@ class QuickPatches:
     def enlarge_on_device(self, size):
         image = cv2.resize(self.image, size[::-1], interpolation=cv2.INTER_NEAREST)
         labels = (image[..., 0] // 32 % len(self.vocabulary)).astype(np.uint8)
-        return labels, image[..., 1].astype(np.float32) / 255
+        return labels, image[..., 1].astype(np.float32) / 255, None
 
-    def begin_download(self, labels, confidence, mono8):
+    def begin_download(self, labels, confidence, rounded, mono8):
         return lambda: Segmentation(labels, confidence, self.vocabulary)
 
 

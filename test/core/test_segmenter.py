@@ -5,6 +5,7 @@ import copy
 import subprocess
 import sys
 
+import cv2
 import fake_cuda
 import numpy as np
 import pytest
@@ -197,6 +198,21 @@ def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
     for capability, expected in capabilities:
         monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _, c=capability: c)
         assert module.find_precision('auto', torch.device('cuda', 0)) == expected
+
+
+@pytest.mark.parametrize('device', DEVICES)
+def test_images_far_larger_than_the_model_sees(golden_clip, golden_heads, device):
+    """In two steps: torch's own fails on a GPU, see `preprocess.MOST_AT_ONCE`."""
+    segmenter = make(golden_clip, golden_heads, device=device, short_side=16)
+    small = np.random.default_rng(0).integers(0, 256, (4, 7, 3), dtype=np.uint8)
+    image = cv2.resize(small, (2800, 1600), interpolation=cv2.INTER_CUBIC)  # 100 times larger
+    preprocess = segmenter.pipeline.preprocess
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    expected = F.interpolate(x, size=(16, 32), mode='bilinear', antialias=True)
+    mean, std = (255 * torch.tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+    found = preprocess(preprocess.upload([image])).cpu() * std + mean
+    assert (found - expected).abs().mean() < 1.0
+    assert (found - expected).abs().max() < 6.0
 
 
 def test_a_gpu_has_its_index(monkeypatch):

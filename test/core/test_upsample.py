@@ -1,7 +1,6 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-import json
 import os
 import subprocess
 import sys
@@ -10,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from devices import needs_gpu
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from clip_dinoiser_ros.core import upsample, upsample_triton
-from clip_dinoiser_ros.core.upsample import enlarge
+from clip_dinoiser_ros.core import upsample
+from clip_dinoiser_ros.core.upsample import enlarge_maps
 from clip_dinoiser_ros.frames.outputs import encode_confidence
 
 
@@ -29,6 +28,10 @@ def reference(maps, size, padded):
     return full[:, : size[0], : size[1]]
 
 
+WAYS = [upsample._enlarge_by_bands, upsample._enlarge_by_classes]  # of a CPU; of a GPU
+
+
+@pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('padded', [True, False])
 @pytest.mark.parametrize(
     ('classes', 'h', 'w', 'size'),
@@ -40,11 +43,12 @@ def reference(maps, size, padded):
         (20, 28, 37, (448, 592)),
     ],
 )
-def test_equals_interpolation_followed_by_max(monkeypatch, padded, classes, h, w, size):
+def test_equals_interpolation_followed_by_max(monkeypatch, way, padded, classes, h, w, size):
     monkeypatch.setattr(upsample, 'TILE_ELEMENTS', 1 << 14)  # many tiles
+    monkeypatch.setattr(upsample, 'GPU_ELEMENTS', 1 << 16)  # and many parts of the classes
     maps = probabilities(classes, h, w)
     extent = (size[0] / 16, size[1] / 16) if padded else (float(h), float(w))
-    labels, confidence = enlarge(maps, size, extent)
+    labels, confidence, _ = way(maps, size, extent, None)
     full = reference(maps, size, padded)
     best, expected = full.max(dim=0)
     torch.testing.assert_close(confidence, best, atol=5e-6, rtol=0)
@@ -55,11 +59,12 @@ def test_equals_interpolation_followed_by_max(monkeypatch, padded, classes, h, w
     assert labels.dtype == (torch.uint8 if classes <= 256 else torch.int16)
 
 
-def test_background_confidence_is_reported_only_where_background_wins():
+@pytest.mark.parametrize('way', WAYS)
+def test_background_confidence_is_reported_only_where_background_wins(way):
     maps = probabilities(3, 6, 6)
     own = torch.full((6, 6), 0.25)
-    plain_labels, plain = enlarge(maps, (96, 96), (6.0, 6.0))
-    labels, confidence = enlarge(maps, (96, 96), (6.0, 6.0), background=(1, own))
+    plain_labels, plain, _ = way(maps, (96, 96), (6.0, 6.0), None)
+    labels, confidence, _ = way(maps, (96, 96), (6.0, 6.0), (1, own))
     assert torch.equal(labels, plain_labels)
     wins = labels == 1
     assert wins.any()
@@ -84,14 +89,15 @@ def sharp(classes, h, w, seed=0):
     return (30 * torch.randn(classes, h, w, generator=generator)).softmax(dim=0)
 
 
+@pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('make', [probabilities, sharp])
 @pytest.mark.parametrize('shape', [(40, 6, 9), (40, 1, 9), (40, 6, 1), (3, 2, 2)])
-def test_leaving_out_what_cannot_win_changes_nothing(monkeypatch, make, shape):
+def test_leaving_out_what_cannot_win_changes_nothing(monkeypatch, way, make, shape):
     maps, own, size = make(*shape), torch.rand(shape[1:]), (77, 131)
     extent = (float(shape[1]), float(shape[2]))
-    some = enlarge(maps, size, extent, (1, own))
+    some = way(maps, size, extent, (1, own))
     monkeypatch.setattr(upsample, '_possible', lambda rows: torch.arange(shape[0]))
-    every = enlarge(maps, size, extent, (1, own))
+    every = way(maps, size, extent, (1, own))
     assert torch.equal(some[0], every[0])
     assert torch.equal(some[1], every[1])
 
@@ -125,60 +131,50 @@ def test_the_memory_beside_the_result_stays_small():
     assert result / 2 < int(output) < 64 * 1024
 
 
-SMALL = [(2, 4, 9, (9, 31), (3.5, 8.5)), (1, 1, 1, (2, 3), (1.0, 1.0))]  # K, h, w, size, extent
-LARGE = [(7, 3, 17, (9, 262), (2.25, 262 / 16)), (257, 2, 3, (3, 7), (2.0, 3.0))]
-TRITON = """
-import json, sys, torch
-from clip_dinoiser_ros.core import upsample, upsample_triton
-device = sys.argv[1]
-for k, h, w, size, extent in json.loads(sys.argv[2]):
-    maps = (3 * torch.randn(k, h, w)).softmax(dim=0)
-    own = torch.rand(h, w)
-    for background in (None, (k // 2, own)):
-        labels, confidence = upsample.enlarge(maps, size, extent, background)
-        found, sure = torch.empty_like(labels, device=device), torch.empty(size, device=device)
-        moved = background and (background[0], own.to(device))
-        upsample_triton.enlarge_into(found, sure, maps.to(device), extent, moved)
-        found, sure = found.cpu(), sure.cpu()
-        same = found == labels
-        assert same.float().mean() > 0.999, (k, same.float().mean())
-        assert (sure - confidence)[same].abs().max() < 1e-5, (k, (sure - confidence).abs().max())
-print('same')
-"""
-
-
-def run_triton(device, cases, **environment):
-    pytest.importorskip('triton')
-    command = [sys.executable, '-c', TRITON, device, json.dumps(cases)]
-    run = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+@pytest.mark.parametrize('padded', [True, False])
+@pytest.mark.parametrize('background', [None, 1])
+@pytest.mark.parametrize('scale', [1.0, 0.5, 0.37])
+def test_a_gpu_without_triton_says_the_same_as_a_cpu(padded, background, scale):
+    maps, whole = sharp(60, 11, 14), (170, 215)
+    size = (round(170 * scale), round(215 * scale))
+    extent = (whole[0] / 16, whole[1] / 16) if padded else (11.0, 14.0)
+    filtered = background and (background, torch.rand(11, 14))
+    bands, classes = (way(maps, size, extent, filtered) for way in WAYS)
+    assert (bands.labels == classes.labels).float().mean() > 0.999
+    same = bands.labels == classes.labels
+    torch.testing.assert_close(
+        bands.confidence[same], classes.confidence[same], atol=2e-5, rtol=0
     )
-    assert run.stdout == 'same\n', run.stderr[-2000:]
+    large = upsample._interpolate(maps, size, extent).clamp(0.0, 1.0)
+    torch.testing.assert_close(large, enlarge_maps(maps, size, extent), atol=2e-5, rtol=0)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that would be launches on a GPU, and those that wait for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.launches, self.waits = 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        views = ('view', 'slice', 'select', 'alias', 'expand', 'unsqueeze', 'narrow', 'detach')
+        self.launches += not any(view in str(function) for view in views)
+        self.waits += 'nonzero' in str(function) or '_local_scalar_dense' in str(function)
+        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(
-    'cases', [SMALL, pytest.param(LARGE, marks=pytest.mark.long)], ids=['small', 'large']
+    ('classes', 'shown', 'launches', 'waits'),
+    [(8, 8, 8, 0), (16, 16, 8, 0), (150, 12, 24, 1), (150, 150, 80, 1)],
 )
-def test_the_kernel_equals_the_rest_in_tritons_interpreter(cases):
-    """Slow and without a GPU, but the same program."""
-    run_triton('cpu', cases, TRITON_INTERPRET='1')
-
-
-@needs_gpu
-def test_the_kernel_equals_the_rest_on_a_gpu():
-    assert upsample_triton.usable(torch.device('cuda'))
-    run_triton('cuda', SMALL + LARGE)
-
-
-def test_where_there_is_no_gpu_there_is_no_kernel(monkeypatch, caplog):
-    assert not upsample_triton.usable(torch.device('cpu'))
-
-    def broken():
-        raise RuntimeError('no compiler')
-
-    monkeypatch.setattr(upsample_triton, 'kernel', broken)
-    upsample_triton.usable.cache_clear()
-    assert not upsample_triton.usable(torch.device('cuda', 7))
-    assert not upsample_triton.usable(torch.device('cuda', 7))
-    assert caplog.text.count('no compiler') == 1
-    upsample_triton.usable.cache_clear()
+def test_a_gpu_without_triton_gets_few_launches(classes, shown, launches, waits):
+    """At 1920x1080; band by band it would be 800 to 2200, and 28 waits."""
+    maps = torch.zeros(classes, 28, 50)
+    maps[:shown] = sharp(shown, 28, 50)
+    with Operations() as operations:
+        upsample._enlarge_by_classes(maps, (1080, 1920), (28.0, 50.0), (0, maps[0]))
+    assert operations.launches <= launches
+    assert operations.waits == waits
+    with Operations() as operations:
+        upsample._interpolate(maps[:3], (1080, 1920), (28.0, 50.0)).clamp_(0.0, 1.0)
+    assert (operations.launches, operations.waits) == (2, 0)
