@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.edges import STEPS
 from clip_dinoiser_ros.evaluation.demo_model import TEST_SEED, Bench, measure, table
 from clip_dinoiser_ros.evaluation.flicker import WEIGHTS, measure_smoothing
 from clip_dinoiser_ros.evaluation.flicker import table as steadiness_table
@@ -66,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='of temporal_smoothing, 0 to 0.99 (%(default)s)',
     )
+    group.add_argument(
+        '--edges', choices=list(STEPS), default='off', help='as edges of the node (%(default)s)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,6 +113,9 @@ def _smoothing(args: argparse.Namespace) -> int:
     for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
         vocabulary = segmenter.encode(prompts)
         scenes = islice(tour(), args.frames)
-        rows = measure_smoothing(segmenter, vocabulary, scenes, args.weights, gamma)
-        print(f'{args.frames} frames, {", ".join(prompts)}:\n\n{steadiness_table(rows)}\n')  # noqa: T201
+        rows = measure_smoothing(segmenter, vocabulary, scenes, args.weights, gamma, args.edges)
+        print(  # noqa: T201
+            f'{args.frames} frames, edges {args.edges}, {", ".join(prompts)}:\n\n'
+            f'{steadiness_table(rows)}\n'
+        )
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core.edges import Edges, refine
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.evaluation.demo_model import IGNORED, Confusion, true_indices
 from clip_dinoiser_ros.training.demo_model.files import GAMMA
@@ -60,8 +61,9 @@ def measure_smoothing(
     scenes: Iterable[Scene],
     weights: Sequence[float] = WEIGHTS,
     gamma: float = GAMMA,
+    edges: Edges = 'off',
 ) -> list[Steadiness]:
-    """Segment a drive once and smooth it with every weight."""
+    """Segment a drive once, smooth it with every weight, and sharpen its edges."""
     rows = [Steadiness(weight, Confusion(vocabulary.names)) for weight in weights]
     for shown in scenes:
         truth = true_indices(shown.labels, vocabulary.names)
@@ -69,7 +71,8 @@ def measure_smoothing(
         for row in rows:
             stamp_ns = round(1e9 * shown.stamp_s)
             smooth = row._smoothing.smooth('camera', stamp_ns, found, row.weight)
-            row.add(truth, smooth.enlarge(shown.labels.shape).labels)
+            sharp = refine(smooth, shown.image, edges)
+            row.add(truth, sharp.enlarge(shown.labels.shape).labels)
     return rows
 
 

@@ -142,9 +142,7 @@ def test_a_gpu_without_triton_says_the_same_as_a_cpu(padded, background, scale):
     bands, classes = (way(maps, size, extent, filtered) for way in WAYS)
     assert (bands.labels == classes.labels).float().mean() > 0.999
     same = bands.labels == classes.labels
-    torch.testing.assert_close(
-        bands.confidence[same], classes.confidence[same], atol=2e-5, rtol=0
-    )
+    torch.testing.assert_close(bands.confidence[same], classes.confidence[same], atol=2e-5, rtol=0)
     large = upsample._interpolate(maps, size, extent).clamp(0.0, 1.0)
     torch.testing.assert_close(large, enlarge_maps(maps, size, extent), atol=2e-5, rtol=0)
 
