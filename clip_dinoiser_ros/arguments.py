@@ -100,7 +100,7 @@ class _Texts(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_word_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_vocabulary_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add --prompts, --background, --templates; return their group."""
     from clip_dinoiser_ros.core.vocabulary import TEMPLATES
 
@@ -129,8 +129,8 @@ def add_word_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `add_word_arguments` does, and --negative-prompts, --min-confidence."""
-    group = add_word_arguments(parser)
+    """Add what `add_vocabulary_arguments` does, and --negative-prompts, --min-confidence."""
+    group = add_vocabulary_arguments(parser)
     group.add_argument(
         '--negative-prompts',
         nargs='+',
@@ -150,7 +150,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
 def encode_prompts(
     segmenter: Segmenter, args: argparse.Namespace
 ) -> tuple[Vocabulary, npt.NDArray[np.unsignedinteger]]:
-    """Encode the words of the arguments.
+    """Encode the prompts of the arguments.
 
     Returns:
         The vocabulary, negative classes at its end, and what each is published as; see

@@ -5,8 +5,8 @@
 """Adapt the CMake files inside the ROS wheels to this machine.
 
 The exports of the wheels name the include folders of Python and numpy on the build machine, and
-CMake refuses a target whose include folder does not exist. The list of messages is read as ASCII, which
-truncates a path at its first umlaut. Run this with the Python of the environment.
+CMake refuses a target whose include folder does not exist. The list of messages is read as ASCII,
+which truncates a path at its first umlaut. Run this with the Python of the environment.
 
 Files are replaced and never modified in place: an installer may have linked them to its cache,
 which other environments share.

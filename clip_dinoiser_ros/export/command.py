@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--force', action='store_true', help='replace the files')
     arguments.add_gamma_argument(parser)
-    arguments.add_word_arguments(parser)
+    arguments.add_vocabulary_arguments(parser)
     arguments.add_weights_arguments(parser)
 
 

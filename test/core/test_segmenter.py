@@ -69,17 +69,17 @@ def test_the_order_of_the_prompts_does_not_matter(golden_segmenter, golden_promp
     np.testing.assert_allclose(other.confidence, one.confidence, atol=1e-5)
 
 
-def test_confidence_where_the_filter_struck_is_the_lack_of_objectness(
+def test_confidence_where_the_filter_applies_is_the_lack_of_objectness(
     golden_segmenter, golden_prompts
 ):
     expected = golden('image_224x224_plain')
     vocabulary = golden_segmenter.encode(golden_prompts)
     probabilities = golden_segmenter.patch_probabilities(expected['image'], vocabulary)
-    struck = probabilities[0] == 1.0
-    assert 0.2 < struck.mean() < 0.9
+    filtered = probabilities[0] == 1.0
+    assert 0.2 < filtered.mean() < 0.9
     result = golden_segmenter.segment(expected['image'], vocabulary)
-    # in the middle of 3x3 struck patches nothing else is interpolated in
-    inside = F.max_pool2d(torch.from_numpy(~struck).float()[None, None], 3, 1, 1)[0, 0] == 0
+    # in the middle of 3x3 filtered patches nothing else is interpolated in
+    inside = F.max_pool2d(torch.from_numpy(~filtered).float()[None, None], 3, 1, 1)[0, 0] == 0
     rows, columns = np.nonzero(inside.numpy())
     assert len(rows) > 0
     logit = torch.from_numpy(expected['objectness_logit'])[None, None]
@@ -250,7 +250,7 @@ def test_gpu_equals_the_golden_files(golden_clip, golden_heads, golden_prompts, 
 
 @pytest.mark.parametrize('background', ['background', None])
 def test_class_confidences(golden_segmenter, golden_prompts, image, background):
-    """They sum to 1, and that of the label is the confidence map, but beside struck patches."""
+    """They sum to 1, and that of the label is the confidence map, but beside filtered patches."""
     vocabulary = golden_segmenter.encode(golden_prompts, background)
     [patches] = golden_segmenter.segment_patches([image], vocabulary)
     size = image.shape[:2]
@@ -264,8 +264,8 @@ def test_class_confidences(golden_segmenter, golden_prompts, image, background):
         np.testing.assert_allclose(own, result.confidence, atol=1e-6)
         np.testing.assert_array_equal(maps.argmax(axis=0), result.labels)
     else:
-        struck = patches.probabilities[0] == 1.0
-        assert struck.any()
+        filtered = patches.probabilities[0] == 1.0
+        assert filtered.any()
         where = result.labels == 0
         np.testing.assert_allclose(own[where], result.confidence[where], atol=1e-6)
         # what the filter took away from the others is no more than it gave
