@@ -81,19 +81,16 @@ class Segmenter:
         engine: Engine = 'torch',
     ) -> None:
         self.device = find_device(device)
-<<<<<<< HEAD
-        self.precision = find_precision(precision, self.device)
-        dtype = DTYPES[self.precision]
-        cuda = self.device.type == 'cuda'
-        half = cuda and self.precision != 'fp32'
-        self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
-=======
         intel = is_intel(device)
-        self.precision = find_precision('fp16' if intel and precision == 'auto' else precision, self.device)
+        self.precision = find_precision(
+            'fp16' if intel and precision == 'auto' else precision, self.device
+        )
         dtype = torch.float32 if intel else DTYPES[self.precision]  # of what torch computes
         place = device if intel else str(self.device)
         chosen = engines.find_engine(engine, place)
->>>>>>> 36df73b (core: OpenVINO computes the image tower on CPUs, parameter engine)
+        cuda = self.device.type == 'cuda'
+        half = cuda and self.precision != 'fp32'
+        self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
         visual: Any = clip.to(self.device).visual
         backbone = Backbone(visual)
         convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
@@ -102,12 +99,9 @@ class Segmenter:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
-<<<<<<< HEAD
         self.gamma = dinoiser.GAMMA
-=======
         tower = engines.make_tower(chosen, visual, place, self.precision, dtype)
         self.engine: Engine = 'torch' if tower is None else 'openvino'
->>>>>>> 36df73b (core: OpenVINO computes the image tower on CPUs, parameter engine)
         preprocess = Preprocess(
             self.patch_size,
             short_side,
@@ -119,17 +113,8 @@ class Segmenter:
             backbone.to(dtype)
             if pack and self.device.type == 'cpu':
                 backbone.pack()
-        self.pipeline = Pipeline(
-            preprocess, tower or backbone, convolutions.to(self.device, dtype)
-        )
-<<<<<<< HEAD
-        if pack and self.device.type == 'cpu':
-            backbone.pack()
+        self.pipeline = Pipeline(preprocess, tower or backbone, convolutions.to(self.device, dtype))
         self._run = GraphRunner(self.pipeline, self.device) if cuda else self.pipeline
-=======
-        cuda = self.device.type == 'cuda'
-        self._run = GraphRunner(self.pipeline) if cuda else self.pipeline
->>>>>>> 36df73b (core: OpenVINO computes the image tower on CPUs, parameter engine)
 
     @classmethod
     def load(
@@ -378,26 +363,16 @@ def check_thresholds(gamma: float, delta: float) -> None:
 
 
 def find_device(device: str) -> torch.device:
-<<<<<<< HEAD
     """Choose the device: 'auto' is CUDA if available, else the CPU. CUDA comes with its index.
-=======
-    """Choose torch's device: 'auto' is CUDA if available, else the CPU.
-
-    Beside an Intel GPU or NPU, which is OpenVINO's, torch works on the CPU.
->>>>>>> 36df73b (core: OpenVINO computes the image tower on CPUs, parameter engine)
 
     Raises:
         ValueError: No such device; says which there are.
     """
     if device == 'auto':
-<<<<<<< HEAD
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-=======
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if is_intel(device):
         check_intel(device)
         return torch.device('cpu')
->>>>>>> 36df73b (core: OpenVINO computes the image tower on CPUs, parameter engine)
     try:
         found = torch.device(device)
     except RuntimeError as error:
@@ -405,13 +380,9 @@ def find_device(device: str) -> torch.device:
             f'device {device!r} is not known; allowed: {DEVICES}'
         ) from error
     if found.type not in ('cpu', 'cuda'):
-<<<<<<< HEAD
-        raise ValueError(f'device {device!r} is not supported; allowed: auto, cpu, cuda, cuda:N')
+        raise ValueError(f'device {device!r} is not supported; allowed: {DEVICES}')
     if found.type == 'cpu':
         return found
-=======
-        raise ValueError(f'device {device!r} is not supported; allowed: {DEVICES}')
->>>>>>> 36df73b (core: OpenVINO computes the image tower on CPUs, parameter engine)
     count = torch.cuda.device_count()
     if (found.index or 0) >= count:
         raise ValueError(f'device {device!r} is not there; torch sees {count} CUDA devices')

@@ -179,7 +179,9 @@ SPECS: Mapping[str, _Spec] = {
         "File with the two heads' weights, authors (those of the paper, downloaded), or the URL of "
         'a mirror of these',
     ),
-    'device': _Spec('auto', 'Where the model runs', allowed='auto, cpu, cuda, cuda:N, intel-gpu, intel-npu'),
+    'device': _Spec(
+        'auto', 'Where the model runs', allowed='auto, cpu, cuda, cuda:N, intel-gpu, intel-npu'
+    ),
     'precision': _Spec(
         'auto',
         'Number format of the model; auto: what the device has in hardware',
