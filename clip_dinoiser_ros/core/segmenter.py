@@ -376,9 +376,7 @@ def find_device(device: str) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(
-            f'device {device!r} is not known; allowed: {DEVICES}'
-        ) from error
+        raise ValueError(f'device {device!r} is not known; allowed: {DEVICES}') from error
     if found.type not in ('cpu', 'cuda'):
         raise ValueError(f'device {device!r} is not supported; allowed: {DEVICES}')
     if found.type == 'cpu':

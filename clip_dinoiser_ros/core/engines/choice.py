@@ -13,7 +13,7 @@ import torch
 
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.engines.intel import openvino_device
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 
 Engine = Literal['auto', 'torch', 'openvino']
 ENGINES: tuple[str, ...] = get_args(Engine)
