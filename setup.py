@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         'bags': ['rosbags', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],
+        'openvino': ['openvino'],  # an engine for CPUs and Intel's GPUs and NPUs
         'onnx': ['onnx', 'onnxscript', 'onnxruntime'],  # to write a file and to check it
     },
     entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},

@@ -49,7 +49,7 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._Argument
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `add_weights_arguments` does, and --device, --precision, --short-side."""
+    """Add what `add_weights_arguments` does, and --device, --precision, --engine, --short-side."""
     group = add_weights_arguments(parser)
     add_device_arguments(group)
     group.add_argument(
@@ -58,10 +58,20 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_arguments(group: argparse._ArgumentGroup) -> None:
-    """Add --device, --precision."""
-    group.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
+    """Add --device, --precision, --engine."""
+    group.add_argument(
+        '--device',
+        default='auto',
+        help='auto, cpu, cuda, cuda:N, intel-gpu, intel-npu (%(default)s)',
+    )
     group.add_argument(
         '--precision', default='auto', choices=['auto', 'fp32', 'bf16', 'fp16'], help='%(default)s'
+    )
+    group.add_argument(
+        '--engine',
+        default='auto',
+        choices=['auto', 'torch', 'openvino'],
+        help='auto: openvino where it is installed, but torch on CUDA (%(default)s)',
     )
 
 
@@ -76,6 +86,7 @@ def load_segmenter(args: argparse.Namespace) -> Segmenter:
         args.device,
         args.precision,
         args.short_side or None,
+        engine=args.engine,
     )
 
 

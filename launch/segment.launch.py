@@ -20,7 +20,7 @@ TEXTS = {
     'model': 'OpenCLIP architecture, or path of an OpenCLIP JSON config',
     'pretrained': 'OpenCLIP tag, or weights file',
     'heads': "file with the two heads' weights, authors, or the URL of a mirror",
-    'device': 'auto, cpu, cuda, cuda:N',
+    'device': 'auto, cpu, cuda, cuda:N, intel-gpu, intel-npu',
 }
 SWITCHES = {
     'use_sim_time': 'take the time from /clock, for recordings and simulators',

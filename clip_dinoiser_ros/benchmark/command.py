@@ -200,6 +200,7 @@ def _load(args: argparse.Namespace, weights: Mapping[str, str], precision: Any) 
             device=args.device,
             precision=precision,
             short_side=args.short_side or None,
+            engine=args.engine,
         )
     finally:
         os.environ.pop(SWITCH)
@@ -237,6 +238,7 @@ def _starts(
         'device': args.device,
         'precision': (args.precisions or [args.precision])[0],
         'short_side': args.short_side,
+        'engine': args.engine,
     }
     options = [
         text

@@ -149,8 +149,8 @@ def main() -> int:
         init(**arguments)
         _reached('rclpy')
 
-    def timed_load(*arguments: Any) -> Segmenter:
-        segmenter = load(*arguments)
+    def timed_load(*arguments: Any, **options: Any) -> Segmenter:
+        segmenter = load(*arguments, **options)
         _reached('model')
         return segmenter
 

@@ -15,10 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from clip_dinoiser_ros.core import dinoiser, weights
+from clip_dinoiser_ros.core import dinoiser, engines, weights
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.edges import Edges, check_edges, refine
 from clip_dinoiser_ros.core.embedding_cache import default_folder
+from clip_dinoiser_ros.core.engines import Engine
+from clip_dinoiser_ros.core.engines.intel import check_intel, is_intel
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.memory import free_memory
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
@@ -33,6 +35,7 @@ RgbImage = npt.NDArray[np.uint8]
 MAX_PIXELS = 64 * 2**20
 WARM_UP_SIZES = ((480, 640), (720, 1280))  # (H, W): of the two shapes that most cameras have
 MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
+DEVICES = 'auto, cpu, cuda, cuda:N, intel-gpu, intel-npu'
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -45,20 +48,23 @@ class Segmenter:
             precision is fp32.
         heads: `obj_proj.weight/bias` and `bkg_decoder.weight/bias`; see `load_heads`.
         tokenizer: `open_clip.get_tokenizer(...)` of that model.
-        device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:1', ...
+        device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:1', ...; 'intel-gpu' or
+            'intel-npu': the image tower runs there, by OpenVINO.
         precision: Of the image tower and the heads. 'auto': the fastest that the device supports in
             hardware. Norms, cosines and softmax are always float32.
         short_side: Images are resized to this short side in pixels, both sides rounded to
             multiples of the patch; None: keep the size and pad with black to such multiples.
         cache: Folder in which text embeddings are kept; None: in memory only.
         pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
+        engine: Of the image tower. 'torch'; 'openvino': on a CPU, an Intel GPU or NPU; 'auto':
+            OpenVINO if it is installed and the device is not CUDA.
 
     Attributes:
         gamma: Threshold of the guided pooling where none is given: that of the paper, or of the
             model that `load` has loaded.
 
     Raises:
-        ValueError: Unknown device or precision, short side below one patch, unusable model.
+        ValueError: Unknown device, precision or engine, short side below one patch, unusable model.
         WeightsError: Heads that do not fit.
     """
 
@@ -72,10 +78,16 @@ class Segmenter:
         short_side: int | None = None,
         cache: Path | None = None,
         pack: bool = True,
+        engine: Engine = 'torch',
     ) -> None:
         self.device = find_device(device)
-        self.precision = find_precision(precision, self.device)
-        dtype = DTYPES[self.precision]
+        intel = is_intel(device)
+        self.precision = find_precision(
+            'fp16' if intel and precision == 'auto' else precision, self.device
+        )
+        dtype = torch.float32 if intel else DTYPES[self.precision]  # of what torch computes
+        place = device if intel else str(self.device)
+        chosen = engines.find_engine(engine, place)
         cuda = self.device.type == 'cuda'
         half = cuda and self.precision != 'fp32'
         self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
@@ -88,18 +100,20 @@ class Segmenter:
         self.short_side = short_side
         self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
         self.gamma = dinoiser.GAMMA
+        tower = engines.make_tower(chosen, visual, place, self.precision, dtype)
+        self.engine: Engine = 'torch' if tower is None else 'openvino'
         preprocess = Preprocess(
             self.patch_size,
             short_side,
             getattr(visual, 'preprocess_cfg', {}),
             self.device,
-            dtype,
+            dtype if tower is None else torch.float32,
         )
-        self.pipeline = Pipeline(
-            preprocess, backbone.to(dtype), convolutions.to(self.device, dtype)
-        )
-        if pack and self.device.type == 'cpu':
-            backbone.pack()
+        if tower is None:
+            backbone.to(dtype)
+            if pack and self.device.type == 'cpu':
+                backbone.pack()
+        self.pipeline = Pipeline(preprocess, tower or backbone, convolutions.to(self.device, dtype))
         self._run = GraphRunner(self.pipeline, self.device) if cuda else self.pipeline
 
     @classmethod
@@ -112,6 +126,7 @@ class Segmenter:
         precision: Precision = 'auto',
         short_side: int | None = 448,
         pack: bool = True,
+        engine: Engine = 'auto',
     ) -> Segmenter:
         """Load the weights and make a segmenter; see `load_frozen`, `load_heads` and the class.
 
@@ -120,14 +135,19 @@ class Segmenter:
         `model='demo'` loads the small model of this package and ignores `pretrained` and `heads`.
         It knows only a few words, see `unknown_words`, and has a `gamma` of its own.
         """
-        find_precision(precision, find_device(device))  # refuse bad names before loading
+        # refuse bad names before loading
+        found = find_device(device)
+        find_precision(precision, found)
+        engine = engines.find_engine(engine, device if is_intel(device) else str(found))
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
         if model == weights.DEMO:
             files = weights.demo_files()
         clip, tokenizer = weights.load_frozen(files['model'], files['pretrained'])
         tensors = weights.load_heads(files['heads'])
         cache = default_folder()
-        segmenter = cls(clip, tensors, tokenizer, device, precision, short_side, cache, pack)
+        segmenter = cls(
+            clip, tensors, tokenizer, device, precision, short_side, cache, pack, engine
+        )
         if model == weights.DEMO:
             segmenter.known_words = weights.demo_words()
             segmenter.gamma = weights.default_gamma(model)
@@ -350,14 +370,15 @@ def find_device(device: str) -> torch.device:
     """
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if is_intel(device):
+        check_intel(device)
+        return torch.device('cpu')
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(
-            f'device {device!r} is not known; allowed: auto, cpu, cuda, cuda:N'
-        ) from error
+        raise ValueError(f'device {device!r} is not known; allowed: {DEVICES}') from error
     if found.type not in ('cpu', 'cuda'):
-        raise ValueError(f'device {device!r} is not supported; allowed: auto, cpu, cuda, cuda:N')
+        raise ValueError(f'device {device!r} is not supported; allowed: {DEVICES}')
     if found.type == 'cpu':
         return found
     count = torch.cuda.device_count()

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args.output, words, args.force)
     weights = (args.model, args.pretrained, args.heads)
     segmenter = Segmenter.load(
-        *weights, device='cpu', precision='fp32', short_side=None, pack=False
+        *weights, device='cpu', precision='fp32', short_side=None, pack=False, engine='torch'
     )
     _check_size(args.size, segmenter.patch_size)
     vocabulary = segmenter.encode(args.prompts, args.background or None, args.templates)

@@ -82,6 +82,7 @@ class Configuration:
     heads: str
     device: str
     precision: str
+    engine: str
     short_side: int | None
     max_pixels: int
     max_bytes: int
@@ -178,11 +179,18 @@ SPECS: Mapping[str, _Spec] = {
         "File with the two heads' weights, authors (those of the paper, downloaded), or the URL of "
         'a mirror of these',
     ),
-    'device': _Spec('auto', 'Where the model runs', allowed='auto, cpu, cuda, cuda:N'),
+    'device': _Spec(
+        'auto', 'Where the model runs', allowed='auto, cpu, cuda, cuda:N, intel-gpu, intel-npu'
+    ),
     'precision': _Spec(
         'auto',
         'Number format of the model; auto: what the device has in hardware',
         allowed='auto, fp32, bf16, fp16',
+    ),
+    'engine': _Spec(
+        'auto',
+        'What computes the image tower; auto: openvino where it is installed, but torch on CUDA',
+        allowed='auto, torch, openvino',
     ),
     'short_side': _Spec(
         448,
@@ -456,6 +464,7 @@ def read_configuration(node: Node) -> Configuration:
         heads=values['heads'],
         device=values['device'],
         precision=values['precision'],
+        engine=values['engine'],
         short_side=values['short_side'] or None,
         max_pixels=values['max_pixels'],
         max_bytes=values['max_bytes'],

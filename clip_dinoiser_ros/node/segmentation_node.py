@@ -156,6 +156,7 @@ class SegmentationNode(ParameterServicesNode):
                 configuration.device,
                 configuration.precision,
                 configuration.short_side,
+                engine=configuration.engine,
             )
             self._ids = self._ids_of(configuration, settings)
             active, ids = self._encode(settings, segmenter)
@@ -173,7 +174,7 @@ class SegmentationNode(ParameterServicesNode):
         self._diagnostics.start(configuration.diagnostics_period)
         self._tell_of_unused_gpu(configuration.device, segmenter.device)
         self.get_logger().info(
-            f'configured on {segmenter.device} in {segmenter.precision}; '
+            f'configured on {segmenter.device} in {segmenter.precision} by {segmenter.engine}; '
             f'cameras: {", ".join(publishers)}; classes: {", ".join(settings.prompts)}'
         )
         return SUCCESS
@@ -418,6 +419,7 @@ class SegmentationNode(ParameterServicesNode):
                 'model': configuration.model,
                 'device': str(segmenter.device),
                 'precision': segmenter.precision,
+                'engine': segmenter.engine,
                 'vocabulary_version': str(self._active.version),
                 'classes': str(len(self._active.settings.prompts)),
                 **self._health.stages.values(),

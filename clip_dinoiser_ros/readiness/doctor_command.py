@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _examine(args: argparse.Namespace) -> Iterator[Finding]:
     yield examine_python()
-    yield from examine_torch(args.device, args.precision)
+    yield from examine_torch(args.device, args.precision, args.engine)
     yield from examine_packages()
     yield from examine_ros()
     yield from examine_weights(args.model, args.pretrained, args.heads)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     clip, heads = checked_clip(MODEL, PRETRAINED), authors_heads(args.heads)
     if args.folder is not None:
         clip, heads = (_copy(path, args.folder.absolute()) for path in (clip, heads))
-    Segmenter.load(MODEL, str(clip), heads, 'cpu', 'fp32', pack=False)
+    Segmenter.load(MODEL, str(clip), heads, 'cpu', 'fp32', pack=False, engine='torch')
     for name, path in (('CLIP', clip), ('heads', heads)):
         size = path.stat().st_size
         print(f'{name}: {path}\n  {size / 1e6:.0f} MB, SHA-256 {digest_of(path, 64)}')  # noqa: T201

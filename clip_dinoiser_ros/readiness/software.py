@@ -59,8 +59,8 @@ def examine_python() -> Finding:
     return Finding('Python', 'ok', text)
 
 
-def examine_torch(device: str, precision: str) -> Iterator[Finding]:
-    """Look at torch, the device that would be used and the precision on it."""
+def examine_torch(device: str, precision: str, engine: str) -> Iterator[Finding]:
+    """Look at torch, the device that would be used, the precision and the engine on it."""
     reason = why_not_importable('torch')
     if reason is not None:
         yield Finding('torch', 'missing', reason, INSTALL)
@@ -73,11 +73,11 @@ def examine_torch(device: str, precision: str) -> Iterator[Finding]:
         return
     yield Finding('torch', 'ok', torch.__version__)
     try:
-        yield _examine_device(device, precision)
+        yield _examine_device(device, precision, engine)
     except ImportError as error:
         yield Finding('device', 'missing', str(error), INSTALL)
     except ValueError as error:
-        yield Finding('device', 'missing', str(error), 'give another device or precision')
+        yield Finding('device', 'missing', str(error), 'give another device, precision or engine')
     from clip_dinoiser_ros.core.nvidia import unused_gpu
 
     if why := unused_gpu():
@@ -86,15 +86,19 @@ def examine_torch(device: str, precision: str) -> Iterator[Finding]:
         )
 
 
-def _examine_device(device: str, precision: str) -> Finding:
+def _examine_device(device: str, precision: str, engine: str) -> Finding:
     import torch
 
-    from clip_dinoiser_ros.core import segmenter, upsample_triton
+    from clip_dinoiser_ros.core import engines, segmenter, upsample_triton
+    from clip_dinoiser_ros.core.engines.intel import is_intel
     from clip_dinoiser_ros.core.packing import pack
 
     found = segmenter.find_device(device)
     chosen = segmenter.find_precision(precision, found)  # type: ignore[arg-type]
     text = f'{found} in {chosen}'
+    place = device if is_intel(device) else str(found)
+    if engines.find_engine(engine, place) != 'torch':  # type: ignore[arg-type]
+        return Finding('device', 'ok', f'{place} in {chosen}, OpenVINO')
     if found.type != 'cuda':
         packed = pack(torch.zeros(32, 32, dtype=segmenter.DTYPES[chosen])).is_mkldnn
         how = 'packed for oneDNN' if packed else 'as they come: slower'

@@ -1,0 +1,96 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which engine computes the image tower on a device."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+import torch
+
+from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.engines.intel import openvino_device
+from clip_dinoiser_ros.core.errors import one_line
+
+Engine = Literal['auto', 'torch', 'openvino']
+ENGINES: tuple[str, ...] = get_args(Engine)
+INSTALL = 'pip install openvino'
+
+_log = logging.getLogger(__name__)
+
+
+def find_engine(engine: Engine, device: str) -> Literal['auto', 'torch', 'openvino']:
+    """Choose the engine for a device, before anything is loaded.
+
+    Args:
+        engine: 'auto': OpenVINO where the device is no CUDA device and OpenVINO is installed.
+        device: As for `Segmenter`; not 'auto', but what it stands for.
+
+    Returns:
+        The engine; 'auto' where OpenVINO is to be tried and torch stands in for it.
+
+    Raises:
+        ValueError: Unknown engine, one that is not installed, or one that the device has not.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f'engine is {engine!r}; allowed: {", ".join(ENGINES)}')
+    intel = openvino_device(device) != 'CPU'
+    if torch_device_type(device) == 'cuda':
+        if engine == 'openvino':
+            raise ValueError(
+                f'engine is openvino and device {device}; OpenVINO runs on cpu, intel-gpu and '
+                'intel-npu'
+            )
+        return 'torch'
+    if intel and engine == 'torch':
+        raise ValueError(f'engine is torch and device {device}; that device needs openvino')
+    if engine != 'torch' and find_spec('openvino') is None:
+        if engine == 'openvino' or intel:
+            raise ValueError(f'OpenVINO is not installed: {INSTALL}')
+        _log.info('OpenVINO is not installed; torch runs the model, more slowly: %s', INSTALL)
+        return 'torch'
+    return 'openvino' if intel else engine
+
+
+def torch_device_type(device: str) -> str:
+    """Return 'cuda' or 'cpu'."""
+    return 'cuda' if device.startswith('cuda') else 'cpu'
+
+
+def make_tower(
+    engine: Literal['auto', 'torch', 'openvino'],
+    visual: Any,
+    device: str,
+    precision: Literal['fp32', 'bf16', 'fp16'],
+    dtype: torch.dtype,
+) -> Backbone | None:
+    """Compile the image tower for OpenVINO.
+
+    Args:
+        engine: From `find_engine`.
+        visual: As for `Backbone`, on the CPU, in float32.
+        device: As for `find_engine`.
+        precision: Of the arithmetic.
+        dtype: In which the heads want their input.
+
+    Returns:
+        What computes the features; None: torch is to do it.
+
+    Raises:
+        ValueError: The engine is 'openvino' and cannot compute this tower.
+    """
+    if engine == 'torch':
+        return None
+    try:
+        from clip_dinoiser_ros.core.engines.openvino_tower import OpenVinoTower
+
+        return OpenVinoTower(visual, openvino_device(device), precision, dtype)
+    except Exception as error:  # OpenVINO raises RuntimeError, ImportError and types of its own
+        why = one_line(error)
+        if engine == 'openvino':
+            raise ValueError(f'OpenVINO cannot run this model on {device}: {why}') from error
+        _log.warning('torch runs the model, more slowly, as OpenVINO cannot: %s', why)
+        return None

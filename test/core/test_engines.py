@@ -1,0 +1,180 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""OpenVINO computes what torch does; without it everything works by torch."""
+
+import copy
+import logging
+import sys
+from importlib import util
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+from golden_data import golden
+
+from clip_dinoiser_ros import Segmenter
+from clip_dinoiser_ros.core import engines
+from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.engines import choice
+from clip_dinoiser_ros.evaluation.demo_model import unseen_scenes
+from clip_dinoiser_ros.world.classes import CLASSES
+
+GAMMA = 0.7
+SCENES = 4
+
+
+def make(golden_clip, golden_heads, **kwargs):
+    clip, tokenizer = golden_clip
+    return Segmenter(copy.deepcopy(clip), golden_heads, tokenizer, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def segmenter(golden_clip, golden_heads):
+    pytest.importorskip('openvino')
+    return make(golden_clip, golden_heads, engine='openvino')
+
+
+@pytest.fixture
+def without_openvino(monkeypatch):
+    def find_spec(name):
+        return None if name == 'openvino' else util.find_spec(name)
+
+    monkeypatch.setattr(choice, 'find_spec', find_spec)
+    monkeypatch.setitem(sys.modules, 'openvino', None)  # to import it raises ImportError
+
+
+@pytest.mark.parametrize('size', [(64, 64), (48, 112), (160, 96)])
+def test_features_of_any_size(segmenter, golden_clip, size):
+    images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    expected = Backbone(copy.deepcopy(golden_clip[0].visual))(images)
+    found = segmenter.pipeline.backbone(images)
+    torch.testing.assert_close(found.maskclip, expected.maskclip, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(found.inner, expected.inner, atol=2e-5, rtol=1e-4)
+
+
+def test_golden_numbers(segmenter, golden_segmenter, golden_prompts):
+    image = golden('image_170x215_plain')['image']
+    vocabulary = golden_segmenter.encode(golden_prompts)
+    expected = golden_segmenter.patch_probabilities(image, vocabulary)
+    found = segmenter.patch_probabilities(image, vocabulary)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_size_by_itself_as_an_npu_needs_it(golden_clip):
+    tower_module = pytest.importorskip('clip_dinoiser_ros.core.engines.openvino_tower')
+    visual = copy.deepcopy(golden_clip[0].visual)
+    tower, backbone = tower_module.OpenVinoTower(visual, one_size=True), Backbone(visual)
+    for side in range(1, tower_module.MAX_SIZES + 2):
+        images = torch.randn(1, 3, 32, 16 * side)
+        torch.testing.assert_close(
+            tower(images).maskclip, backbone(images).maskclip, atol=2e-5, rtol=1e-4
+        )
+    assert len(tower._requests) == tower_module.MAX_SIZES
+
+
+def test_layers_that_other_towers_have(golden_clip):
+    tower_module = pytest.importorskip('clip_dinoiser_ros.core.engines.openvino_tower')
+    from open_clip.transformer import LayerScale, QuickGELU
+
+    visual = copy.deepcopy(golden_clip[0].visual)
+    for block in visual.transformer.resblocks:
+        block.ls_1 = LayerScale(block.attn.embed_dim, 0.5)
+        block.mlp[1] = QuickGELU()
+    visual.ln_pre = torch.nn.Identity()
+    images = torch.randn(1, 3, 64, 64)
+    expected = Backbone(visual)(images)
+    found = tower_module.OpenVinoTower(visual)(images)
+    torch.testing.assert_close(found.maskclip, expected.maskclip, atol=2e-5, rtol=1e-4)
+
+
+def test_a_layer_that_is_not_known(golden_clip, golden_heads, caplog):
+    pytest.importorskip('openvino')
+    clip, tokenizer = golden_clip
+    clip = copy.deepcopy(clip)
+    clip.visual.transformer.resblocks[0].mlp[1] = torch.nn.SELU()
+    with pytest.raises(ValueError, match=r'cannot run this model on cpu: .* a SELU'):
+        Segmenter(copy.deepcopy(clip), golden_heads, tokenizer, engine='openvino')
+    assert Segmenter(clip, golden_heads, tokenizer, engine='auto').engine == 'torch'
+    assert caplog.text.count('torch runs the model') == 1
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_labels_of_generated_scenes(precision):
+    """Where the processor has no bf16, OpenVINO computes that in float32, and slowly torch does."""
+    pytest.importorskip('openvino')
+    exact = Segmenter.load('demo', device='cpu', precision='fp32', engine='torch')
+    other = Segmenter.load('demo', device='cpu', precision=precision, engine='openvino')
+    vocabulary = exact.encode(CLASSES)
+    same = [
+        (
+            exact.segment(scene.image, vocabulary, GAMMA).labels
+            == other.segment(scene.image, vocabulary, GAMMA).labels
+        ).mean()
+        for scene in unseen_scenes(SCENES)
+    ]
+    assert np.mean(same) >= {'fp32': 0.9999, 'bf16': 0.995}[precision]
+
+
+def test_prompts_and_thresholds_compile_nothing(segmenter, monkeypatch):
+    image = golden('image_170x215_plain')['image']
+    monkeypatch.setattr(type(segmenter.pipeline.backbone), '_compile', None)
+    for prompts, gamma in ((['a cat'], 0.2), (['a dog', 'grass'], 0.3), (['sky', 'sea'], 0.9)):
+        segmenter.segment(image, segmenter.encode(prompts), gamma, delta=gamma)
+
+
+def test_two_threads_at_once(segmenter, golden_prompts):
+    vocabulary = segmenter.encode(golden_prompts)
+    image = golden('image_170x215_plain')['image']
+    images = [image, np.ascontiguousarray(image[::-1])]
+    expected = [segmenter.segment(one, vocabulary).labels for one in images]
+    wrong = []
+
+    def work(index):
+        for _ in range(10):
+            labels = segmenter.segment(images[index], vocabulary).labels
+            if not np.array_equal(labels, expected[index]):
+                wrong.append(index)
+
+    threads = [Thread(target=work, args=(index,)) for index in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_without_openvino_torch_does_it(without_openvino, golden_files, caplog):
+    caplog.set_level(logging.INFO, 'clip_dinoiser_ros')
+    segmenter = Segmenter.load(**golden_files, device='cpu')
+    assert segmenter.engine == 'torch'
+    assert caplog.text.count('pip install openvino') == 1
+    image = golden('image_170x215_plain')['image']
+    assert segmenter.segment(image, segmenter.encode(['a cat', 'a dog'])).labels.any()
+
+
+def test_what_is_refused(without_openvino):
+    for arguments, what in (
+        (('fast', 'cpu'), "engine is 'fast'; allowed: auto, torch, openvino"),
+        (('openvino', 'cuda:1'), 'engine is openvino and device cuda:1'),
+        (('torch', 'intel-gpu'), 'that device needs openvino'),
+        (('openvino', 'cpu'), 'OpenVINO is not installed'),
+        (('auto', 'intel-npu'), 'OpenVINO is not installed'),
+    ):
+        with pytest.raises(ValueError, match=what):
+            engines.find_engine(*arguments)
+    with pytest.raises(ValueError, match='needs OpenVINO: pip install openvino'):
+        Segmenter.load('demo', device='intel-gpu')
+
+
+def test_a_device_of_intel_that_is_not_there():
+    openvino = pytest.importorskip('openvino')
+    if 'NPU' in openvino.Core().available_devices:
+        pytest.skip('there is an NPU')
+    with pytest.raises(ValueError, match="device 'intel-npu' is not there; OpenVINO sees CPU"):
+        Segmenter.load('demo', device='intel-npu')
+
+
+def test_auto_leaves_cuda_to_torch():
+    assert engines.find_engine('auto', 'cuda:1') == 'torch'
