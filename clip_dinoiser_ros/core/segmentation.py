@@ -124,7 +124,9 @@ class Patches:
         """Start the copy of labels and confidence to the host.
 
         Args:
-            labels, confidence, rounded: From `enlarge_on_device`.
+            labels: From `enlarge_on_device`.
+            confidence: From `enlarge_on_device`.
+            rounded: From `enlarge_on_device`; None: not computed there.
             mono8: As for `enlarge`.
 
         Returns:
