@@ -41,6 +41,7 @@ PIP_NAMES = {
     'numpy': 'numpy',
     'cv2': 'opencv-python-headless',
     'onnxruntime': 'onnxruntime',
+    'openvino': 'openvino',
 }
 # the part that only ROS runs
 ROS_ONLY = PACKAGE / 'node'
