@@ -71,7 +71,7 @@ def add_device_arguments(group: argparse._ArgumentGroup) -> None:
         '--engine',
         default='auto',
         choices=['auto', 'torch', 'openvino'],
-        help='auto: openvino where it is installed, but torch on CUDA (%(default)s)',
+        help='auto: openvino on the devices of Intel, else torch (%(default)s)',
     )
 
 

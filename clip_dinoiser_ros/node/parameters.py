@@ -189,7 +189,7 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'engine': _Spec(
         'auto',
-        'What computes the image tower; auto: openvino where it is installed, but torch on CUDA',
+        'What computes the image tower; auto: openvino on the devices of Intel, else torch',
         allowed='auto, torch, openvino',
     ),
     'short_side': _Spec(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -19,18 +18,16 @@ Engine = Literal['auto', 'torch', 'openvino']
 ENGINES: tuple[str, ...] = get_args(Engine)
 INSTALL = 'pip install openvino'
 
-_log = logging.getLogger(__name__)
 
-
-def find_engine(engine: Engine, device: str) -> Literal['auto', 'torch', 'openvino']:
+def find_engine(engine: Engine, device: str) -> Literal['torch', 'openvino']:
     """Choose the engine for a device, before anything is loaded.
 
     Args:
-        engine: 'auto': OpenVINO where the device is no CUDA device and OpenVINO is installed.
+        engine: 'auto': OpenVINO on the devices of Intel, else torch.
         device: As for `Segmenter`; not 'auto', but what it stands for.
 
     Returns:
-        The engine; 'auto' where OpenVINO is to be tried and torch stands in for it.
+        The engine.
 
     Raises:
         ValueError: Unknown engine, one that is not installed, or one that the device has not.
@@ -47,12 +44,11 @@ def find_engine(engine: Engine, device: str) -> Literal['auto', 'torch', 'openvi
         return 'torch'
     if intel and engine == 'torch':
         raise ValueError(f'engine is torch and device {device}; that device needs openvino')
-    if engine != 'torch' and find_spec('openvino') is None:
-        if engine == 'openvino' or intel:
-            raise ValueError(f'OpenVINO is not installed: {INSTALL}')
-        _log.info('OpenVINO is not installed; torch runs the model, more slowly: %s', INSTALL)
+    if engine != 'openvino' and not intel:
         return 'torch'
-    return 'openvino' if intel else engine
+    if find_spec('openvino') is None:
+        raise ValueError(f'OpenVINO is not installed: {INSTALL}')
+    return 'openvino'
 
 
 def torch_device_type(device: str) -> str:
@@ -61,7 +57,7 @@ def torch_device_type(device: str) -> str:
 
 
 def make_tower(
-    engine: Literal['auto', 'torch', 'openvino'],
+    engine: Literal['torch', 'openvino'],
     visual: Any,
     device: str,
     precision: Literal['fp32', 'bf16', 'fp16'],
@@ -77,10 +73,10 @@ def make_tower(
         dtype: In which the heads want their input.
 
     Returns:
-        What computes the features; None: torch is to do it.
+        What computes the features; None: torch does.
 
     Raises:
-        ValueError: The engine is 'openvino' and cannot compute this tower.
+        ValueError: OpenVINO cannot compute this tower.
     """
     if engine == 'torch':
         return None
@@ -89,8 +85,6 @@ def make_tower(
 
         return OpenVinoTower(visual, openvino_device(device), precision, dtype)
     except Exception as error:  # OpenVINO raises RuntimeError, ImportError and types of its own
-        why = one_line(error)
-        if engine == 'openvino':
-            raise ValueError(f'OpenVINO cannot run this model on {device}: {why}') from error
-        _log.warning('torch runs the model, more slowly, as OpenVINO cannot: %s', why)
-        return None
+        raise ValueError(
+            f'OpenVINO cannot run this model on {device}: {one_line(error)}'
+        ) from error
