@@ -57,7 +57,6 @@ class Segmenter:
         cache: Folder in which text embeddings are kept; None: in memory only.
         pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
         engine: Of the image tower. 'torch'; 'openvino': on a CPU, an Intel GPU or NPU; 'auto':
-            OpenVINO if it is installed and the device is not CUDA.
 
     Attributes:
         gamma: Threshold of the guided pooling where none is given: that of the paper, or of the
