@@ -56,13 +56,11 @@ def enlarge(
     if probabilities.device.type == 'cpu':
         return _enlarge_by_bands(probabilities, size, extent, background)
     device = probabilities.device
-    result = Enlarged(
-        torch.empty(size, dtype=_label_type(probabilities), device=device),
-        torch.empty(size, dtype=torch.float32, device=device),
-        torch.empty(size, dtype=torch.uint8, device=device),
-    )
-    if upsample_triton.try_enlarge(*result, probabilities, extent, background):
-        return result
+    labels = torch.empty(size, dtype=_label_type(probabilities), device=device)
+    confidence = torch.empty(size, dtype=torch.float32, device=device)
+    mono8 = torch.empty(size, dtype=torch.uint8, device=device)
+    if upsample_triton.try_enlarge(labels, confidence, mono8, probabilities, extent, background):
+        return Enlarged(labels, confidence, mono8)
     return _enlarge_by_classes(probabilities, size, extent, background)
 
 
