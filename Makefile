@@ -24,7 +24,7 @@ add = { [ build/$(1)-site -nt requirements/$(1).lock.txt ] || { rm -rf build/$(1
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test test-all hostile coverage lint fuzz soak lock audit manifest demo benchmark clean distclean
+.PHONY: help setup test test-all hostile coverage lint fuzz soak lock audit manifest demo benchmark gpu clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -85,6 +85,12 @@ demo: setup  ## run the demo on a generated world
 BENCHMARK_ARGS ?= --random-weights
 benchmark: setup  ## measure speed; options in BENCHMARK_ARGS='--random-weights --compare PATH'
 	@$(ENV) && clip-dinoiser benchmark $(BENCHMARK_ARGS)
+
+# without `setup`: a machine with a GPU needs torch, OpenCLIP, OpenCV and Triton for it, and no ROS
+COMPARE ?=
+gpu:  ## check and measure on a GPU, write the table into docs/performance.md; COMPARE=PATH to the authors' code
+	@{ [ ! -f scripts/env.sh ] || . scripts/env.sh >/dev/null 2>&1 || true; } \
+		&& python3 test/gpu/drive.py $(if $(COMPARE),--compare $(COMPARE))
 
 clean:  ## remove build outputs and caches
 	rm -rf build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
