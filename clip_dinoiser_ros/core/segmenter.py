@@ -56,7 +56,8 @@ class Segmenter:
             multiples of the patch; None: keep the size and pad with black to such multiples.
         cache: Folder in which text embeddings are kept; None: in memory only.
         pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
-        engine: Of the image tower. 'torch'; 'openvino': on a CPU, an Intel GPU or NPU; 'auto':
+        engine: Of the image tower. 'torch'; 'openvino': on a CPU, an Intel GPU or NPU;
+            'auto': OpenVINO on the devices of Intel, else torch.
 
     Attributes:
         gamma: Threshold of the guided pooling where none is given: that of the paper, or of the
