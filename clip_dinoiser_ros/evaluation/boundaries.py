@@ -9,6 +9,8 @@ over all pixels hardly shows them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +34,8 @@ def edge_distance(truth: Labels) -> npt.NDArray[np.float32]:
     inner[:, :-1][right] = 0
     if inner.all():
         return np.full(truth.shape, np.inf, np.float32)
-    distance: npt.NDArray[np.float32] = cv2.distanceTransform(inner, cv2.DIST_L2, 5)
-    return distance + 1
+    distance: Any = cv2.distanceTransform(inner, cv2.DIST_L2, 5)
+    return distance + np.float32(1)
 
 
 def count_near_edges(truth: Labels, predicted: Labels, classes: int) -> dict[int, Counts]:

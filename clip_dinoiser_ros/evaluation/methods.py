@@ -116,6 +116,7 @@ class TableModel:
         self.row = row
         self._preprocess, self._backbone, self._heads = preprocess, backbone, heads
         self._dino, self._found = dino, found
+        self.patch_size = backbone.patch_size
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor, embeddings: Tensor, background: int | None) -> Tensor:
@@ -130,7 +131,7 @@ class TableModel:
             float32 (B, K, h, w).
         """
         pixels = self._fit(pixels)
-        p = self._backbone.patch_size
+        p = self.patch_size
         seen = Seen(
             features=self._backbone(self._preprocess(pixels)),
             images=pixels.permute(0, 3, 1, 2).float() / 255,
@@ -144,7 +145,7 @@ class TableModel:
 
     def _fit(self, pixels: Tensor) -> Tensor:
         """Pad with black to whole patches, or crop."""
-        p, (height, width) = self._backbone.patch_size, pixels.shape[1:3]
+        p, (height, width) = self.patch_size, pixels.shape[1:3]
         if self.row.pads:
             return F.pad(pixels, (0, 0, 0, -width % p, 0, -height % p))
         return pixels[:, : height // p * p, : width // p * p]

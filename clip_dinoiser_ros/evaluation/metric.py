@@ -38,7 +38,8 @@ class Counts:
     @classmethod
     def zero(cls, classes: int) -> Counts:
         """Return the counts of no image."""
-        return cls(*(np.zeros(classes, np.int64) for _ in range(3)))
+        zero = np.zeros(classes, np.int64)
+        return cls(zero, zero, zero)
 
     @classmethod
     def of(cls, truth: Labels, predicted: Labels, classes: int) -> Counts:
