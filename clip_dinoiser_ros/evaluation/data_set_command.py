@@ -21,7 +21,6 @@ from clip_dinoiser_ros.core.vocabulary import TEMPLATES, Vocabulary
 from clip_dinoiser_ros.evaluation import loading, page
 from clip_dinoiser_ros.evaluation.items import Source
 from clip_dinoiser_ros.evaluation.journal import Journal, check_folder
-from clip_dinoiser_ros.evaluation.methods import BACKGROUNDS, METHODS, Background, Row
 from clip_dinoiser_ros.evaluation.outcome import markdown, result, shown, write
 from clip_dinoiser_ros.evaluation.predictors import NodePredictor, PaperPredictor
 from clip_dinoiser_ros.evaluation.running import (
@@ -33,6 +32,7 @@ from clip_dinoiser_ros.evaluation.running import (
 )
 from clip_dinoiser_ros.evaluation.samples import DataError
 from clip_dinoiser_ros.evaluation.segmenting import WindowSegmenter
+from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, Background, Row
 from clip_dinoiser_ros.evaluation.tasks import Task, open_task
 from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.settings import Active, Settings

@@ -22,7 +22,7 @@ from clip_dinoiser_ros.core.methods import Method as LiveMethod
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmenter import DTYPES, Precision, find_device, find_precision
 from clip_dinoiser_ros.core.vocabulary import TextEncoder
-from clip_dinoiser_ros.evaluation.methods import Row, TableModel
+from clip_dinoiser_ros.evaluation.table_models import Row, TableModel
 from clip_dinoiser_ros.training import dino
 from clip_dinoiser_ros.training.precision import fingerprint
 from clip_dinoiser_ros.training.teachers import TeacherError

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 from clip_dinoiser_ros.evaluation import windows
-from clip_dinoiser_ros.evaluation.methods import TableModel
+from clip_dinoiser_ros.evaluation.table_models import TableModel
 
 Rgb = npt.NDArray[np.uint8]
 
