@@ -112,24 +112,22 @@ class BagSource:
 
     def items(self, first: int, prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
         """Yield the images from number `first` on, read by a thread; see `Source`."""
-        with closing(ahead(self._items(range(first, 1 << 62), prepare))) as items:  # type: ignore[type-var]
+        with closing(ahead(self._items(lambda number: number >= first, prepare))) as items:  # type: ignore[type-var]
             yield from items
 
     def pick(self, numbers: Sequence[int], prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
         """Yield some images again; see `Source`."""
-        yield from self._items(sorted(numbers), prepare)
+        yield from self._items(lambda number: number in numbers, prepare)
 
     def _items(
-        self, numbers: Sequence[int] | range, prepare: Callable[[Rgb], Any]
+        self, wanted: Callable[[int], bool], prepare: Callable[[Rgb], Any]
     ) -> Iterator[Item]:
-        wanted = set(numbers) if not isinstance(numbers, range) else numbers
-        last = max(numbers)
         with Recording(self._path) as recording:
             messages = recording.messages([self._image, self._truth])
             for number, (image, truth) in enumerate(self._pairs(messages)):
-                if number > last or number == self._limit:
+                if number == self._limit:
                     break
-                if number in wanted:
+                if wanted(number):
                     yield self._decode(image, truth, prepare)
             self.damage[:] = recording.damage
 

@@ -154,7 +154,7 @@ class Journal:
             return
         with self._path.open(encoding='utf-8', errors='replace') as lines:
             earlier = _parsed(next(lines, '')).get('settings', self._settings)
-        for key in sorted({*earlier, *self._settings}):
+        for key in (*self._settings, *earlier):
             was, is_now = earlier.get(key), self._settings.get(key)
             if was != is_now:
                 raise JournalError(
