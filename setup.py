@@ -36,6 +36,7 @@ setup(
         'safetensors',
         'tqdm',
         'jinja2',  # torch brings it along
+        'pillow',  # and torchvision brings this
     ],
     extras_require={
         'bags': ['rosbags', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],

@@ -19,7 +19,11 @@ VERBS = {
     'demo': ('clip_dinoiser_ros.demo.command', 'see it work on a generated world'),
     'evaluate': (
         'clip_dinoiser_ros.evaluation.command',
-        'measure the small model on scenes it has never seen',
+        'measure a method by true labels: benchmarks, your own images and recordings',
+    ),
+    'data': (
+        'clip_dinoiser_ros.evaluation.data_command',
+        'make the label images that benchmarks need, of the official ones',
     ),
     'benchmark': (
         'clip_dinoiser_ros.benchmark.command',

@@ -106,6 +106,7 @@ from importlib.util import find_spec
 MODULES = {
     'open_clip_torch': 'open_clip',
     'opencv-python-headless': 'cv2',
+    'pillow': 'PIL',
     'pytest-xdist': 'xdist',
     'ruamel.yaml': 'ruamel',
 }

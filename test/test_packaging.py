@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'clip_dinoiser_ros'
 
 # module -> rosdep key, where they differ
-ROSDEP_KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv', 'jinja2': 'python3-jinja2'}
+ROSDEP_KEYS = {
+    'numpy': 'python3-numpy',
+    'cv2': 'python3-opencv',
+    'PIL': 'python3-pil',
+    'jinja2': 'python3-jinja2',
+}
 # module -> what pip calls it; these have no rosdep key and are told to pip only
 PIP_NAMES = {
     'torch': 'torch',
@@ -40,6 +45,8 @@ PIP_NAMES = {
     'timm': 'timm',
     'numpy': 'numpy',
     'cv2': 'opencv-python-headless',
+    'PIL': 'pillow',
+    'jinja2': 'jinja2',
     'onnxruntime': 'onnxruntime',
     'openvino': 'openvino',
 }

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,8 @@ from clip_dinoiser_ros.core.packing import linear, pack
 INNER_BLOCK = -3  # the block whose ln_2 output the heads read: layer 10 of 12 (paper, section 4.1)
 MAX_CACHED_GRIDS = 16
 
+Keys = Literal['plain', 'projected']
+
 
 @dataclass(frozen=True, eq=False)
 class DenseFeatures:
@@ -25,10 +27,12 @@ class DenseFeatures:
     Attributes:
         maskclip: (B, C, h, w), MaskCLIP's dense features in the space of the text embeddings.
         inner: (B, D, h, w), input of the two heads.
+        keys: (B, D, h, w), keys of the last block, all heads side by side; None: not asked for.
     """
 
     maskclip: Tensor
     inner: Tensor
+    keys: Tensor | None = None
 
 
 class Backbone(nn.Module):
@@ -39,12 +43,14 @@ class Backbone(nn.Module):
 
     Args:
         visual: `open_clip.transformer.VisionTransformer`; used as it is, not copied.
+        keys: Whether to give the keys of the last block too: 'plain', or 'projected' by the output
+            projection, as MaskCLIP reads them.
 
     Raises:
         ValueError: The image tower is not a plain OpenCLIP ViT.
     """
 
-    def __init__(self, visual: Any) -> None:
+    def __init__(self, visual: Any, keys: Keys | None = None) -> None:
         super().__init__()
         _check_tower(visual)
         self.visual: Any = visual.eval().requires_grad_(False)
@@ -54,6 +60,8 @@ class Backbone(nn.Module):
         self.patch_size: int = patch_h
         self.width: int = visual.conv1.out_channels
         self._positions: dict[tuple[int, int], Tensor] = {}
+        self._projects = keys == 'projected'
+        self._key = None if keys is None else _key_layer(visual.transformer.resblocks[-1].attn)
 
     def forward(self, images: Tensor) -> DenseFeatures:
         """Compute the dense features.
@@ -78,10 +86,21 @@ class Backbone(nn.Module):
                 inner = y
             x = x + block.ls_2(_mlp(block.mlp, y))
 
-        v = last.ls_1(_value_path(last.attn, last.ln_1(x))) + x
+        y = last.ln_1(x)
+        v = last.ls_1(_value_path(last.attn, y)) + x
         v = v + last.ls_2(_mlp(last.mlp, last.ln_2(v)))
         features = visual.ln_post(v[:, 1:]) @ visual.proj  # (B, N, C), [CLS] dropped
-        return DenseFeatures(maskclip=_to_map(features, h, w), inner=_to_map(inner[:, 1:], h, w))
+        return DenseFeatures(
+            maskclip=_to_map(features, h, w),
+            inner=_to_map(inner[:, 1:], h, w),
+            keys=None if self._key is None else _to_map(self._keys(self._key, y[:, 1:]), h, w),
+        )
+
+    def _keys(self, key: nn.Linear, y: Tensor) -> Tensor:
+        """Keys of the last block, (B, N, D) -> (B, N, D)."""
+        k = linear(y, key.weight, key.bias)
+        out = self.visual.transformer.resblocks[-1].attn.out_proj
+        return linear(k, out.weight, out.bias) if self._projects else k
 
     def pack(self) -> None:
         """Pack the weights of the blocks' linear layers; on a CPU products are faster then.
@@ -97,6 +116,8 @@ class Backbone(nn.Module):
             for layer in (block.attn.out_proj, *block.mlp):
                 if isinstance(layer, nn.Linear):
                     layer.weight = _frozen(pack(layer.weight))
+        if self._key is not None:
+            self._key.weight = _frozen(pack(self._key.weight))
 
     def positions(self, h: int, w: int) -> Tensor:
         """Return the positional embedding for a grid of h x w patches: (1 + h * w, D).
@@ -170,6 +191,16 @@ def _value_part(attn: nn.MultiheadAttention) -> tuple[Tensor, Tensor]:
     """Return weight (D, D) and bias (D,) of v; `Backbone.pack` leaves nothing else of them."""
     weight, bias, d = attn.in_proj_weight, attn.in_proj_bias, attn.embed_dim
     return (weight, bias) if len(weight) == d else (weight[2 * d :], bias[2 * d :])
+
+
+def _key_layer(attn: nn.MultiheadAttention) -> nn.Linear:
+    """Return the layer that makes the keys, (B, N, D) -> (B, N, D)."""
+    d = attn.embed_dim
+    key = nn.Linear(d, d, device=attn.in_proj_weight.device, dtype=attn.in_proj_weight.dtype)
+    key.load_state_dict(
+        {'weight': attn.in_proj_weight[d : 2 * d], 'bias': attn.in_proj_bias[d : 2 * d]}
+    )
+    return key.requires_grad_(False)
 
 
 def _mlp(layers: nn.Sequential, x: Tensor) -> Tensor:

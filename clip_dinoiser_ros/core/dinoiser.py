@@ -69,7 +69,7 @@ def guided_pooling(features: Tensor, affinity: Tensor, gamma: float | Tensor = G
     return pooled.reshape(features.shape)
 
 
-def class_probabilities(features: Tensor, embeddings: Tensor) -> Tensor:
+def class_scores(features: Tensor, embeddings: Tensor) -> Tensor:
     """Compare features with the text embeddings of the classes (section 3.1).
 
     Args:
@@ -77,12 +77,17 @@ def class_probabilities(features: Tensor, embeddings: Tensor) -> Tensor:
         embeddings: float32 (K, C), unit rows.
 
     Returns:
-        float32 (B, K, h, w), summing to 1 over the classes.
+        float32 (B, K, h, w): cosines times `TEMPERATURE`.
     """
     b, _, h, w = features.shape
     unit = F.normalize(features.flatten(2), dim=1)  # (B, C, N)
-    scores = TEMPERATURE * (embeddings @ unit)  # (B, K, N)
-    return scores.softmax(dim=1).reshape(b, -1, h, w)
+    scores: Tensor = TEMPERATURE * (embeddings @ unit)  # (B, K, N)
+    return scores.reshape(b, -1, h, w)
+
+
+def class_probabilities(features: Tensor, embeddings: Tensor) -> Tensor:
+    """Return the softmax of `class_scores`, float32 (B, K, h, w), summing to 1 over the classes."""
+    return class_scores(features, embeddings).softmax(dim=1)
 
 
 def background_patches(probabilities: Tensor, objectness: Tensor, delta: float = DELTA) -> Tensor:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clip_dinoiser_ros.core import dinoiser
+from clip_dinoiser_ros.core import dinoiser, methods
 from clip_dinoiser_ros.core.backbone import Backbone, DenseFeatures
 from clip_dinoiser_ros.core.preprocess import Preprocess
 
@@ -40,10 +40,12 @@ class Pooled(NamedTuple):
     Attributes:
         features: (B, C, h, w), averaged over patches that belong together.
         objectness: (B, h, w), logits; None: not asked for.
+        keys: (B, D, h, w), of methods that read them; else None.
     """
 
     features: Tensor
     objectness: Tensor | None
+    keys: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +75,21 @@ class Pipeline:
         preprocess: Pixels -> batch.
         backbone: Batch -> dense features.
         heads: The two convolutions, in the dtype of the backbone.
+        method: 'dinoiser', or to compare with: 'maskclip' pools nothing, 'maskclip-keys' refines
+            what it finds by keys, which the backbone has to give.
     """
 
-    def __init__(self, preprocess: Preprocess, backbone: Backbone, heads: dinoiser.Heads) -> None:
+    def __init__(
+        self,
+        preprocess: Preprocess,
+        backbone: Backbone,
+        heads: dinoiser.Heads,
+        method: methods.Method = 'dinoiser',
+    ) -> None:
         self.preprocess = preprocess
         self.backbone = backbone
         self.heads = heads
+        self.method = method
 
     def parts(self, pixels: Tensor) -> Sequence[Tensor]:
         """Split (B, H, W, 3) into parts that are computed at once.
@@ -101,13 +112,15 @@ class Pipeline:
         self, features: DenseFeatures, gamma: float | Tensor, with_objectness: bool = True
     ) -> Pooled:
         """Average features over patches that belong together, and find where objects are."""
-        affinity = self.heads.affinity(features.inner)
-        pooled = dinoiser.guided_pooling(features.maskclip.float(), affinity, gamma)
-        return Pooled(pooled, self.heads.objectness(features.inner) if with_objectness else None)
+        dense = features.maskclip.float()
+        if self.method == 'dinoiser':
+            dense = dinoiser.guided_pooling(dense, self.heads.affinity(features.inner), gamma)
+        objectness = self.heads.objectness(features.inner) if with_objectness else None
+        return Pooled(dense, objectness, features.keys)
 
     def compare(self, pooled: Pooled, query: Query) -> Answer:
         """Compare pooled features with the classes, and filter the background if one is named."""
-        probabilities = dinoiser.class_probabilities(pooled.features, query.embeddings)
+        probabilities = self._probabilities(pooled, query.embeddings)
         objectness = pooled.objectness
         if query.background is None or objectness is None:
             return Answer(probabilities, None)
@@ -116,3 +129,9 @@ class Pipeline:
         confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)
         own.masked_fill_(struck, 1.0)  # a view: changes the probabilities
         return Answer(probabilities, confidence)
+
+    def _probabilities(self, pooled: Pooled, embeddings: Tensor) -> Tensor:
+        if pooled.keys is None:
+            return dinoiser.class_probabilities(pooled.features, embeddings)
+        refined = methods.refined_by_keys(pooled.features, pooled.keys, embeddings)
+        return methods.as_distribution(refined)

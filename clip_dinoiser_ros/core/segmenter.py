@@ -23,6 +23,7 @@ from clip_dinoiser_ros.core.engines import Engine
 from clip_dinoiser_ros.core.engines.intel import check_intel, is_intel
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.memory import free_memory
+from clip_dinoiser_ros.core.methods import Method, check_method
 from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation, enlarge_all
@@ -58,13 +59,16 @@ class Segmenter:
         pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
         engine: Of the image tower. 'torch'; 'openvino': on a CPU, an Intel GPU or NPU;
             'auto': OpenVINO on the devices of Intel, else torch.
+        method: 'dinoiser', or to compare with: 'maskclip' without pooling, 'maskclip-keys' with
+            MaskCLIP's own refinement, on torch only.
 
     Attributes:
         gamma: Threshold of the guided pooling where none is given: that of the paper, or of the
             model that `load` has loaded.
 
     Raises:
-        ValueError: Unknown device, precision or engine, short side below one patch, unusable model.
+        ValueError: Unknown device, precision, engine or method, short side below one patch,
+            unusable model.
         WeightsError: Heads that do not fit.
     """
 
@@ -79,7 +83,9 @@ class Segmenter:
         cache: Path | None = None,
         pack: bool = True,
         engine: Engine = 'torch',
+        method: Method = 'dinoiser',
     ) -> None:
+        keys = check_method(method)
         self.device = find_device(device)
         intel = is_intel(device)
         self.precision = find_precision(
@@ -87,12 +93,12 @@ class Segmenter:
         )
         dtype = torch.float32 if intel else DTYPES[self.precision]  # of what torch computes
         place = device if intel else str(self.device)
-        chosen = engines.find_engine(engine, place)
+        chosen = _engine_for(method, engine, place)
         cuda = self.device.type == 'cuda'
         half = cuda and self.precision != 'fp32'
         self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
         visual: Any = clip.to(self.device).visual
-        backbone = Backbone(visual)
+        backbone = Backbone(visual, keys)
         convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
         self.patch_size = backbone.patch_size
         if short_side is not None and short_side < self.patch_size:
@@ -113,7 +119,9 @@ class Segmenter:
             backbone.to(dtype)
             if pack and self.device.type == 'cpu':
                 backbone.pack()
-        self.pipeline = Pipeline(preprocess, tower or backbone, convolutions.to(self.device, dtype))
+        self.pipeline = Pipeline(
+            preprocess, tower or backbone, convolutions.to(self.device, dtype), method
+        )
         self._run = GraphRunner(self.pipeline, self.device) if cuda else self.pipeline
 
     @classmethod
@@ -127,6 +135,7 @@ class Segmenter:
         short_side: int | None = 448,
         pack: bool = True,
         engine: Engine = 'auto',
+        method: Method = 'dinoiser',
     ) -> Segmenter:
         """Load the weights and make a segmenter; see `load_frozen`, `load_heads` and the class.
 
@@ -138,7 +147,7 @@ class Segmenter:
         # refuse bad names before loading
         found = find_device(device)
         find_precision(precision, found)
-        engine = engines.find_engine(engine, device if is_intel(device) else str(found))
+        engine = _engine_for(method, engine, device if is_intel(device) else str(found))
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
         if model == weights.DEMO:
             files = weights.demo_files()
@@ -146,7 +155,7 @@ class Segmenter:
         tensors = weights.load_heads(files['heads'])
         cache = default_folder()
         segmenter = cls(
-            clip, tensors, tokenizer, device, precision, short_side, cache, pack, engine
+            clip, tensors, tokenizer, device, precision, short_side, cache, pack, engine, method
         )
         if model == weights.DEMO:
             segmenter.known_words = weights.demo_words()
@@ -352,6 +361,17 @@ class Segmenter:
                 f'image of {width}x{height} makes {h * w} patches with '
                 f'short_side={self.short_side}; at most {MAX_PATCHES} are allowed'
             )
+
+
+def _engine_for(
+    method: Method, engine: Engine, device: str
+) -> Literal['auto', 'torch', 'openvino']:
+    """Choose the engine as `engines.find_engine` does; keys come from torch alone."""
+    if check_method(method) is None:
+        return engines.find_engine(engine, device)
+    if engine == 'openvino' or is_intel(device):
+        raise ValueError(f'method is {method!r}; it needs engine torch, on cpu or cuda')
+    return engines.find_engine('torch', device)
 
 
 def check_thresholds(gamma: float, delta: float) -> None:

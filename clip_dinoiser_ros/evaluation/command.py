@@ -1,16 +1,24 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser evaluate`: the model on the generated world, by the truth of every pixel."""
+"""`clip-dinoiser evaluate`: models by true labels, of data sets and of the generated world."""
 
 from __future__ import annotations
 
 import argparse
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.edges import STEPS
+from clip_dinoiser_ros.evaluation import data_set_command
+from clip_dinoiser_ros.evaluation.benchmarks import BENCHMARKS
+from clip_dinoiser_ros.evaluation.data_set_command import (
+    add_bag_arguments,
+    add_benchmark_arguments,
+    add_folder_arguments,
+)
 from clip_dinoiser_ros.evaluation.demo_model import TEST_SEED, Bench, measure, table
 from clip_dinoiser_ros.evaluation.flicker import WEIGHTS, measure_smoothing
 from clip_dinoiser_ros.evaluation.flicker import table as steadiness_table
@@ -23,17 +31,15 @@ TOWERS = ('demo', 'captions')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        'what',
-        choices=['demo', 'smoothing'],
-        help="demo: the rows of the paper's Table 2; smoothing: flicker and mIoU along the drive",
-    )
-    parser.add_argument(
-        '--gamma', type=float, help='of the guided pooling; by default the one chosen for the tower'
-    )
-    group = parser.add_argument_group('demo')
-    group.add_argument('--scenes', type=int, default=300, help='of each kind (%(default)s)')
-    group.add_argument(
+    kinds = parser.add_subparsers(dest='what', metavar='WHAT', required=True)
+    for name in BENCHMARKS:
+        add_benchmark_arguments(_kind(kinds, name, 'a benchmark of the Table 1 of the paper'))
+    add_folder_arguments(_kind(kinds, 'folder', 'your own labelled images'))
+    add_bag_arguments(_kind(kinds, 'bag', 'a recording with true labels'))
+    demo = _kind(kinds, 'demo', 'the small model on scenes it has never seen')
+    _add_gamma(demo)
+    demo.add_argument('--scenes', type=int, default=300, help='of each kind (%(default)s)')
+    demo.add_argument(
         '--start',
         type=int,
         nargs='+',
@@ -41,25 +47,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SEED',
         help='first seed of the scenes; several make a table each (%(default)s)',
     )
-    group.add_argument(
+    demo.add_argument(
         '--tower',
         choices=TOWERS,
         nargs='+',
         help='that of the demo model, or the one trained by captions alone; by default demo, and '
         'captions with --captions',
     )
-    group.add_argument(
+    demo.add_argument(
         '--captions',
         type=Path,
         metavar='DIR',
         help='folder of the tower trained by captions alone, which the package does not contain: '
         'test/evaluation/captions_tower in the repository, or made by `clip-dinoiser demo train`',
     )
-    group = parser.add_argument_group('smoothing')
-    group.add_argument(
+    smoothing = _kind(kinds, 'smoothing', 'flicker and mIoU along the drive')
+    _add_gamma(smoothing)
+    smoothing.add_argument(
         '--frames', type=int, default=DRIVE_FRAMES, help='of the drive, at 10 Hz (%(default)s)'
     )
-    group.add_argument(
+    smoothing.add_argument(
         '--weights',
         type=float,
         nargs='+',
@@ -67,14 +74,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='of temporal_smoothing, 0 to 0.99 (%(default)s)',
     )
-    group.add_argument(
+    smoothing.add_argument(
         '--edges', choices=list(STEPS), default='off', help='as edges of the node (%(default)s)'
     )
 
 
+def _kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text)
+    return parser
+
+
+def _add_gamma(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--gamma', type=float, help='of the guided pooling; by default the one chosen for the tower'
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    """Measure, print a table for each seed or list of prompts; return the exit code."""
-    return _smoothing(args) if args.what == 'smoothing' else _demo(args)
+    """Measure, print tables; return the exit code."""
+    if args.what == 'demo':
+        return _demo(args)
+    if args.what == 'smoothing':
+        return _smoothing(args)
+    return data_set_command.run(args)
 
 
 def _demo(args: argparse.Namespace) -> int:

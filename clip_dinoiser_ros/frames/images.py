@@ -38,6 +38,7 @@ __all__ = [
     'ImageError',
     'ImageLike',
     'to_depth',
+    'to_ids',
     'to_message',
     'to_metres',
     'to_rgb',
@@ -55,6 +56,8 @@ _WRITTEN: dict[str, tuple[str, tuple[int, ...]]] = {
 _FLOAT_CHANNELS = re.compile('32FC([1-9][0-9]{0,3})')
 # Encodings that `to_depth` reads: sample type without byte order, and samples per metre.
 _DEPTHS = {'16UC1': ('u2', 1000), 'mono16': ('u2', 1000), '32FC1': ('f4', 1)}
+# What `to_ids` reads: sample type without its byte order.
+_IDS = {'mono8': 'u1', '8UC1': 'u1', 'mono16': 'u2', '16UC1': 'u2', '32SC1': 'i4'}
 # The longest name in sensor_msgs has 12 characters. cv_bridge matches names by std::regex, which
 # overflows the stack on a very long name.
 _LONGEST_NAME = 32
@@ -116,17 +119,12 @@ def to_depth(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ImageError: as `to_rgb`, or the encoding is not one of a depth image.
     """
-    check_size(message, max_pixels)
     if message.encoding not in _DEPTHS:
         raise ImageError(
             f'encoding {reprlib.repr(message.encoding)} is no depth; allowed: {", ".join(_DEPTHS)}'
         )
     kind, per_metre = _DEPTHS[message.encoding]
-    sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
-    row_bytes = int(message.width) * sample.itemsize
-    check_step(message, row_bytes, sample.itemsize)
-    samples = byte_rows(message, int(message.height))[:, :row_bytes].view(sample)
-    return to_metres(samples, per_metre)
+    return to_metres(_samples(message, kind, max_pixels), per_metre)
 
 
 def to_metres(samples: np.ndarray, per_metre: int = 1) -> np.ndarray:
@@ -134,6 +132,36 @@ def to_metres(samples: np.ndarray, per_metre: int = 1) -> np.ndarray:
     depth = np.divide(samples, per_metre, dtype=np.float32)
     depth[~((depth > 0) & (depth < np.inf))] = np.nan
     return depth
+
+
+def to_ids(message: ImageLike) -> np.ndarray:
+    """Decode a label image.
+
+    Args:
+        message: mono8, 8UC1, mono16, 16UC1 or 32SC1; its rows may be padded (`step`) and its
+            samples big-endian.
+
+    Returns:
+        Class ids (H, W), uint8, uint16 or int32.
+
+    Raises:
+        ImageError: as `to_rgb`, or the encoding is not one of a label image.
+    """
+    if message.encoding not in _IDS:
+        raise ImageError(
+            f'encoding {reprlib.repr(message.encoding)} has no ids; allowed: {", ".join(_IDS)}'
+        )
+    samples = _samples(message, _IDS[message.encoding])
+    return samples.astype(samples.dtype.newbyteorder('='))
+
+
+def _samples(message: ImageLike, kind: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """View an image of one channel as samples of a kind, in the byte order of the message."""
+    check_size(message, max_pixels)
+    sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
+    row_bytes = int(message.width) * sample.itemsize
+    check_step(message, row_bytes, sample.itemsize)
+    return byte_rows(message, int(message.height))[:, :row_bytes].view(sample)
 
 
 def to_message(

@@ -73,6 +73,87 @@ class DinoTower(nn.Module):
         return torch.cat([trained[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
+class DinoAffinity:
+    """Which patches belong together: the cosines of DINO ViT-B/16's values (section 3.3).
+
+    Args:
+        base: timm's DINO ViT-B/16; see `load_dino`.
+        device: Where to compute.
+        precision: Of the tower; cosines are computed in float32.
+    """
+
+    def __init__(
+        self, base: nn.Module, device: torch.device | str = 'cpu', precision: str = 'fp32'
+    ) -> None:
+        self.weights = fingerprint(base.state_dict())
+        self._tower = DinoTower(base).to(device)
+        self._precision = precision
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return the cosines between all patches.
+
+        Args:
+            images: float32 (B, 3, H, W), RGB in [0, 1], not normalised.
+            grid: (h, w), the patches of CLIP.
+
+        Returns:
+            float32 (B, N, N), N = h * w.
+        """
+        images = _fitted(images, grid, self._tower.patch_size)
+        with autocast(images.device, self._precision):
+            _, _, values = self._tower(images)
+        unit = F.normalize(values.float(), dim=-1)  # (B, N, D)
+        return unit @ unit.transpose(1, 2)
+
+
+class FoundObjects:
+    """Where objects are: FOUND, a 1x1 convolution on DINO ViT-S/8's keys (section 3.5).
+
+    Args:
+        small: timm's DINO ViT-S/8; see `load_dino`.
+        decoder: FOUND's decoder; see `load_found`.
+        device: Where to compute.
+        precision: Of the tower; the decoder is computed in float32.
+    """
+
+    def __init__(
+        self,
+        small: nn.Module,
+        decoder: nn.Conv2d,
+        device: torch.device | str = 'cpu',
+        precision: str = 'fp32',
+    ) -> None:
+        self.weights = (fingerprint(small.state_dict()), fingerprint(decoder.state_dict()))
+        self._tower = DinoTower(small).to(device)
+        self._decoder = decoder.eval().requires_grad_(False).to(device)
+        self._precision = precision
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return the probability of an object, float32 (B, 1, h, w), at the grid of CLIP.
+
+        Arguments as of `DinoAffinity`.
+        """
+        images = _fitted(images, grid, 2 * self._tower.patch_size)
+        with autocast(images.device, self._precision):
+            _, keys, _ = self._tower(images)
+        fine = (2 * grid[0], 2 * grid[1])
+        maps = keys.float().transpose(1, 2).unflatten(2, fine)  # (B, D, 2h, 2w), not normalised
+        found = torch.sigmoid(self._decoder(maps))
+        return F.interpolate(found, grid, mode='bilinear', align_corners=False)
+
+
+def _fitted(images: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+    """Normalise images, and resize them where CLIP's patches are of another size than `patch`."""
+    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
+    images = (images - mean) / std
+    size = (grid[0] * patch, grid[1] * patch)
+    if images.shape[-2:] != size:
+        images = F.interpolate(images, size, mode='bilinear', antialias=True)
+    return images
+
+
 class DinoTeacher:
     """What the paper's heads learn from.
 
@@ -102,58 +183,26 @@ class DinoTeacher:
     ) -> None:
         if not 0.0 <= gamma < 1.0:
             raise TeacherError(f'gamma is {gamma}; allowed is 0 to below 1')
-        device = torch.device(device)
+        self._affinity = DinoAffinity(base, device, precision)
+        self._objects = FoundObjects(small, decoder, device, precision)
+        self._gamma = gamma
         self.about: dict[str, Any] = {
             'kind': 'dino',
             'gamma': gamma,
             'precision': precision,
             'weights': {
-                'base': fingerprint(base.state_dict()),
-                'small': fingerprint(small.state_dict()),
-                'found': fingerprint(decoder.state_dict()),
+                'base': self._affinity.weights,
+                'small': self._objects.weights[0],
+                'found': self._objects.weights[1],
             },
         }
-        self._base = DinoTower(base).to(device)
-        self._small = DinoTower(small).to(device)
-        self._decoder = decoder.eval().requires_grad_(False).to(device)
-        self._gamma = gamma
-        self._precision = precision
-        self._mean = torch.tensor(MEAN, device=device)[:, None, None]
-        self._std = torch.tensor(STD, device=device)[:, None, None]
 
-    @torch.no_grad()
     def __call__(self, batch: Batch, grid: tuple[int, int]) -> Targets:
         """Return the targets; see `Teacher`."""
-        images = (batch.images - self._mean) / self._std
-        size = (grid[0] * self._base.patch_size, grid[1] * self._base.patch_size)
-        if images.shape[-2:] != size:  # CLIP's patches are of another size than DINO's
-            images = F.interpolate(images, size, mode='bilinear', antialias=True)
-        with autocast(images.device, self._precision):
-            _, _, values = self._base(images)
-            _, keys, _ = self._small(images)
         return Targets(
-            affinity=self.correlations(values.float()) >= self._gamma,
-            foreground=self.objects(keys.float(), size, grid) > 0.5,
+            affinity=self._affinity(batch.images, grid) >= self._gamma,
+            foreground=self._objects(batch.images, grid) > 0.5,
         )
-
-    @staticmethod
-    def correlations(values: Tensor) -> Tensor:
-        """Return the cosines between all patches, (B, N, N), of values (B, N, D)."""
-        unit = F.normalize(values, dim=-1)
-        return unit @ unit.transpose(1, 2)
-
-    def objects(self, keys: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-        """Return FOUND's probability of an object, (B, 1, h, w), at the grid of CLIP.
-
-        Args:
-            keys: float32 (B, n, D) of ViT-S/8, as they are: FOUND does not normalise them.
-            size: (H, W) of the images in pixels.
-            grid: (h, w).
-        """
-        fine = (size[0] // self._small.patch_size, size[1] // self._small.patch_size)
-        maps = keys.transpose(1, 2).unflatten(2, fine)  # (B, D, 2h, 2w)
-        found = torch.sigmoid(self._decoder(maps))
-        return F.interpolate(found, grid, mode='bilinear', align_corners=False)
 
 
 def load_dino(name: str, path: str | Path | None = None) -> nn.Module:

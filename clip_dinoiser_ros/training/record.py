@@ -68,7 +68,7 @@ def write(
         'started': list(state.sittings),
         'finished': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'losses': curve(state.losses),
-        'versions': {'python': platform.python_version(), **_versions()},
+        'versions': {'python': platform.python_version(), **versions()},
     }
     _replace(folder / RECORD, (json.dumps(content, indent=2) + '\n').encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -99,7 +99,8 @@ def digest(names: Sequence[str]) -> str:
     return hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
     found = {}
     for package in _PACKAGES:
         try:

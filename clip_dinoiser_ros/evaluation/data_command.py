@@ -1,0 +1,51 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""`clip-dinoiser data`: make the label images that benchmarks need, of the official ones."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from clip_dinoiser_ros.evaluation.conversion import CONVERSIONS, convert_all, find_sources
+
+DAMAGED = 3  # exit code: all others were made
+MOST_SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument('what', choices=list(CONVERSIONS), help='which benchmark')
+    parser.add_argument(
+        'data',
+        type=Path,
+        metavar='DIR',
+        help='folder of all data sets, as of evaluate --data; made images lie beside the official '
+        'ones, nothing else is changed or downloaded',
+    )
+    parser.add_argument('--workers', type=int, default=4, metavar='N', help='threads (%(default)s)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the images; return the exit code."""
+    if args.workers < 1:
+        raise ValueError(f'--workers is {args.workers}; at least 1')
+    conversion = CONVERSIONS[args.what]
+    sources = find_sources(conversion, args.data)
+    made = convert_all(conversion, sources, args.workers)
+    bar = tqdm(made, args.what, len(sources), unit='image', disable=None, file=sys.stderr)
+    wrong = [line for line in bar if line]
+    for line in wrong[:MOST_SHOWN]:
+        _say(f'left out: {line}')
+    if len(wrong) > MOST_SHOWN:
+        _say(f'and {len(wrong) - MOST_SHOWN} more')
+    _say(f'{len(sources) - len(wrong)} of {len(sources)} label images made: *{conversion.target}')
+    return DAMAGED if wrong else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201

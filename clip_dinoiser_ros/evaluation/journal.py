@@ -1,0 +1,205 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The counts of each image in a file that grows while an evaluation runs, so that it can go on.
+
+The first line says what is evaluated and how. Each of the others is one image. A line that a kill
+or a power failure has cut off is left out, and its image evaluated again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from clip_dinoiser_ros.bag.places import part_of, refuse_link
+from clip_dinoiser_ros.evaluation.metric import Counts
+
+FILE = 'images.jsonl'
+
+
+class JournalError(ValueError):
+    """An earlier evaluation that cannot be continued or replaced; says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What came out for one image.
+
+    Attributes:
+        name: Of the image.
+        counts: Of all its pixels; None where it was left out.
+        edges: Of those near an edge, by the width of the band in pixels.
+        damage: Why it was left out; empty if it was not.
+        odd: What is odd about its labels.
+        seconds: From the image before to this one.
+    """
+
+    name: str
+    counts: Counts | None = None
+    edges: Mapping[int, Counts] = field(default_factory=dict)
+    damage: str = ''
+    odd: str = ''
+    seconds: float = 0.0
+
+    def line(self) -> dict[str, Any]:
+        """Return what JSON can hold of it."""
+        content: dict[str, Any] = {'image': self.name, 'seconds': round(self.seconds, 4)}
+        if self.counts is not None:
+            miou = self.counts.miou
+            content['miou'] = None if miou != miou else round(100 * miou, 4)
+            content['all'] = self.counts.sparse()
+            content['edges'] = {str(w): c.sparse() for w, c in self.edges.items()}
+        for key in ('damage', 'odd'):
+            if text := getattr(self, key):
+                content[key] = text
+        return content
+
+    @classmethod
+    def from_line(cls, content: Mapping[str, Any], classes: int) -> Evaluated:
+        """Undo `line`; raises as `Counts.from_sparse`."""
+        every = content.get('all')
+        return cls(
+            name=content['image'],
+            counts=None if every is None else Counts.from_sparse(every, classes),
+            edges={
+                int(width): Counts.from_sparse(counts, classes)
+                for width, counts in content.get('edges', {}).items()
+            },
+            damage=content.get('damage', ''),
+            odd=content.get('odd', ''),
+            seconds=float(content['seconds']),
+        )
+
+
+class Journal:
+    """The file; open it with `with`, and take `earlier` before anything is added.
+
+    Args:
+        folder: Of the results; None: nothing is kept.
+        settings: All that decides over the result.
+        classes: K.
+        resume: Go on with what is there.
+
+    Raises:
+        JournalError: Other settings, or another process writes it.
+    """
+
+    def __init__(
+        self, folder: Path | None, settings: Mapping[str, Any], classes: int, resume: bool
+    ) -> None:
+        self._path = None if folder is None else folder / FILE
+        self._settings: Mapping[str, Any] = json.loads(json.dumps(settings))
+        self._classes, self._resume = classes, resume
+        self._file: TextIO | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Journal:
+        if self._path is not None:
+            refuse_link(self._path)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._stack:
+                self._lock(self._path.parent)
+                self._check()
+                self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def earlier(self) -> Iterator[Evaluated]:
+        """Go through what an earlier run has evaluated, and begin the file with that.
+
+        It is written anew: what a kill has cut off must not stand between whole lines.
+        """
+        if self._path is None:
+            return
+        part = part_of(self._path)
+        self._file = self._stack.enter_context(part.open('x', encoding='utf-8'))
+        self._append({'settings': self._settings})
+        if self._resume and self._path.exists():
+            for evaluated in self._read():
+                self._append(evaluated.line())
+                yield evaluated
+        part.replace(self._path)
+
+    def add(self, evaluated: Evaluated) -> None:
+        """Note one image."""
+        if self._file is not None:
+            self._append(evaluated.line())
+
+    def _append(self, content: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(content, ensure_ascii=False) + '\n')
+        self._file.flush()
+
+    def _lock(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        self._stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise JournalError(f'{folder} is being written by another process') from error
+
+    def _check(self) -> None:
+        """Refuse to continue an evaluation with other settings."""
+        assert self._path is not None
+        if not (self._resume and self._path.exists()):
+            return
+        with self._path.open(encoding='utf-8', errors='replace') as lines:
+            earlier = _parsed(next(lines, '')).get('settings', self._settings)
+        for key in (*self._settings, *earlier):
+            was, is_now = earlier.get(key), self._settings.get(key)
+            if was != is_now:
+                raise JournalError(
+                    f'{self._path} is of an evaluation with other settings: {key} was {was!r} and '
+                    f'is {is_now!r} now; --force begins again'
+                )
+
+    def _read(self) -> Iterator[Evaluated]:
+        """Read images up to the first line that is not whole."""
+        assert self._path is not None
+        with self._path.open(encoding='utf-8', errors='replace') as lines:
+            next(lines, '')
+            for line in lines:
+                try:
+                    yield Evaluated.from_line(_parsed(line), self._classes)
+                except (ValueError, KeyError, TypeError, IndexError):
+                    return
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Read a line; an empty dictionary where it is not whole."""
+    try:
+        content = json.loads(line) if line.endswith('\n') else {}
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def check_folder(folder: Path | None, resume: bool, force: bool) -> None:
+    """Refuse a folder with results that would be written over.
+
+    Raises:
+        JournalError: It has some; says what to do.
+    """
+    if resume and force:
+        raise JournalError('--resume and --force exclude each other')
+    if folder is None:
+        if resume:
+            raise JournalError(
+                '--resume needs --out DIR: there the earlier run has left its counts'
+            )
+        return
+    if folder.exists() and not folder.is_dir():
+        raise JournalError(f'{folder} is not a folder')
+    if (folder / FILE).exists() and not (resume or force):
+        raise JournalError(
+            f'{folder / FILE} exists; --resume goes on with that evaluation, --force replaces it'
+        )

@@ -1,0 +1,151 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Loads what an evaluation needs, and names it by its content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from clip_dinoiser_ros.core import Segmenter, weights
+from clip_dinoiser_ros.core.backbone import Backbone
+from clip_dinoiser_ros.core.dinoiser import Heads
+from clip_dinoiser_ros.core.embedding_cache import default_folder
+from clip_dinoiser_ros.core.methods import METHODS as LIVE_METHODS
+from clip_dinoiser_ros.core.methods import Method as LiveMethod
+from clip_dinoiser_ros.core.preprocess import Preprocess
+from clip_dinoiser_ros.core.segmenter import DTYPES, Precision, find_device, find_precision
+from clip_dinoiser_ros.core.vocabulary import TextEncoder
+from clip_dinoiser_ros.evaluation.table_models import Row, TableModel
+from clip_dinoiser_ros.training import dino
+from clip_dinoiser_ros.training.precision import fingerprint
+from clip_dinoiser_ros.training.teachers import TeacherError
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the weights are, as given on the command line.
+
+    Attributes:
+        model, pretrained, heads: As of `Segmenter.load`.
+        dino_base, dino_small: DINO's weights; None: timm downloads.
+        found: FOUND's decoder; None: not given.
+    """
+
+    model: str
+    pretrained: str
+    heads: str
+    dino_base: str | None = None
+    dino_small: str | None = None
+    found: str | None = None
+
+
+@dataclass
+class Weights:
+    """The frozen model and its heads, read once.
+
+    Attributes:
+        clip: OpenCLIP model.
+        tokenizer: Its tokenizer.
+        heads: The four tensors.
+        digests: What was read, by content.
+    """
+
+    clip: nn.Module
+    tokenizer: Callable[..., Tensor]
+    heads: dict[str, Tensor]
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+def check(files: Files, row: Row) -> None:
+    """Refuse a row whose teachers cannot be had, before anything is loaded.
+
+    Raises:
+        TeacherError: A file is missing.
+    """
+    if row.needs_found and files.found is None:
+        raise TeacherError(
+            f"--background {row.background} needs --found FILE: FOUND's decoder, "
+            'data/weights/decoder_weights.pt of https://github.com/valeoai/FOUND'
+        )
+    for file in (files.dino_base, files.dino_small, files.found):
+        if file is not None and not Path(file).is_file():
+            raise TeacherError(f'{file!r} is not a file')
+
+
+def read_weights(files: Files) -> Weights:
+    """Read CLIP and the heads; raises WeightsError."""
+    named = {'model': files.model, 'pretrained': files.pretrained, 'heads': files.heads}
+    if files.model == weights.DEMO:
+        named = weights.demo_files()
+    clip, tokenizer = weights.load_frozen(named['model'], named['pretrained'])
+    heads = weights.load_heads(named['heads'])
+    digests = {'clip': fingerprint(clip.state_dict()), 'heads': fingerprint(heads)}
+    return Weights(clip, tokenizer, heads, digests)
+
+
+def load_table_model(
+    read: Weights, files: Files, row: Row, device: str, precision: Precision
+) -> tuple[TableModel, TextEncoder, torch.device]:
+    """Make the model of a row of the table.
+
+    Args:
+        read: CLIP and the heads; the model takes them over.
+        files: For the teachers; their digests are added to those of `read`.
+        row: Which.
+        device: As of `Segmenter`.
+        precision: As of `Segmenter`, of all towers.
+
+    Returns:
+        The model, what encodes prompts, and the device.
+    """
+    on = find_device(device)
+    chosen = find_precision(precision, on)
+    dtype = DTYPES[chosen]
+    visual = read.clip.to(on).visual
+    backbone = Backbone(visual, row.keys)
+    heads = Heads(weights.check_heads(read.heads, backbone.width))
+    config = getattr(visual, 'preprocess_cfg', {})
+    preprocess = Preprocess(backbone.patch_size, None, config, on, dtype)
+    texts = TextEncoder(read.clip, read.tokenizer, default_folder())
+    affinity = objects = None
+    if row.needs_dino:
+        affinity = dino.DinoAffinity(dino.load_dino(dino.BASE, files.dino_base), on, chosen)
+        read.digests['dino_base'] = affinity.weights
+    if row.needs_found:
+        assert files.found is not None
+        small, decoder = dino.load_dino(dino.SMALL, files.dino_small), dino.load_found(files.found)
+        objects = dino.FoundObjects(small, decoder, on, chosen)
+        read.digests['dino_small'], read.digests['found'] = objects.weights
+    backbone.to(dtype)
+    if on.type == 'cpu':
+        backbone.pack()
+    model = TableModel(row, preprocess, backbone, heads.to(on, dtype), affinity, objects)
+    return model, texts, on
+
+
+def load_segmenter(
+    read: Weights, row: Row, device: str, precision: Precision, short_side: int | None
+) -> Segmenter:
+    """Make what a robot runs; raises ValueError for a method that it does not have."""
+    if row.method not in LIVE_METHODS or row.needs_found or row.denoising or row.projected_keys:
+        raise ValueError(
+            f'--protocol node with --method {row.method} --background {row.background}: a node has '
+            f'the methods {", ".join(LIVE_METHODS)} and the backgrounds none and learned'
+        )
+    return Segmenter(
+        read.clip,
+        read.heads,
+        read.tokenizer,
+        device,
+        precision,
+        short_side,
+        default_folder(),
+        method=cast(LiveMethod, row.method),
+    )

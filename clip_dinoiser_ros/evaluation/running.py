@@ -1,0 +1,218 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The evaluation itself: images through a model, and what came out counted."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from clip_dinoiser_ros.bag.places import part_of
+from clip_dinoiser_ros.core.memory import is_out_of_memory
+from clip_dinoiser_ros.evaluation.boundaries import WIDTHS, count_near_edges
+from clip_dinoiser_ros.evaluation.items import Item, Rgb, Source, in_groups
+from clip_dinoiser_ros.evaluation.journal import Evaluated, Journal
+from clip_dinoiser_ros.evaluation.metric import Counts, Labels
+from clip_dinoiser_ros.evaluation.samples import DataError
+
+
+class Predictor(Protocol):
+    """Segments images."""
+
+    batch: int  # images at once
+
+    def prepare(self, image: Rgb) -> Any:
+        """Do what needs no model; called from several threads, raises SampleError."""
+        ...
+
+    def predict(self, items: Sequence[Item]) -> Sequence[Labels | str]:
+        """Return class indices or `NO_CLASS`, uint16 (H, W), or why an image was left out."""
+        ...
+
+
+@dataclass
+class Outcome:
+    """What came out for all images so far.
+
+    Attributes:
+        counts: Of all pixels.
+        edges: Of those near an edge, by the width of the band in pixels.
+        scores: Number and mean IoU of each image that has any.
+        left_out, odd: One line for each image that was left out, or has odd labels.
+        images: How many were evaluated.
+        seconds: Spent on them, in all runs.
+    """
+
+    counts: Counts
+    edges: dict[int, Counts]
+    scores: list[tuple[float, int]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    images: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def empty(cls, classes: int) -> Outcome:
+        """Return the outcome of no image."""
+        zero = Counts.zero(classes)
+        return cls(zero, dict.fromkeys(WIDTHS, zero))
+
+    @property
+    def images_per_second(self) -> float:
+        """Reading, model, merging and counting together."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def add(self, number: int, evaluated: Evaluated) -> None:
+        """Add one image."""
+        self.seconds += evaluated.seconds
+        if evaluated.damage:
+            self.left_out.append(evaluated.damage)
+        if evaluated.odd:
+            self.odd.append(evaluated.odd)
+        if evaluated.counts is None:
+            return
+        self.images += 1
+        self.counts += evaluated.counts
+        for width, counts in evaluated.edges.items():
+            self.edges[width] += counts
+        miou = evaluated.counts.miou
+        if not math.isnan(miou):
+            self.scores.append((miou, number))
+
+
+def evaluate(
+    source: Source,
+    predictor: Predictor,
+    journal: Journal,
+    classes: int,
+    save: Callable[[str, Labels], None] | None = None,
+    name: str = '',
+) -> Outcome:
+    """Evaluate all images that the journal does not have yet.
+
+    Args:
+        source: The images.
+        predictor: The model.
+        journal: Has what earlier runs have evaluated, and gets each image.
+        classes: K.
+        save: Called with the name and the predicted labels of each image.
+        name: What the progress bar says.
+
+    Raises:
+        DataError: No image could be evaluated.
+        ValueError: The memory of the device does not suffice.
+    """
+    outcome = Outcome.empty(classes)
+    first = 0
+    for evaluated in journal.earlier():
+        outcome.add(first, evaluated)
+        first += 1
+    with (
+        tqdm(
+            total=source.total,
+            initial=first,
+            desc=name,
+            unit='image',
+            disable=None,
+            file=sys.stderr,
+        ) as bar,
+        closing(source.items(first, predictor.prepare)) as items,  # type: ignore[type-var]
+    ):
+        for number, evaluated in enumerate(_run(items, predictor, classes, save), first):
+            journal.add(evaluated)
+            outcome.add(number, evaluated)
+            bar.set_postfix_str(f'mIoU {100 * outcome.counts.miou:.2f} %', refresh=False)
+            bar.update()
+    if not outcome.images:
+        raise DataError('\n'.join(['no image could be evaluated', *outcome.left_out[:20]]))
+    return outcome
+
+
+def _run(
+    items: Iterator[Item],
+    predictor: Predictor,
+    classes: int,
+    save: Callable[[str, Labels], None] | None,
+) -> Iterator[Evaluated]:
+    start = time.perf_counter()
+    for group in in_groups(items, predictor.batch):
+        whole = [item for item in group if not item.damage]
+        found = iter(_predict(predictor, whole))
+        done = []
+        for item in group:
+            labels = item.damage or next(found)
+            if not isinstance(labels, str) and item.truth is not None and save is not None:
+                save(item.name, labels)
+            done.append(_count(item, labels, classes))
+        now = time.perf_counter()
+        share, start = (now - start) / len(group), now
+        for name, counts, edges, damage, odd in done:
+            yield Evaluated(name, counts, edges, damage, odd, share)
+
+
+def _predict(predictor: Predictor, items: Sequence[Item]) -> Sequence[Labels | str]:
+    try:
+        return predictor.predict(items) if items else []
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise ValueError(
+                f'the memory does not suffice for --batch {predictor.batch}; take less ({error})'
+            ) from error
+        raise
+
+
+def _count(
+    item: Item, labels: Labels | str, classes: int
+) -> tuple[str, Counts | None, dict[int, Counts], str, str]:
+    if isinstance(labels, str):
+        return item.name, None, {}, labels, ''
+    if item.truth is None:
+        return item.name, None, {}, '', ''
+    counts = Counts.of(item.truth, labels, classes)
+    return item.name, counts, count_near_edges(item.truth, labels, classes), '', item.odd
+
+
+def predict_again(
+    source: Source, predictor: Predictor, numbers: Sequence[int]
+) -> dict[int, tuple[Item, Labels]]:
+    """Segment some images once more, for pictures of them."""
+    again: dict[int, tuple[Item, Labels]] = {}
+    for number, item in zip(sorted(numbers), source.pick(numbers, predictor.prepare), strict=True):
+        if not item.damage:
+            (labels,) = _predict(predictor, [item])
+            if not isinstance(labels, str):
+                again[number] = (item, labels)
+    return again
+
+
+def save_labels(folder: Path, classes: int) -> Callable[[str, Labels], None]:
+    """Return what writes labels as PNG: class indices, of 8 bits where they and 255 fit, else 16.
+
+    Args:
+        folder: Gets NAME.png.
+        classes: K. Pixels of no class are 255 or 65535.
+    """
+    dtype = np.uint8 if classes <= 255 else np.uint16
+    top = np.iinfo(dtype).max
+
+    def save(name: str, labels: Labels) -> None:
+        path = folder / f'{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = np.where(labels < classes, labels, top).astype(dtype)
+        _, content = cv2.imencode('.png', small)
+        part = part_of(path)
+        part.write_bytes(content.tobytes())
+        part.replace(path)
+
+    return save

@@ -1,0 +1,193 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The rows of the paper's Table 2: every method and background filter, as its equation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip_dinoiser_ros.core import methods
+from clip_dinoiser_ros.core.backbone import Backbone, DenseFeatures, Keys
+from clip_dinoiser_ros.core.dinoiser import (
+    DELTA,
+    GAMMA,
+    Heads,
+    background_patches,
+    class_probabilities,
+    guided_pooling,
+)
+from clip_dinoiser_ros.core.preprocess import Preprocess
+from clip_dinoiser_ros.training.dino import DinoAffinity, FoundObjects
+
+Method = Literal['dinoiser', 'maskclip', 'maskclip-keys', 'clip-keys', 'dino']
+Background = Literal['none', 'found', 'found-uncertain', 'learned']
+METHODS: tuple[Method, ...] = get_args(Method)
+BACKGROUNDS: tuple[Background, ...] = get_args(Background)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        method: How the classes of a patch are found.
+        background: Which patches become background whatever their classes.
+        gamma: Affinities below it do not take part in the pooling.
+        delta: Patches that are at least as sure keep their class.
+        denoising: Prompt denoising of 'maskclip-keys', see `methods.maskclip_keys`; 0: off.
+        projected_keys: 'clip-keys' pools by keys behind the output projection, as MaskCLIP reads
+            them; the paper does not say which it takes.
+    """
+
+    method: Method = 'dinoiser'
+    background: Background = 'none'
+    gamma: float = GAMMA
+    delta: float = DELTA
+    denoising: float = 0.0
+    projected_keys: bool = False
+
+    @property
+    def keys(self) -> Keys | None:
+        """Which keys of the image tower the method reads."""
+        if self.method == 'maskclip-keys' or (self.method == 'clip-keys' and self.projected_keys):
+            return 'projected'
+        return 'plain' if self.method == 'clip-keys' else None
+
+    @property
+    def pads(self) -> bool:
+        """Whether a window is padded to whole patches; MaskCLIP drops what is left over."""
+        return self.method not in ('maskclip', 'maskclip-keys')
+
+    @property
+    def needs_dino(self) -> bool:
+        """Whether it needs DINO ViT-B/16."""
+        return self.method == 'dino'
+
+    @property
+    def needs_found(self) -> bool:
+        """Whether it needs FOUND: DINO ViT-S/8 and the decoder."""
+        return self.background in ('found', 'found-uncertain')
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the networks make of a batch of windows.
+
+    Attributes:
+        features: From the image tower.
+        images: float32 (B, 3, H, W), RGB in [0, 1], as DINO takes them.
+        grid: (h, w), the patches of CLIP.
+    """
+
+    features: DenseFeatures
+    images: Tensor
+    grid: tuple[int, int]
+
+
+class TableModel:
+    """One row of the table: windows in, probabilities of patches out.
+
+    Args:
+        row: Which.
+        preprocess: Of the image tower, with `short_side` None.
+        backbone: The image tower, with `row.keys`.
+        heads: The two convolutions.
+        dino: For rows that need it.
+        found: For rows that need it.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        preprocess: Preprocess,
+        backbone: Backbone,
+        heads: Heads,
+        dino: DinoAffinity | None = None,
+        found: FoundObjects | None = None,
+    ) -> None:
+        self.row = row
+        self._preprocess, self._backbone, self._heads = preprocess, backbone, heads
+        self._dino, self._found = dino, found
+        self.patch_size = backbone.patch_size
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor, embeddings: Tensor, background: int | None) -> Tensor:
+        """Segment windows of one size at patch resolution.
+
+        Args:
+            pixels: uint8 (B, H, W, 3) RGB, on the device.
+            embeddings: float32 (K, C), unit rows.
+            background: Index of the class that the background filter applies to.
+
+        Returns:
+            float32 (B, K, h, w).
+        """
+        pixels = self._fit(pixels)
+        p = self.patch_size
+        seen = Seen(
+            features=self._backbone(self._preprocess(pixels)),
+            images=pixels.permute(0, 3, 1, 2).float() / 255,
+            grid=(pixels.shape[1] // p, pixels.shape[2] // p),
+        )
+        probabilities = self._classes(seen, embeddings)
+        if self.row.background != 'none' and background is not None:
+            struck = self._background(seen, probabilities)
+            probabilities[:, background].masked_fill_(struck, 1.0)
+        return probabilities
+
+    def _fit(self, pixels: Tensor) -> Tensor:
+        """Pad with black to whole patches, or crop."""
+        p, (height, width) = self.patch_size, pixels.shape[1:3]
+        if self.row.pads:
+            return F.pad(pixels, (0, 0, 0, -width % p, 0, -height % p))
+        return pixels[:, : height // p * p, : width // p * p]
+
+    def _classes(self, seen: Seen, embeddings: Tensor) -> Tensor:
+        """Find the probabilities of the classes (B, K, h, w), before the background filter."""
+        row, features = self.row, seen.features
+        if row.method == 'clip-keys':  # "w. CLIP keys"
+            return pooled_by(correlation(features.keys), features, embeddings, row.gamma)
+        if row.method == 'dino':  # "w. DINO A" (equations 1 and 2, section 3.3)
+            assert self._dino is not None
+            affinity = self._dino(seen.images, seen.grid)
+            return pooled_by(affinity, features, embeddings, row.gamma)
+        by_name: dict[str, Callable[..., Tensor]] = {
+            'dinoiser': methods.dinoiser,  # "w. trained A" (section 3.4)
+            'maskclip': methods.maskclip,
+            'maskclip-keys': partial(methods.maskclip_keys, denoising=row.denoising),
+        }
+        return by_name[row.method](features, self._heads, embeddings, row.gamma)
+
+    def _background(self, seen: Seen, probabilities: Tensor) -> Tensor:
+        """Find the patches that become background, bool (B, h, w) (section 3.5)."""
+        if self.row.background == 'learned':
+            objectness = self._heads.objectness(seen.features.inner)
+            return background_patches(probabilities, objectness, self.row.delta)
+        assert self._found is not None
+        empty = self._found(seen.images, seen.grid)[:, 0] <= 0.5
+        if self.row.background == 'found':
+            return empty
+        return empty & (probabilities.amax(dim=1) < self.row.delta)
+
+
+def correlation(keys: Tensor | None) -> Tensor:
+    """Return the cosines between all patches, (B, N, N), of keys (B, D, h, w)."""
+    assert keys is not None
+    unit = F.normalize(keys.float().flatten(2), dim=1)
+    return unit.transpose(1, 2) @ unit
+
+
+def pooled_by(
+    affinity: Tensor, features: DenseFeatures, embeddings: Tensor, gamma: float
+) -> Tensor:
+    """Pool MaskCLIP's features by an affinity (B, N, N), and compare them with the classes."""
+    pooled = guided_pooling(features.maskclip.float(), affinity, gamma)
+    return class_probabilities(pooled, embeddings)

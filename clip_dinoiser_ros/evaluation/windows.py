@@ -1,0 +1,198 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The paper's sliding windows: where they lie, and how their probabilities become labels.
+
+The chain is linear up to the last step: the probabilities of each window's patches are enlarged to
+the window, averaged where windows overlap, and enlarged to the original size. Windows lie on a
+grid, so each side of the image has one matrix that does all of this at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW = 448  # side of a window in pixels
+STRIDE = 224
+SHORT_SIDE = 448  # an image is resized to it, unless that made its long side exceed
+LONG_SIDE = 2048
+BAND_ELEMENTS = 1 << 20  # float32 elements at once on a CPU: 4 MiB, which stay in its caches
+BAND_ELEMENTS_CUDA = 1 << 28
+MARGIN = 1e-5  # relative; more than the rounding of sums of products
+
+Span = tuple[int, int]  # first pixel, and the one behind the last
+
+
+def resized_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size (H, W) at which an image is segmented."""
+    scale = min(LONG_SIDE / max(height, width), SHORT_SIDE / min(height, width))
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def spans(length: int) -> list[Span]:
+    """Place windows along a side of `length` pixels; the last one ends at the border.
+
+    A side shorter than a window has one, of its own length.
+    """
+    count = max(length - WINDOW + STRIDE - 1, 0) // STRIDE + 1
+    ends = [min(index * STRIDE + WINDOW, length) for index in range(count)]
+    return [(max(end - WINDOW, 0), end) for end in ends]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The windows of an image: every span of rows with every span of columns.
+
+    Attributes:
+        rows, columns: The spans.
+    """
+
+    rows: Sequence[Span]
+    columns: Sequence[Span]
+
+    def crops(self, image: Tensor) -> list[Tensor]:
+        """Cut (H, W, 3) into the windows, row by row."""
+        return [image[t:b, left:right] for t, b in self.rows for left, right in self.columns]
+
+
+def layout(height: int, width: int) -> Layout:
+    """Place the windows of an image."""
+    return Layout(spans(height), spans(width))
+
+
+def join(found: Sequence[Tensor], placed: Layout) -> Tensor:
+    """Put the patches of all windows side by side.
+
+    Args:
+        found: (K, h, w) for each window, row by row.
+        placed: Their windows.
+
+    Returns:
+        (K, sum of h, sum of w).
+    """
+    step = len(placed.columns)
+    rows = [torch.cat(list(found[i : i + step]), dim=2) for i in range(0, len(found), step)]
+    return torch.cat(rows, dim=1)
+
+
+@lru_cache(maxsize=64)
+def side_matrix(length: int, patches: tuple[int, ...], target: int) -> Tensor:
+    """Return what one side does: patches of all windows -> pixels of the original image.
+
+    Args:
+        length: Of the side of the resized image, in pixels.
+        patches: How many each window has along the side, padded ones included: the whole grid is
+            squeezed onto the window, as the authors' evaluation does.
+        target: Length of the side of the original image, in pixels.
+
+    Returns:
+        float32 (target, sum of patches); rows sum to 1.
+    """
+    placed = spans(length)
+    total = sum(patches)
+    mean = torch.zeros(length, total, dtype=torch.float64)
+    cover = torch.zeros(length, 1, dtype=torch.float64)
+    first = 0
+    for (start, end), count in zip(placed, patches, strict=True):
+        mean[start:end, first : first + count] = interpolation(count, end - start)
+        cover[start:end] += 1
+        first += count
+    return (interpolation(length, target) @ (mean / cover)).float()
+
+
+def interpolation(source: int, target: int) -> Tensor:
+    """Return the weights of bilinear interpolation along a side, float64 (target, source).
+
+    They are those of `F.interpolate(..., align_corners=False)` in float32.
+    """
+    unit = torch.eye(source)[None]  # (1, channels, length)
+    return F.interpolate(unit, target, mode='linear', align_corners=False)[0].T.double()
+
+
+@torch.inference_mode()
+def find_labels(
+    probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: Layout
+) -> Tensor:
+    """Merge windows and find the class of every pixel.
+
+    Merged probabilities go through another softmax before the greatest is taken. It keeps their
+    order, but makes some that hardly differ equal; of equal ones the lower class wins.
+
+    Args:
+        probabilities: float32 (K, sum of h, sum of w), see `join`.
+        resized: Size (H, W) of the resized image.
+        size: Size (H, W) of the original image.
+        placed: The windows.
+
+    Returns:
+        int64 (H, W), on the device of the probabilities.
+    """
+    rows, columns = matrices(probabilities, resized, size, placed)
+    wide = probabilities @ columns.T  # (K, sum of h, W)
+    labels = torch.empty(size, dtype=torch.int64, device=wide.device)
+    for band, used in _bands(rows, wide):
+        lines = wide[:, used]
+        classes = _possible(lines) if wide.device.type == 'cpu' else None
+        chosen = lines if classes is None else lines[classes]
+        best = (rows[band, used] @ chosen).softmax(dim=0).argmax(dim=0)
+        labels[band] = best if classes is None else classes[best]
+    return labels
+
+
+def matrices(
+    probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: Layout
+) -> tuple[Tensor, Tensor]:
+    """Return the matrices of both sides; arguments as of `find_labels`."""
+    made = []
+    for axis, windows in enumerate((placed.rows, placed.columns)):
+        count = probabilities.shape[1 + axis]
+        # windows of one side have one length, and so one number of patches
+        patches = (count // len(windows),) * len(windows)
+        matrix = side_matrix(resized[axis], patches, size[axis])
+        made.append(matrix.to(probabilities.device))
+    return made[0], made[1]
+
+
+def _bands(rows: Tensor, wide: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield bands of pixel rows, and the rows of patches that they are made of.
+
+    Args:
+        rows: (H, sum of h).
+        wide: (K, sum of h, W).
+    """
+    of_row = wide.shape[0] * wide.shape[2]
+    if wide.device.type != 'cpu':  # few large products instead of many small ones
+        most = max(1, BAND_ELEMENTS_CUDA // of_row)
+        for start in range(0, len(rows), most):
+            yield slice(start, start + most), slice(None)
+        return
+    most = max(1, BAND_ELEMENTS // of_row)
+    used = rows != 0
+    first = used.int().argmax(dim=1).tolist()
+    last = (used.shape[1] - used.flip(1).int().argmax(dim=1)).tolist()
+    start = 0
+    for end in range(1, len(first) + 1):
+        full = end - start == most
+        if end == len(first) or full or (first[end], last[end]) != (first[start], last[start]):
+            yield slice(start, end), slice(first[start], last[start])
+            start = end
+
+
+def _possible(lines: Tensor) -> Tensor:
+    """Return the classes that can win in a band, int64 (k,), growing.
+
+    A pixel is a mean of the rows of patches: no class exceeds its greatest value there, and the
+    winner has at least the greatest of all classes' smallest values.
+
+    Args:
+        lines: (K, rows of patches, W).
+    """
+    highest, lowest = lines.amax(dim=1), lines.amin(dim=1)  # (K, W)
+    bound = lowest.amax(dim=0)
+    return (highest >= bound - MARGIN * (1 + bound.abs())).any(dim=1).nonzero()[:, 0]
