@@ -363,9 +363,7 @@ class Segmenter:
             )
 
 
-def _engine_for(
-    method: Method, engine: Engine, device: str
-) -> Literal['auto', 'torch', 'openvino']:
+def _engine_for(method: Method, engine: Engine, device: str) -> Literal['torch', 'openvino']:
     """Choose the engine as `engines.find_engine` does; keys come from torch alone."""
     if check_method(method) is None:
         return engines.find_engine(engine, device)
