@@ -4,7 +4,7 @@
 """Sharpens the class probabilities along the edges of the image, before they are enlarged.
 
 Pixel-adaptive mask refinement (PAMR; Araslanov and Roth, Single-Stage Semantic Segmentation from
-Image Labels, CVPR 2020, section 3.3): every cell takes the average of its neighbours, weighted by
+Image Labels, CVPR 2020): every cell takes the average of its neighbours, weighted by
 how similar their colours are, several times over.
 """
 
