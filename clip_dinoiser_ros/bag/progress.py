@@ -40,7 +40,7 @@ class Bar:
             time_ns: Recording time that was reached.
             frames: Done so far, by earlier runs too.
         """
-        reached = min(time_ns - self._start, self._total)
+        reached = min(max(time_ns - self._start, 0), self._total)
         if self._bar is None:  # the rate starts here, without loading and earlier runs
             self._began, self._before = time.monotonic(), frames
             self._bar = tqdm(

@@ -81,7 +81,7 @@ class Report:
         series.certain += np.bincount(labels, confidence, count)
         series.pixels += np.bincount(labels, minlength=count)
         if place >= series.next_sample and len(series.samples) < SAMPLES:
-            seconds = (shown.time_ns - self._start_ns) * 1e-9
+            seconds = max(shown.time_ns - self._start_ns, 0) * 1e-9
             series.samples.append((f'{seconds:.1f} s', _jpeg(shown.overlay)))
             series.next_sample = math.floor(place / (BINS / SAMPLES) + 1) * BINS / SAMPLES
 
