@@ -46,7 +46,6 @@ PIP_NAMES = {
     'numpy': 'numpy',
     'cv2': 'opencv-python-headless',
     'PIL': 'pillow',
-    'jinja2': 'jinja2',
     'onnxruntime': 'onnxruntime',
 }
 # the part that only ROS runs
