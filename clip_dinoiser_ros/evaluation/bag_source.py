@@ -17,7 +17,7 @@ from clip_dinoiser_ros.bag.cameras import choose_cameras, decode_message
 from clip_dinoiser_ros.bag.recording import BagError, Message, Recording
 from clip_dinoiser_ros.bag.types import IMAGE, typestore
 from clip_dinoiser_ros.bag.windows import ahead
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.evaluation.items import Item, Rgb
 from clip_dinoiser_ros.evaluation.metric import NO_CLASS, Labels
 from clip_dinoiser_ros.evaluation.samples import SampleError

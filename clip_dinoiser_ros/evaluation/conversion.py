@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.bag.places import part_of
+from clip_dinoiser_ros.bag.output_files import partial_file
 from clip_dinoiser_ros.evaluation.benchmarks import require
 from clip_dinoiser_ros.evaluation.samples import DataError, SampleError, read_labels
 
@@ -128,7 +128,7 @@ def convert_all(conversion: Conversion, sources: list[Path], workers: int) -> It
         name = source.name.removesuffix(conversion.source) + conversion.target
         target = source.with_name(name)
         _, content = cv2.imencode('.png', table[raw])
-        part = part_of(target)
+        part = partial_file(target)
         part.write_bytes(content.tobytes())
         part.replace(target)
         return ''

@@ -16,8 +16,11 @@ from typing import Any
 import torch
 
 from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.core.dinoiser import GAMMA
+from clip_dinoiser_ros.core.edges import STEPS
 from clip_dinoiser_ros.core.segmenter import find_device, find_precision
 from clip_dinoiser_ros.core.vocabulary import TEMPLATES, Vocabulary
+from clip_dinoiser_ros.core.weights import DEMO_GAMMA
 from clip_dinoiser_ros.evaluation import loading, page
 from clip_dinoiser_ros.evaluation.items import Source
 from clip_dinoiser_ros.evaluation.journal import Journal, check_folder
@@ -124,6 +127,7 @@ def _add_node_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
     )
     group.add_argument('--min-confidence', type=float, default=0.0, help='%(default)s')
     group.add_argument('--negative-prompts', nargs='+', default=[], metavar='TEXT')
+    group.add_argument('--edges', default='off', choices=list(STEPS), help='%(default)s')
     return group
 
 
@@ -147,7 +151,9 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         'of your own, else none',
     )
     group.add_argument(
-        '--gamma', type=float, default=Row.gamma, help='threshold of affinities (%(default)s)'
+        '--gamma',
+        type=float,
+        help=f'threshold of affinities ({GAMMA}; with the demo model {DEMO_GAMMA})',
     )
     group.add_argument(
         '--delta', type=float, default=Row.delta, help='surer patches keep a class (%(default)s)'
@@ -171,10 +177,8 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--dino-small', metavar='FILE', help='DINO ViT-S/8; without: timm downloads')
     group.add_argument('--found', metavar='FILE', help="FOUND's decoder_weights.pt")
     group = parser.add_argument_group('running')
-    group.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
-    group.add_argument(
-        '--precision', default='fp32', choices=['auto', 'fp32', 'bf16', 'fp16'], help='%(default)s'
-    )
+    arguments.add_device_arguments(group)
+    parser.set_defaults(precision='fp32', engine='torch')
     group.add_argument(
         '--batch', type=int, metavar='N', help=f'windows at once (cpu: 1, cuda: {CUDA_BATCH})'
     )
@@ -234,6 +238,7 @@ def _check(args: argparse.Namespace) -> None:
         limits |= {'min_confidence': 1.0}
     if args.what == 'bag':
         limits |= {'smoothing': 0.99}
+    args.gamma = arguments.gamma(args)
     for name, most in limits.items():
         if not 0.0 <= getattr(args, name) <= most:
             option = name.replace('_', '-')
@@ -245,7 +250,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.save_labels and args.out is None:
         raise DataError('--save-labels needs --out DIR')
     if _protocol(args) == 'paper':
-        for name, unset in (('min_confidence', 0.0), ('negative_prompts', []), ('smoothing', 0.0)):
+        of_node = {'min_confidence': 0.0, 'negative_prompts': [], 'edges': 'off', 'smoothing': 0.0}
+        for name, unset in of_node.items():
             if getattr(args, name, unset) != unset:
                 option = name.replace('_', '-')
                 raise DataError(f'--{option} is of --protocol node')
@@ -274,12 +280,14 @@ def _predictor(
     """Load the model; return it and the classes, negative ones at their end."""
     if _protocol(args) == 'paper':
         model, texts, device = loading.load_table_model(
-            read, files, row, args.device, args.precision
+            read, files, row, args.device, args.precision, args.engine
         )
         vocabulary = texts.encode(task.prompts, None, args.templates)
         segmenter = WindowSegmenter(model, vocabulary, task.background, device, args.batch)
         return PaperPredictor(segmenter, model.patch_size, args.batch), vocabulary
-    live = loading.load_segmenter(read, row, args.device, args.precision, args.short_side or None)
+    live = loading.load_segmenter(
+        read, row, args.device, args.precision, args.engine, args.short_side or None
+    )
     filtered = args.background_class if row.background == 'learned' else None
     prompts = [*task.prompts, *task.negatives]
     vocabulary = live.encode(prompts, filtered, args.templates)
@@ -304,17 +312,18 @@ def _node_settings(args: argparse.Namespace, task: Task, filtered: str | None) -
         cloud='organised',
         sync_tolerance_ms=0.0,
         temporal_smoothing=getattr(args, 'smoothing', 0.0),
+        edges=args.edges,
         stale_after=0.0,
     )
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return all arguments that decide over the result."""
-    keys = 'gamma delta denoising projected_keys templates limit model pretrained heads'
+    keys = 'gamma delta denoising projected_keys templates limit model pretrained heads engine'
     if args.what in ('folder', 'bag'):
         keys += ' protocol background_class'
         if args.protocol == 'node':
-            keys += ' short_side min_confidence negative_prompts'
+            keys += ' short_side min_confidence negative_prompts edges'
             keys += ' smoothing' if args.what == 'bag' else ''
     return {'what': args.what, **{key: getattr(args, key) for key in keys.split()}}
 

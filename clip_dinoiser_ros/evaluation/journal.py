@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from clip_dinoiser_ros.bag.places import part_of, refuse_link
+from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
 from clip_dinoiser_ros.evaluation.metric import Counts
 
 FILE = 'images.jsonl'
@@ -120,7 +120,7 @@ class Journal:
         """
         if self._path is None:
             return
-        part = part_of(self._path)
+        part = partial_file(self._path)
         self._file = self._stack.enter_context(part.open('x', encoding='utf-8'))
         self._append({'settings': self._settings})
         if self._resume and self._path.exists():

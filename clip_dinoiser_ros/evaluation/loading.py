@@ -13,10 +13,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from clip_dinoiser_ros.core import Segmenter, weights
+from clip_dinoiser_ros.core import Segmenter, engines, weights
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.dinoiser import Heads
 from clip_dinoiser_ros.core.embedding_cache import default_folder
+from clip_dinoiser_ros.core.engines import Engine
+from clip_dinoiser_ros.core.engines.intel import is_intel
 from clip_dinoiser_ros.core.methods import METHODS as LIVE_METHODS
 from clip_dinoiser_ros.core.methods import Method as LiveMethod
 from clip_dinoiser_ros.core.preprocess import Preprocess
@@ -91,7 +93,7 @@ def read_weights(files: Files) -> Weights:
 
 
 def load_table_model(
-    read: Weights, files: Files, row: Row, device: str, precision: Precision
+    read: Weights, files: Files, row: Row, device: str, precision: Precision, engine: Engine
 ) -> tuple[TableModel, TextEncoder, torch.device]:
     """Make the model of a row of the table.
 
@@ -101,19 +103,24 @@ def load_table_model(
         row: Which.
         device: As of `Segmenter`.
         precision: As of `Segmenter`, of all towers.
+        engine: As of `Segmenter`, of CLIP's image tower; DINO runs on torch.
 
     Returns:
         The model, what encodes prompts, and the device.
     """
     on = find_device(device)
+    place = device if is_intel(device) else str(on)
     chosen = find_precision(precision, on)
-    dtype = DTYPES[chosen]
+    dtype = torch.float32 if is_intel(device) else DTYPES[chosen]
+    runs = engines.find_engine(engine_for(row, engine), place)
+    texts = TextEncoder(read.clip, read.tokenizer, default_folder())
     visual = read.clip.to(on).visual
     backbone = Backbone(visual, row.keys)
     heads = Heads(weights.check_heads(read.heads, backbone.width))
     config = getattr(visual, 'preprocess_cfg', {})
-    preprocess = Preprocess(backbone.patch_size, None, config, on, dtype)
-    texts = TextEncoder(read.clip, read.tokenizer, default_folder())
+    tower = engines.make_tower(runs, visual, place, chosen, dtype)
+    of_input = dtype if tower is None else torch.float32
+    preprocess = Preprocess(backbone.patch_size, None, config, on, of_input)
     affinity = objects = None
     if row.needs_dino:
         affinity = dino.DinoAffinity(dino.load_dino(dino.BASE, files.dino_base), on, chosen)
@@ -123,15 +130,34 @@ def load_table_model(
         small, decoder = dino.load_dino(dino.SMALL, files.dino_small), dino.load_found(files.found)
         objects = dino.FoundObjects(small, decoder, on, chosen)
         read.digests['dino_small'], read.digests['found'] = objects.weights
-    backbone.to(dtype)
-    if on.type == 'cpu':
-        backbone.pack()
-    model = TableModel(row, preprocess, backbone, heads.to(on, dtype), affinity, objects)
+    if tower is None:
+        backbone.to(dtype)
+        if on.type == 'cpu':
+            backbone.pack()
+    model = TableModel(row, preprocess, tower or backbone, heads.to(on, dtype), affinity, objects)
     return model, texts, on
 
 
+def engine_for(row: Row, engine: Engine) -> Engine:
+    """Return the engine of a row; keys come from torch alone.
+
+    Raises:
+        ValueError: Another engine is asked for.
+    """
+    if row.keys is None:
+        return engine
+    if engine == 'openvino':
+        raise ValueError(f'--method {row.method} needs --engine torch')
+    return 'torch'
+
+
 def load_segmenter(
-    read: Weights, row: Row, device: str, precision: Precision, short_side: int | None
+    read: Weights,
+    row: Row,
+    device: str,
+    precision: Precision,
+    engine: Engine,
+    short_side: int | None,
 ) -> Segmenter:
     """Make what a robot runs; raises ValueError for a method that it does not have."""
     if row.method not in LIVE_METHODS or row.needs_found or row.denoising or row.projected_keys:
@@ -147,5 +173,6 @@ def load_segmenter(
         precision,
         short_side,
         default_folder(),
+        engine=engine,
         method=cast(LiveMethod, row.method),
     )

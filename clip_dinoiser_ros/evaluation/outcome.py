@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clip_dinoiser_ros.bag.places import part_of, refuse_link
+from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
 from clip_dinoiser_ros.evaluation.metric import Counts
 from clip_dinoiser_ros.evaluation.running import Outcome
 
@@ -140,6 +140,6 @@ def write(folder: Path, content: Mapping[str, Any], table: str) -> None:
 def put(path: Path, text: str) -> None:
     """Write a file; it has its name only once it is whole."""
     refuse_link(path)
-    part = part_of(path)
+    part = partial_file(path)
     part.write_text(text, encoding='utf-8')
     part.replace(path)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import is_out_of_memory
-from clip_dinoiser_ros.core.reasons import one_line
 from clip_dinoiser_ros.evaluation.items import Item, Rgb
 from clip_dinoiser_ros.evaluation.metric import NO_CLASS, Labels
 from clip_dinoiser_ros.evaluation.samples import SampleError

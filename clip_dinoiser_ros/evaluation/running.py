@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from clip_dinoiser_ros.bag.places import part_of
+from clip_dinoiser_ros.bag.output_files import partial_file
 from clip_dinoiser_ros.core.memory import is_out_of_memory
 from clip_dinoiser_ros.evaluation.boundaries import WIDTHS, count_near_edges
 from clip_dinoiser_ros.evaluation.items import Item, Rgb, Source, in_groups
@@ -211,7 +211,7 @@ def save_labels(folder: Path, classes: int) -> Callable[[str, Labels], None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         small = np.where(labels < classes, labels, top).astype(dtype)
         _, content = cv2.imencode('.png', small)
-        part = part_of(path)
+        part = partial_file(path)
         part.write_bytes(content.tobytes())
         part.replace(path)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clip_dinoiser_ros.core.reasons import one_line
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.evaluation.metric import NO_CLASS, Labels
 from clip_dinoiser_ros.frames import image_files
 from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError

@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clip_dinoiser_ros.core import methods
 from clip_dinoiser_ros.core.backbone import Backbone, DenseFeatures, Keys
 from clip_dinoiser_ros.core.dinoiser import (
     DELTA,
@@ -24,6 +21,7 @@ from clip_dinoiser_ros.core.dinoiser import (
     class_probabilities,
     guided_pooling,
 )
+from clip_dinoiser_ros.core.methods import refined_by_keys
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.training.dino import DinoAffinity, FoundObjects
 
@@ -42,7 +40,7 @@ class Row:
         background: Which patches become background whatever their classes.
         gamma: Affinities below it do not take part in the pooling.
         delta: Patches that are at least as sure keep their class.
-        denoising: Prompt denoising of 'maskclip-keys', see `methods.maskclip_keys`; 0: off.
+        denoising: Prompt denoising of 'maskclip-keys', see `refined_by_keys`; 0: off.
         projected_keys: 'clip-keys' pools by keys behind the output projection, as MaskCLIP reads
             them; the paper does not say which it takes.
     """
@@ -152,19 +150,26 @@ class TableModel:
 
     def _classes(self, seen: Seen, embeddings: Tensor) -> Tensor:
         """Find the probabilities of the classes (B, K, h, w), before the background filter."""
-        row, features = self.row, seen.features
-        if row.method == 'clip-keys':  # "w. CLIP keys"
-            return pooled_by(correlation(features.keys), features, embeddings, row.gamma)
-        if row.method == 'dino':  # "w. DINO A" (equations 1 and 2, section 3.3)
+        row, keys = self.row, seen.features.keys
+        dense = seen.features.maskclip.float()
+        if row.method == 'maskclip':  # section 3.1
+            return class_probabilities(dense, embeddings)
+        if row.method == 'maskclip-keys':
+            assert keys is not None
+            return refined_by_keys(dense, keys, embeddings, row.denoising)
+        pooled = guided_pooling(dense, self._affinity(seen), row.gamma)  # equation 1
+        return class_probabilities(pooled, embeddings)
+
+    def _affinity(self, seen: Seen) -> Tensor:
+        """Find which patches belong together: cosines (B, N, N) (equation 2)."""
+        if self.row.method == 'dinoiser':  # "w. trained A" (section 3.4)
+            return self._heads.affinity(seen.features.inner)
+        if self.row.method == 'dino':  # "w. DINO A" (section 3.3)
             assert self._dino is not None
-            affinity = self._dino(seen.images, seen.grid)
-            return pooled_by(affinity, features, embeddings, row.gamma)
-        by_name: dict[str, Callable[..., Tensor]] = {
-            'dinoiser': methods.dinoiser,  # "w. trained A" (section 3.4)
-            'maskclip': methods.maskclip,
-            'maskclip-keys': partial(methods.maskclip_keys, denoising=row.denoising),
-        }
-        return by_name[row.method](features, self._heads, embeddings, row.gamma)
+            return self._dino(seen.images, seen.grid)
+        assert seen.features.keys is not None  # "w. CLIP keys"
+        unit = F.normalize(seen.features.keys.float().flatten(2), dim=1)  # (B, D, N)
+        return unit.transpose(1, 2) @ unit
 
     def _background(self, seen: Seen, probabilities: Tensor) -> Tensor:
         """Find the patches that become background, bool (B, h, w) (section 3.5)."""
@@ -176,18 +181,3 @@ class TableModel:
         if self.row.background == 'found':
             return empty
         return empty & (probabilities.amax(dim=1) < self.row.delta)
-
-
-def correlation(keys: Tensor | None) -> Tensor:
-    """Return the cosines between all patches, (B, N, N), of keys (B, D, h, w)."""
-    assert keys is not None
-    unit = F.normalize(keys.float().flatten(2), dim=1)
-    return unit.transpose(1, 2) @ unit
-
-
-def pooled_by(
-    affinity: Tensor, features: DenseFeatures, embeddings: Tensor, gamma: float
-) -> Tensor:
-    """Pool MaskCLIP's features by an affinity (B, N, N), and compare them with the classes."""
-    pooled = guided_pooling(features.maskclip.float(), affinity, gamma)
-    return class_probabilities(pooled, embeddings)
