@@ -209,16 +209,15 @@ def run(args: argparse.Namespace) -> int:
         'method': row.method,
         'background': row.background,
         'precision': precision,
-        'weights': read.digests,
-        'data': task.source.about,
         'prompts': list(task.prompts),
     }
+    inputs = {'weights': read.digests, 'data': task.source.about}
     save = None
     if args.save_labels:
         save = save_labels(args.out / 'labels', len(names))
-    with Journal(args.out, settings, len(names), args.resume) as journal:
+    with Journal(args.out, {**settings, **inputs}, len(names), args.resume) as journal:
         outcome = evaluate(task.source, predictor, journal, len(names), save, args.what)
-        about = {**settings, **_circumstances(device)}
+        about = {**inputs, 'settings': settings, **_circumstances(device)}
         content = result(outcome, names, row.method, row.background, about)
         table = markdown(content, outcome.counts)
         print(table)  # noqa: T201
@@ -353,7 +352,7 @@ def _draw(
         'mIoU': shown(content['miou']),
         'pixel accuracy': shown(content['accuracy']),
     }
-    if content.get('smoothing'):
+    if content['settings'].get('smoothing'):
         facts['pictures'] = 'segmented once more, without the frames before'
 
     def show(numbers: Sequence[int]) -> Mapping[int, Any]:

@@ -51,7 +51,7 @@ def test_what_is_written(tmp_path, small_arguments, capsys):
     assert content['accuracy'] == pytest.approx(100 * sum(content['intersect']) / content['pixels'])
     assert content['weights'].keys() == {'clip', 'heads'}
     assert content['data']['name'] == 'voc'
-    assert content['gamma'] == 0.2
+    assert content['settings']['gamma'] == 0.2
     assert content['edges'].keys() == {'1', '2', '4', '8', '16'}
     assert content['left_out'] == content['odd'] == {'count': 0, 'first': []}
 
