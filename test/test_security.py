@@ -49,11 +49,13 @@ def test_everything_is_downloaded_in_few_places():
         'urlopen',
         'build_opener',
         'urlretrieve',
-        'requests.',
+        '.requests.',
         'httpx',
         'download_pretrained',
     )
-    places = {place.split(':')[0] for place, name, _ in calls() if any(r in name for r in readers)}
+    places = {
+        place.split(':')[0] for place, name, _ in calls() if any(r in f'.{name}' for r in readers)
+    }
     assert places == {'clip_dinoiser_ros/core/transfer.py'}
     hub = {place.split(':')[0] for place, name, _ in calls() if 'hf_' in name}
     assert hub == {'clip_dinoiser_ros/core/sources.py'}
