@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Depth images of every transport: raw, PNG, and PNG or RVL as compressed_depth_image_transport."""
+"""Depth images of every transport: raw, zstd, PNG, and compressedDepth with its header."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.frames import compressed, images, rvl
+from clip_dinoiser_ros.frames import compressed, images, rvl, zstd_transport
 from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError
 
 # Last parts of topics of CompressedImage that may be depth, as image_transport names them.
-_COMPRESSED_TOPICS = ('compressed', 'compressedDepth')
+_COMPRESSED_TOPICS = ('compressed', 'compressedDepth', 'zstd')
 _MILLIMETRES = 1000  # per metre
 _CONFIG = struct.Struct('<iff')  # stands in front: a format, and two parameters of the quantisation
 _SIZE = struct.Struct('<II')  # of RVL: width, height
 _WHOLE, _INVERSE = ('16UC1', 'mono16'), '32FC1'  # encodings: millimetres, and quantised metres
-_USE = 'use its raw topic, compressedDepth (png, rvl), or compressed with format png'
+_USE = 'use its raw topic, compressedDepth (png, rvl), zstd, or compressed with format png'
 
 
 def is_compressed(topic: str) -> bool:
@@ -36,7 +36,7 @@ def to_depth(message: Any, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float
         message: An object with the fields of `sensor_msgs/msg/Image`, see `images.to_depth`, or of
             `sensor_msgs/msg/CompressedImage`: a PNG of 16-bit grey in millimetres, or what
             compressed_depth_image_transport makes of 16UC1 (the same), or of 32FC1 (inverse depth,
-            quantised), as PNG or RVL.
+            quantised), as PNG or RVL; or a raw depth image of the transport `zstd`.
         max_pixels: Larger images are refused before decoding.
 
     Returns:
@@ -54,6 +54,9 @@ def to_depth(message: Any, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float
 
 
 def _decode(form: str, content: bytes, max_pixels: int) -> npt.NDArray[np.float32]:
+    if form == zstd_transport.FORMAT:
+        raw = zstd_transport.unpack(content, max_pixels, compressed.MAX_BYTES)
+        return images.to_depth(raw, max_pixels)
     encoding, _, codec = (part.strip() for part in form.partition(';'))
     if content.startswith((compressed.PNG, compressed.JPEG)):
         if encoding == _INVERSE:

@@ -3,6 +3,7 @@
 
 """Depth images: encodings, byte orders, padded rows, what was not measured; compressed ones."""
 
+import gzip
 import struct
 from types import SimpleNamespace
 
@@ -155,6 +156,17 @@ def test_raw_depth_goes_the_same_way():
     np.testing.assert_array_equal(depth_images.to_depth(raw), to_depth(raw))
 
 
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_depth_of_the_transport_zstd(encoding):
+    samples = MILLIMETRES if encoding == '16UC1' else METRES
+    raw = message(encoding, samples.tolist(), padding=4, big=True)
+    fields = struct.pack('<IIBII', raw.height, raw.width, 1, raw.step, len(encoding))
+    data = fields + encoding.encode() + gzip.compress(raw.data)
+    np.testing.assert_array_equal(depth_images.to_depth(packed('zstd', data)), to_depth(raw))
+    with pytest.raises(ImageError, match="depth of format 'zstd': cut off"):
+        depth_images.to_depth(packed('zstd', data[:-12]))
+
+
 GREY = np.zeros((4, 4), np.uint8)
 
 
@@ -217,5 +229,6 @@ def test_samples_beyond_what_can_be_measured():
 def test_which_topics_are_compressed():
     assert depth_images.is_compressed('/camera/depth/image_raw/compressedDepth')
     assert depth_images.is_compressed('camera/depth/compressed')
+    assert depth_images.is_compressed('/camera/depth/zstd')
     assert not depth_images.is_compressed('/camera/compressedDepth/image_raw')
     assert not depth_images.is_compressed('')

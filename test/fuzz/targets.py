@@ -290,6 +290,7 @@ def _depths() -> list[bytes]:
             for codec, image in images_by_codec.items()
         ),
         b'16UC1; png compressed \n' + png,
+        b'zstd\n' + struct.pack('<IIBII', 8, 8, 0, 16, 5) + b'16UC1' + gzip.compress(bytes(128)),
     ]
 
 

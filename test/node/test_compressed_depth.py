@@ -3,6 +3,9 @@
 
 """Compressed depth, live, beside a CameraInfo that says little; and topics of another type."""
 
+import gzip
+import struct
+
 import depth_encoder
 import numpy as np
 import pytest
@@ -35,6 +38,10 @@ def packed(metres, index, form):
     if form == '16UC1; png compressed ':
         data = depth_encoder.cv2.imencode('.png', np.full((160, 208), 1000 * metres, np.uint16))[1]
         return CompressedImage(header=stamp, format=form, data=data.tobytes())
+    if form == 'zstd':
+        raw = np.full((160, 208), metres, '<f4').tobytes()
+        fields = struct.pack('<IIBII', 160, 208, 0, 4 * 208, 5) + b'32FC1'
+        return CompressedImage(header=stamp, format=form, data=fields + gzip.compress(raw))
     encoding, codec = form.split('; compressedDepth ')
     depth = np.full((160, 208), metres, np.float32)
     if encoding == '16UC1':
@@ -66,6 +73,7 @@ def first_cloud(peer, publishers, info, depth_of, index=1000):
     [
         (f'{BASE}/compressedDepth', '16UC1; compressedDepth png'),
         (f'{BASE}/compressedDepth', '32FC1; compressedDepth rvl'),
+        (f'{BASE}/zstd', 'zstd'),
         (f'{BASE[1:]}/compressed', '16UC1; png compressed '),  # the first slash is left out
     ],
 )
