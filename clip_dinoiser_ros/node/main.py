@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import share_heaps
 from clip_dinoiser_ros.node.log import forward_log
+from clip_dinoiser_ros.node.parameters import ParameterError
 from clip_dinoiser_ros.node.rclpy_internals import current_state
 from clip_dinoiser_ros.node.run_marker import STEADY_S, restart_delay_s
 from clip_dinoiser_ros.node.segmentation_node import STOP_TIMEOUT_S, SegmentationNode
@@ -50,7 +51,7 @@ def main(args: list[str] | None = None) -> int:
         end()
     except ExternalShutdownException:
         end()
-    except (ParameterException, RuntimeError) as error:  # errors of rcl are RuntimeErrors
+    except (ParameterException, ParameterError, RuntimeError) as error:  # rcl raises RuntimeErrors
         reason = one_line(error)
         rclpy.logging.get_logger('clip_dinoiser').fatal(f'cannot start: {reason}')
         return 1

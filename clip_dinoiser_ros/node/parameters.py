@@ -329,11 +329,14 @@ def coerced(given: Parameter, spec: _Spec | None = None) -> Parameter:
     """Convert a parameter to its declared type if the meaning is clear.
 
     Converted are integers for floats, one string for a list of one, and empty lists, which have no
-    type. Any other parameter is returned unchanged.
+    type. A parameter that is not one of the node's, or that is to be unset, is returned unchanged.
 
     Args:
         given: From a file or a service.
         spec: Of the parameter; None: that of its name.
+
+    Raises:
+        ParameterError: A value of another type.
     """
     spec = spec or _spec_of(given.name)
     if spec is None:
@@ -347,6 +350,11 @@ def coerced(given: Parameter, spec: _Spec | None = None) -> Parameter:
         value = [value]
     elif isinstance(spec.default, list) and _is_empty_list(given):
         value = []
+    elif given.type_ not in (wanted, Parameter.Type.NOT_SET):
+        value = given.value if isinstance(given.value, (bool, int, float, str)) else [*given.value]
+        raise ParameterError(
+            f'{given.name} is {value!r} of type {given.type_.name}, must be of type {wanted.name}'
+        )
     else:
         return given
     return Parameter(given.name, wanted, value)

@@ -11,7 +11,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 
 from clip_dinoiser_ros.node.health import Source
 
@@ -29,7 +28,10 @@ class Sources:
         self._node = node
         self._subscriptions: dict[str, list[tuple[str, Subscription]]] = defaultdict(list)
         self._named: set[str] = set()
-        self._timer: Timer | None = None
+        # one timer for good, since the node's callback group keeps traces of destroyed ones
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(PERIOD_S, self._look, clock=clock)
+        self._timer.cancel()
 
     def add(self, camera: str, parameters: str, subscription: Subscription) -> None:
         """Watch a topic of a camera; the topic of its images first.
@@ -40,15 +42,12 @@ class Sources:
             subscription: The subscription to the topic.
         """
         self._subscriptions[camera].append((parameters, subscription))
-        if self._timer is None:
-            clock = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = self._node.create_timer(PERIOD_S, self._look, clock=clock)
+        if self._timer.is_canceled():
+            self._timer.reset()
 
     def clear(self) -> None:
         """Stop watching."""
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-            self._timer = None
+        self._timer.cancel()
         self._subscriptions.clear()
         self._named.clear()
 
