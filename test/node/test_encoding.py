@@ -24,7 +24,7 @@ def ask(peer, **values):
 
 
 def result(peer, future):
-    peer.until(future.done)
+    peer.until(future.done, 3 * WAIT_S)  # on a busy machine frames come first for long
     return future.result().results[0]
 
 
