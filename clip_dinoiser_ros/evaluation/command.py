@@ -14,7 +14,7 @@ from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.edges import STEPS
 from clip_dinoiser_ros.evaluation import data_set_command
 from clip_dinoiser_ros.evaluation.benchmarks import BENCHMARKS
-from clip_dinoiser_ros.evaluation.data_set_command import (
+from clip_dinoiser_ros.evaluation.data_set_arguments import (
     add_bag_arguments,
     add_benchmark_arguments,
     add_folder_arguments,

@@ -139,18 +139,49 @@ def find_labels(
     on_cpu = wide.device.type == 'cpu'
     height = BAND if on_cpu else max(1, BAND_ELEMENTS // (len(wide) * size[1]))
     for start in range(0, size[0], height):
-        band, lines = rows[start : start + height], wide
-        if on_cpu:  # only the patches and the classes that matter there
-            used = _span(band)
-            band, lines = band[:, used], wide[:, used]
-            classes = _possible(lines)
-            if len(classes) == 1:
-                labels[start : start + height] = classes
-                continue
-            lines = lines[classes]
-        best = (band @ lines).softmax(dim=0).max(dim=0).indices  # of equal ones the first
-        labels[start : start + height] = classes[best] if on_cpu else best
+        band = rows[start : start + height]
+        part = labels[start : start + height]
+        if on_cpu:
+            _label_band(part, band, wide)
+        else:
+            part.copy_(_winners(band @ wide))
     return labels
+
+
+def _winners(merged: Tensor) -> Tensor:
+    """Return the class of every pixel, int64 (H, W), of merged probabilities (K, H, W)."""
+    return merged.softmax(dim=0).max(dim=0).indices  # of equal ones the first
+
+
+def _label_band(labels: Tensor, band: Tensor, wide: Tensor) -> None:
+    """Do what `_winners(band @ wide)` does, only where more than one class can win.
+
+    A pixel is a mean of the rows of patches: no class exceeds its greatest value there, and the
+    winner has at least the greatest of all classes' smallest values.
+
+    Args:
+        labels: int64 (rows, W); written.
+        band: (rows, sum of h).
+        wide: (K, sum of h, W).
+    """
+    used = _span(band)
+    band, lines = band[:, used], wide[:, used]
+    bound = lines.amin(dim=1).amax(dim=0)  # (W,)
+    bound -= MARGIN * (1 + bound.abs())
+    ahead = lines.amax(dim=1) - bound  # (K, W)
+    classes = (ahead.amax(dim=1) >= 0).nonzero()[:, 0]
+    possible = ahead[classes] >= 0
+    labels[:] = classes[possible.to(torch.uint8).argmax(dim=0)]
+    contested = (possible.sum(dim=0) > 1).nonzero()[:, 0]
+    if len(contested):
+        labels[:, contested] = classes[_winners(band @ lines[classes][:, :, contested])]
+
+
+def _span(band: Tensor) -> slice | Tensor:
+    """Return which rows of patches a band of pixels is made of; a slice costs no copy."""
+    used = (band != 0).any(dim=0).nonzero()[:, 0]
+    first, last = int(used[0]), int(used[-1])
+    return slice(first, last + 1) if last - first < len(used) else used
 
 
 def matrices(
@@ -165,25 +196,3 @@ def matrices(
         matrix = side_matrix(resized[axis], patches, size[axis])
         made.append(matrix.to(probabilities.device))
     return made[0], made[1]
-
-
-def _span(band: Tensor) -> slice | Tensor:
-    """Return which rows of patches a band of pixels is made of; a slice costs no copy."""
-    used = (band != 0).any(dim=0).nonzero()[:, 0]
-    first, last = int(used[0]), int(used[-1])
-    return slice(first, last + 1) if last - first < len(used) else used
-
-
-def _possible(lines: Tensor) -> Tensor:
-    """Return the classes that can win in a band, int64 (k,), growing.
-
-    A pixel is a mean of the rows of patches: no class exceeds its greatest value there, and the
-    winner has at least the greatest of all classes' smallest values.
-
-    Args:
-        lines: (K, rows of patches, W).
-    """
-    highest, lowest = lines.amax(dim=1), lines.amin(dim=1)  # (K, W)
-    bound = lowest.amax(dim=0)
-    bound -= MARGIN * (1 + bound.abs())
-    return ((highest - bound).amax(dim=1) >= 0).nonzero()[:, 0]
