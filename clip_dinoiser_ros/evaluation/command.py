@@ -14,7 +14,7 @@ from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.edges import STEPS
 from clip_dinoiser_ros.evaluation import data_set_command
 from clip_dinoiser_ros.evaluation.benchmarks import BENCHMARKS
-from clip_dinoiser_ros.evaluation.data_set_command import (
+from clip_dinoiser_ros.evaluation.data_set_arguments import (
     add_bag_arguments,
     add_benchmark_arguments,
     add_folder_arguments,
@@ -22,6 +22,8 @@ from clip_dinoiser_ros.evaluation.data_set_command import (
 from clip_dinoiser_ros.evaluation.demo_model import TEST_SEED, Bench, measure, table
 from clip_dinoiser_ros.evaluation.flicker import WEIGHTS, measure_smoothing
 from clip_dinoiser_ros.evaluation.flicker import table as steadiness_table
+from clip_dinoiser_ros.evaluation.overhead import BLOCKS, measure_overhead
+from clip_dinoiser_ros.evaluation.overhead import table as overhead_table
 from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_TOWER, GAMMA
 from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
 
@@ -77,6 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     smoothing.add_argument(
         '--edges', choices=list(STEPS), default='off', help='as edges of the node (%(default)s)'
     )
+    overhead = _kind(kinds, 'overhead', "what an evaluation adds to the model's own time")
+    overhead.add_argument(
+        '--images', type=int, default=100, metavar='N', help='generated, 640x480 (%(default)s)'
+    )
 
 
 def _kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -96,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         return _demo(args)
     if args.what == 'smoothing':
         return _smoothing(args)
+    if args.what == 'overhead':
+        return _overhead(args)
     return data_set_command.run(args)
 
 
@@ -140,4 +148,11 @@ def _smoothing(args: argparse.Namespace) -> int:
             f'{args.frames} frames, edges {args.edges}, {", ".join(prompts)}:\n\n'
             f'{steadiness_table(rows)}\n'
         )
+    return 0
+
+
+def _overhead(args: argparse.Namespace) -> int:
+    if args.images < BLOCKS:
+        raise ValueError(f'--images {args.images}: at least {BLOCKS}')
+    print(overhead_table(measure_overhead(args.images)))  # noqa: T201
     return 0

@@ -52,7 +52,8 @@ class Counts:
             classes: K.
         """
         known = truth != IGNORED
-        truth, predicted = truth[known], predicted[known]
+        if not known.all():
+            truth, predicted = truth[known], predicted[known]
         return cls(
             _histogram(truth[truth == predicted], classes),
             _histogram(predicted, classes),
@@ -109,4 +110,4 @@ class Counts:
 
 
 def _histogram(labels: Labels, classes: int) -> Integers:
-    return np.bincount(labels[labels < classes], minlength=classes)
+    return np.bincount(labels.ravel(), minlength=classes)[:classes]

@@ -55,6 +55,9 @@ class PaperPredictor:
         found = self._segmenter.segment(resized, sizes)
         return [labels.cpu().numpy().astype(np.uint16) for labels in found]
 
+    def reset(self) -> None:
+        """Do nothing: every image is segmented by itself."""
+
 
 class NodePredictor:
     """What a robot runs, with its settings; see `Predictor`.
@@ -91,6 +94,10 @@ class NodePredictor:
                 else:
                     raise outcome
         return found
+
+    def reset(self) -> None:
+        """Forget earlier images, for temporal smoothing."""
+        self._processor.reset()
 
 
 def _size(item: Item) -> tuple[int, ...]:

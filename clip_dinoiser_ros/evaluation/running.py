@@ -40,6 +40,10 @@ class Predictor(Protocol):
         """Return class indices or `NO_CLASS`, uint16 (H, W), or why an image was left out."""
         ...
 
+    def reset(self) -> None:
+        """Forget earlier images."""
+        ...
+
 
 @dataclass
 class Outcome:
@@ -190,6 +194,7 @@ def predict_again(
     again: dict[int, tuple[Item, Labels]] = {}
     for number, item in zip(sorted(numbers), source.pick(numbers, predictor.prepare), strict=True):
         if not item.damage:
+            predictor.reset()
             (labels,) = _predict(predictor, [item])
             if not isinstance(labels, str):
                 again[number] = (item, labels)

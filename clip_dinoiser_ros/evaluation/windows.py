@@ -10,7 +10,7 @@ grid, so each side of the image has one matrix that does all of this at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,8 +22,8 @@ WINDOW = 448  # side of a window in pixels
 STRIDE = 224
 SHORT_SIDE = 448  # an image is resized to it, unless that made its long side exceed
 LONG_SIDE = 2048
-BAND_ELEMENTS = 1 << 20  # float32 elements at once on a CPU: 4 MiB, which stay in its caches
-BAND_ELEMENTS_CUDA = 1 << 28
+BAND = 16  # rows of pixels at once on a CPU: few rows of patches, few classes that can win there
+BAND_ELEMENTS = 1 << 28  # float32 elements at once on a GPU: few large products
 MARGIN = 1e-5  # relative; more than the rounding of sums of products
 
 Span = tuple[int, int]  # first pixel, and the one behind the last
@@ -136,13 +136,52 @@ def find_labels(
     rows, columns = matrices(probabilities, resized, size, placed)
     wide = probabilities @ columns.T  # (K, sum of h, W)
     labels = torch.empty(size, dtype=torch.int64, device=wide.device)
-    for band, used in _bands(rows, wide):
-        lines = wide[:, used]
-        classes = _possible(lines) if wide.device.type == 'cpu' else None
-        chosen = lines if classes is None else lines[classes]
-        best = (rows[band, used] @ chosen).softmax(dim=0).argmax(dim=0)
-        labels[band] = best if classes is None else classes[best]
+    on_cpu = wide.device.type == 'cpu'
+    height = BAND if on_cpu else max(1, BAND_ELEMENTS // (len(wide) * size[1]))
+    for start in range(0, size[0], height):
+        band = rows[start : start + height]
+        part = labels[start : start + height]
+        if on_cpu:
+            _label_band(part, band, wide)
+        else:
+            part.copy_(_winners(band @ wide))
     return labels
+
+
+def _winners(merged: Tensor) -> Tensor:
+    """Return the class of every pixel, int64 (H, W), of merged probabilities (K, H, W)."""
+    return merged.softmax(dim=0).max(dim=0).indices  # of equal ones the first
+
+
+def _label_band(labels: Tensor, band: Tensor, wide: Tensor) -> None:
+    """Do what `_winners(band @ wide)` does, only where more than one class can win.
+
+    A pixel is a mean of the rows of patches: no class exceeds its greatest value there, and the
+    winner has at least the greatest of all classes' smallest values.
+
+    Args:
+        labels: int64 (rows, W); written.
+        band: (rows, sum of h).
+        wide: (K, sum of h, W).
+    """
+    used = _span(band)
+    band, lines = band[:, used], wide[:, used]
+    bound = lines.amin(dim=1).amax(dim=0)  # (W,)
+    bound -= MARGIN * (1 + bound.abs())
+    ahead = lines.amax(dim=1) - bound  # (K, W)
+    classes = (ahead.amax(dim=1) >= 0).nonzero()[:, 0]
+    possible = ahead[classes] >= 0
+    labels[:] = classes[possible.to(torch.uint8).argmax(dim=0)]
+    contested = (possible.sum(dim=0) > 1).nonzero()[:, 0]
+    if len(contested):
+        labels[:, contested] = classes[_winners(band @ lines[classes][:, :, contested])]
+
+
+def _span(band: Tensor) -> slice | Tensor:
+    """Return which rows of patches a band of pixels is made of; a slice costs no copy."""
+    used = (band != 0).any(dim=0).nonzero()[:, 0]
+    first, last = int(used[0]), int(used[-1])
+    return slice(first, last + 1) if last - first < len(used) else used
 
 
 def matrices(
@@ -157,42 +196,3 @@ def matrices(
         matrix = side_matrix(resized[axis], patches, size[axis])
         made.append(matrix.to(probabilities.device))
     return made[0], made[1]
-
-
-def _bands(rows: Tensor, wide: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Yield bands of pixel rows, and the rows of patches that they are made of.
-
-    Args:
-        rows: (H, sum of h).
-        wide: (K, sum of h, W).
-    """
-    of_row = wide.shape[0] * wide.shape[2]
-    if wide.device.type != 'cpu':  # few large products instead of many small ones
-        most = max(1, BAND_ELEMENTS_CUDA // of_row)
-        for start in range(0, len(rows), most):
-            yield slice(start, start + most), slice(None)
-        return
-    most = max(1, BAND_ELEMENTS // of_row)
-    used = rows != 0
-    first = used.int().argmax(dim=1).tolist()
-    last = (used.shape[1] - used.flip(1).int().argmax(dim=1)).tolist()
-    start = 0
-    for end in range(1, len(first) + 1):
-        full = end - start == most
-        if end == len(first) or full or (first[end], last[end]) != (first[start], last[start]):
-            yield slice(start, end), slice(first[start], last[start])
-            start = end
-
-
-def _possible(lines: Tensor) -> Tensor:
-    """Return the classes that can win in a band, int64 (k,), growing.
-
-    A pixel is a mean of the rows of patches: no class exceeds its greatest value there, and the
-    winner has at least the greatest of all classes' smallest values.
-
-    Args:
-        lines: (K, rows of patches, W).
-    """
-    highest, lowest = lines.amax(dim=1), lines.amin(dim=1)  # (K, W)
-    bound = lowest.amax(dim=0)
-    return (highest >= bound - MARGIN * (1 + bound.abs())).any(dim=1).nonzero()[:, 0]

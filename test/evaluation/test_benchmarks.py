@@ -3,6 +3,7 @@
 
 """The layouts of the benchmarks: what is read, what labels mean, and what is refused first."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.evaluation.benchmarks import BENCHMARKS, meaning, open_benchmark
+from clip_dinoiser_ros.evaluation.items import FileSource
 from clip_dinoiser_ros.evaluation.metric import IGNORED, NO_CLASS
 from clip_dinoiser_ros.evaluation.samples import DataError
 
@@ -141,3 +143,30 @@ def test_palette_images_are_read_as_indices():
         expected = np.asarray(file).astype(int)
     _, truth, _ = data.read(data.samples[0])
     np.testing.assert_array_equal(truth, np.where(expected == 255, IGNORED, expected))
+
+
+def test_images_are_read_no_further_ahead_than_needed():
+    """So memory does not grow with the number of images."""
+    voc = open_benchmark('voc', DATA)
+    many = dataclasses.replace(voc, samples=list(voc.samples) * 25)
+    read = []
+
+    class Watched(FileSource):
+        def _read(self, number, prepare):
+            read.append(number)
+            return super()._read(number, prepare)
+
+    source = Watched(many, workers=2, ahead=4)
+    assert source.total == 100
+    items = source.items(10, lambda image: image.shape)
+    for number in range(10, 30):
+        item = next(items)
+        assert item.name == many.samples[number].name
+        assert item.prepared == item.image.shape
+        assert max(read) <= number + 5
+    items.close()
+    assert sorted(read) == list(range(10, len(read) + 10))
+    assert [item.name for item in source.pick([7, 2], lambda _: None)] == [
+        many.samples[2].name,
+        many.samples[7].name,
+    ]

@@ -7,6 +7,7 @@ mIoU alone would miss several wrong readings of the protocol, so the labels of e
 to the bar as well.
 """
 
+import hashlib
 import json
 import zlib
 
@@ -18,6 +19,7 @@ from PIL import Image
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.evaluation.benchmarks import BENCHMARKS, open_benchmark
 from clip_dinoiser_ros.evaluation.segmenting import resize
+from clip_dinoiser_ros.training.dino import DinoAffinity, FoundObjects
 
 LEAST_EQUAL = 0.9995  # of the labels of each image
 MOST_OFF = 0.02  # points of mIoU
@@ -50,6 +52,28 @@ def cases():
 
 
 CASES = list(cases())
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _teachers_see_a_window_once():
+    """Data sets share images and variants share teachers, which take seconds for a window."""
+    with pytest.MonkeyPatch.context() as patch:
+        for teacher in (DinoAffinity, FoundObjects):
+            patch.setattr(teacher, '__call__', remembering(teacher.__call__))
+        yield
+
+
+def remembering(call):
+    """Each file of weights is made once for all tests, so the images say it all."""
+    known = {}
+
+    def recall(self, images, grid):
+        key = hashlib.sha256(images.numpy().tobytes()).digest()
+        if key not in known:
+            known[key] = call(self, images, grid)
+        return known[key].clone()
+
+    return recall
 
 
 def test_there_are_45():

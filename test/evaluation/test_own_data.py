@@ -11,6 +11,7 @@ from PIL import Image
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.cli import main
+from clip_dinoiser_ros.core.edges import refine
 from clip_dinoiser_ros.core.smoothing import Smoothing
 from clip_dinoiser_ros.demo.record import IMAGE, TRUTH, TRUTH_INFO, write_drive
 from clip_dinoiser_ros.evaluation.folder import open_folder
@@ -84,6 +85,19 @@ def test_the_node_protocol_is_what_a_segmenter_gives(folder, scenes, tmp_path):
     assert found['union'] == expected.union.tolist()
     # a pixel without a label is right for no class, but its true class misses it
     assert sum(found['labelled']) == found['pixels'] > sum(found['predicted'])
+
+
+@pytest.mark.parametrize('mode', ['off', 'fast', 'fine'])
+def test_edges_are_those_of_a_segmenter(mode, folder, scenes, tmp_path):
+    options = ('--protocol', 'node', '--short-side', '224', '--limit', '1', '--edges', mode)
+    assert main(arguments(folder, tmp_path, *options, '--save-labels')) == 0
+    segmenter = Segmenter.load('demo', device='cpu', precision='fp32', short_side=224)
+    vocabulary = segmenter.encode(CLASSES, None, 'none')
+    expected = segmenter.segment(scenes[0].image, vocabulary, gamma=GAMMA, edges=mode).labels
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'labels/0.png')), expected)
+    plain = segmenter.segment(scenes[0].image, vocabulary, gamma=GAMMA).labels
+    assert (mode == 'off') == np.array_equal(plain, expected)
+    assert result_of(tmp_path)['settings']['edges'] == mode
 
 
 def test_negative_prompts_take_pixels_from_the_classes(folder, tmp_path):
@@ -205,10 +219,11 @@ def truth_of(shown):
     return np.array([index.get(name, 0) for name in CLASSES], np.uint16)[shown.labels]
 
 
-@pytest.mark.parametrize('smoothing', [0.0, 0.5])
-def test_a_recording_as_a_node_would_segment_it(smoothing, bag, frames, tmp_path):
+@pytest.mark.parametrize(('smoothing', 'mode'), [(0.0, 'off'), (0.5, 'off'), (0.5, 'fast')])
+def test_a_recording_as_a_node_would_segment_it(smoothing, mode, bag, frames, tmp_path):
     options = ('--protocol', 'node', '--short-side', '224', '--prompts', *PROMPTS)
     command = bag_arguments(bag, tmp_path, *options, '--smoothing', str(smoothing))
+    command += ['--edges', mode]
     assert main(command) == 0
     segmenter = Segmenter.load('demo', device='cpu', precision='fp32', short_side=224)
     vocabulary = segmenter.encode(PROMPTS, templates='none')
@@ -216,6 +231,7 @@ def test_a_recording_as_a_node_would_segment_it(smoothing, bag, frames, tmp_path
     for shown in frames:
         (patches,) = segmenter.segment_patches([shown.image], vocabulary, GAMMA)
         patches = smoother.smooth('camera', round(1e9 * shown.stamp_s), patches, smoothing)
+        patches = refine(patches, shown.image, mode)
         labels = patches.enlarge(shown.labels.shape).labels.astype(np.uint16)
         expected += Counts.of(truth_of(shown), labels, len(PROMPTS))
     result = result_of(tmp_path)
@@ -268,6 +284,7 @@ def test_a_table_of_ids_instead_of_a_label_info(bag, frames, tmp_path):
         (('--topic', '/no'), '/no is no image topic here'),
         (('--prompts', 'car', 'car'), "'car' is given twice"),
         (('--min-confidence', '0.5'), '--min-confidence is of --protocol node'),
+        (('--edges', 'fast'), '--edges is of --protocol node'),
         (('--smoothing', '0.5'), '--smoothing is of --protocol node'),
         (('--protocol', 'node', '--smoothing', '1'), '--smoothing is 1.0; allowed is 0 to 0.99'),
         (('--protocol', 'node', '--method', 'clip-keys'), 'a node has the methods dinoiser, '),

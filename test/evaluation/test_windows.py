@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import DEVICES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,3 +162,27 @@ def test_windows_are_joined_row_by_row():
     crops = placed.crops(image)
     assert [tuple(crop.shape) for crop in crops] == [(448, 448, 1)] * 8
     assert torch.equal(crops[5], image[52:, 224:672])
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.3, 3.0, 30.0]))
+def test_what_is_left_out_on_a_cpu_cannot_win(classes, seed, sharpness):
+    """A GPU computes every class in every pixel, a CPU only those that can win."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = sharpness * torch.randn(classes, 56, 56, generator=generator)
+    probabilities, placed = scores.softmax(dim=0), layout(600, 500)
+    rows, columns = windows.matrices(probabilities, (600, 500), (90, 70), placed)
+    everywhere = windows._winners(rows @ (probabilities @ columns.T))
+    found = find_labels(probabilities, (600, 500), (90, 70), placed)
+    assert (found == everywhere).float().mean() > 0.999  # rounding may decide the others
+
+
+@pytest.mark.parametrize('device', DEVICES)
+def test_labels_are_the_same_on_every_device(device):
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.randn(30, 56, 84, generator=generator).softmax(dim=0)
+    placed, sizes = layout(672, 896), ((672, 896), (300, 400))
+    expected = find_labels(probabilities, *sizes, placed)
+    found = find_labels(probabilities.to(device), *sizes, placed)
+    assert found.device.type == device
+    assert (found.cpu() == expected).float().mean() > 0.999

@@ -1,0 +1,219 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The arguments of `clip-dinoiser evaluate DATASET|folder|bag`, and what of them is allowed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.core.dinoiser import GAMMA
+from clip_dinoiser_ros.core.edges import STEPS
+from clip_dinoiser_ros.core.vocabulary import TEMPLATES
+from clip_dinoiser_ros.core.weights import DEMO_GAMMA
+from clip_dinoiser_ros.evaluation.journal import check_folder
+from clip_dinoiser_ros.evaluation.samples import DataError
+from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, Row
+
+CUDA_BATCH = 16
+# of --protocol node, and their values where they are not given
+_OF_NODE: dict[str, Any] = {
+    'min_confidence': 0.0,
+    'negative_prompts': [],
+    'edges': 'off',
+    'smoothing': 0.0,
+}
+_SETTINGS = (
+    'gamma delta denoising projected_keys templates limit model pretrained heads engine protocol '
+    'background_class short_side min_confidence negative_prompts edges smoothing'
+)
+
+
+def add_benchmark_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the eight benchmarks."""
+    parser.add_argument(
+        '--data', type=Path, required=True, metavar='DIR', help='folder of all data sets'
+    )
+    _add_shared_arguments(parser)
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `evaluate folder`."""
+    parser.add_argument('--images', type=Path, required=True, metavar='DIR', help='at any depth')
+    parser.add_argument(
+        '--labels',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='PNG of each image, under the same relative path: ids, palette indices or colours',
+    )
+    parser.add_argument(
+        '--classes',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='CSV with the columns prompt and id, or prompt, red, green and blue; pixels of rows '
+        'without a prompt do not count',
+    )
+    parser.add_argument(
+        '--label-suffix',
+        default='.png',
+        metavar='TEXT',
+        help='what the name of a label image has behind the stem of its image (%(default)s)',
+    )
+    _add_node_arguments(parser)
+    _add_shared_arguments(parser)
+
+
+def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `evaluate bag`."""
+    parser.add_argument('input', type=Path, metavar='BAG', help='bag folder, .mcap or .db3 file')
+    parser.add_argument('--truth', required=True, metavar='TOPIC', help='label images')
+    parser.add_argument('--topic', metavar='TOPIC', help='images; without it the only camera')
+    parser.add_argument(
+        '--classes',
+        type=Path,
+        metavar='FILE',
+        help='CSV with the columns prompt and id; without it, the LabelInfo beside the truth says '
+        'what ids mean',
+    )
+    parser.add_argument(
+        '--prompts',
+        nargs='+',
+        metavar='TEXT',
+        help='classes; true labels of others are background where that is a prompt, else they do '
+        'not count; without it, all names of the LabelInfo',
+    )
+    group = _add_node_arguments(parser)
+    group.add_argument(
+        '--smoothing', type=float, default=0.0, metavar='S', help='temporal_smoothing (%(default)s)'
+    )
+    _add_shared_arguments(parser)
+
+
+def _add_node_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    parser.add_argument(
+        '--protocol',
+        default='paper',
+        choices=['paper', 'node'],
+        help='paper: its windows of 448 pixels; node: what a robot runs (%(default)s)',
+    )
+    parser.add_argument(
+        '--background-class',
+        default='background',
+        metavar='NAME',
+        help='class that a background filter applies to (%(default)s)',
+    )
+    group = parser.add_argument_group('protocol node, as the parameters of the node')
+    group.add_argument(
+        '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
+    )
+    group.add_argument('--min-confidence', type=float, default=0.0, help='%(default)s')
+    group.add_argument('--negative-prompts', nargs='+', default=[], metavar='TEXT')
+    group.add_argument('--edges', default='off', choices=list(STEPS), help='%(default)s')
+    return group
+
+
+def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images')
+    group = parser.add_argument_group('results')
+    group.add_argument(
+        '--out', type=Path, metavar='DIR', help='gets result.json, table.md, classes.csv, page.html'
+    )
+    group.add_argument(
+        '--save-labels', action='store_true', help='and labels/NAME.png, class indices'
+    )
+    group.add_argument('--resume', action='store_true', help='go on with the evaluation in DIR')
+    group.add_argument('--force', action='store_true', help='replace what is in DIR')
+    group = parser.add_argument_group('method: a row of the Table 2 of the paper')
+    group.add_argument('--method', default='dinoiser', choices=METHODS, help='%(default)s')
+    group.add_argument(
+        '--background',
+        choices=BACKGROUNDS,
+        help='filter; by default learned for voc, coco_object and wherever background is a class '
+        'of your own, else none',
+    )
+    group.add_argument(
+        '--gamma',
+        type=float,
+        help=f'threshold of affinities ({GAMMA}; with the demo model {DEMO_GAMMA})',
+    )
+    group.add_argument(
+        '--delta', type=float, default=Row.delta, help='surer patches keep a class (%(default)s)'
+    )
+    group.add_argument(
+        '--denoising',
+        type=float,
+        default=0.0,
+        metavar='P',
+        help='of maskclip-keys: leave out classes that no patch of a window shows with this '
+        'probability (%(default)s)',
+    )
+    group.add_argument(
+        '--projected-keys',
+        action='store_true',
+        help='of clip-keys: keys behind the output projection, as maskclip-keys reads them',
+    )
+    group.add_argument('--templates', default='imagenet', choices=TEMPLATES, help='%(default)s')
+    group = arguments.add_weights_arguments(parser)
+    group.add_argument('--dino-base', metavar='FILE', help='DINO ViT-B/16; without: timm downloads')
+    group.add_argument('--dino-small', metavar='FILE', help='DINO ViT-S/8; without: timm downloads')
+    group.add_argument('--found', metavar='FILE', help="FOUND's decoder_weights.pt")
+    group = parser.add_argument_group('running')
+    arguments.add_device_arguments(group)
+    parser.set_defaults(precision='fp32', engine='torch')
+    group.add_argument(
+        '--batch', type=int, metavar='N', help=f'windows at once (cpu: 1, cuda: {CUDA_BATCH})'
+    )
+    group.add_argument(
+        '--workers', type=int, default=2, metavar='N', help='threads that read (%(default)s)'
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot come to a good end, before anything is read; fill in --gamma.
+
+    Raises:
+        DataError: An option that is not allowed.
+        JournalError: Results that would be written over, or none to go on with.
+    """
+    for name, least in (('batch', 1), ('workers', 1), ('limit', 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise DataError(f'--{name} is {value}; at least {least}')
+    args.gamma = arguments.gamma(args)
+    limits = {'gamma': 0.99, 'delta': 1.0, 'denoising': 1.0, 'min_confidence': 1.0}
+    for name, most in {**limits, 'smoothing': 0.99}.items():
+        if not 0.0 <= getattr(args, name, 0.0) <= most:
+            option = name.replace('_', '-')
+            raise DataError(f'--{option} is {getattr(args, name)}; allowed is 0 to {most:g}')
+    if args.denoising and args.method != 'maskclip-keys':
+        raise DataError('--denoising is of --method maskclip-keys')
+    if args.projected_keys and args.method != 'clip-keys':
+        raise DataError('--projected-keys is of --method clip-keys')
+    if args.save_labels and args.out is None:
+        raise DataError('--save-labels needs --out DIR')
+    if protocol(args) == 'paper':
+        for name, unset in _OF_NODE.items():
+            if getattr(args, name, unset) != unset:
+                option = name.replace('_', '-')
+                raise DataError(f'--{option} is of --protocol node')
+    if getattr(args, 'smoothing', 0.0) and args.resume:
+        raise DataError(
+            '--resume with --smoothing: the average needs all frames before; --force begins again'
+        )
+    check_folder(args.out, args.resume, args.force)
+
+
+def protocol(args: argparse.Namespace) -> str:
+    """Return 'paper' or 'node'."""
+    return str(getattr(args, 'protocol', 'paper'))
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return all arguments that decide over the result."""
+    given = {key: getattr(args, key) for key in _SETTINGS.split() if hasattr(args, key)}
+    return {'what': args.what, **given}

@@ -1,0 +1,47 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""What an evaluation adds to the model's own time: what is measured, and the table."""
+
+import pytest
+
+from clip_dinoiser_ros.cli import main
+from clip_dinoiser_ros.evaluation import overhead
+from clip_dinoiser_ros.evaluation.overhead import Block, measure_overhead, table
+
+
+def test_every_image_is_measured_in_both_ways(monkeypatch):
+    alone, evaluated = [], []
+    probabilities = overhead.WindowSegmenter.probabilities
+    monkeypatch.setattr(
+        overhead.WindowSegmenter,
+        'probabilities',
+        lambda self, crops: alone.append(len(crops)) or probabilities(self, crops),
+    )
+    counted = overhead.evaluate
+    monkeypatch.setattr(
+        overhead, 'evaluate', lambda *given: evaluated.append(counted(*given)) or evaluated[-1]
+    )
+    blocks = measure_overhead(5, width=160, height=120)
+    assert [block.images for block in blocks] == [2, 1, 1, 1]
+    assert [outcome.images for outcome in evaluated] == [1, 2, 1, 1, 1]  # the first warms up
+    assert alone == [2] * 12  # both windows of every image, alone and in the evaluation
+    assert evaluated[1].counts.miou > 0.3
+    for block in blocks:
+        assert min(*block.model_s, *block.all_s) > 0
+        assert block.memory_mib > 100
+
+
+def test_the_table_sums_up():
+    blocks = [
+        Block(1, (0.1, 0.2), (0.15, 0.22), 900.0),
+        Block(3, (0.3, 0.6), (0.33, 0.66), 901.4),
+    ]
+    lines = table(blocks).splitlines()
+    assert lines[2] == '| 1 | 100 | 150 | 50.0% | 200 | 220 | 10.0% | 900 |'
+    assert lines[4] == '| all | 100 | 120 | 20.0% | 200 | 220 | 10.0% | 901 |'
+
+
+def test_too_few_images_are_refused(capsys):
+    assert main(['evaluate', 'overhead', '--images', '3']) == 1
+    assert '--images 3: at least 4' in capsys.readouterr().err
