@@ -39,7 +39,7 @@ setup(
         'pillow',  # and torchvision brings this
     ],
     extras_require={
-        'bags': ['rosbags', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],
+        'bags': ['rosbags', 'apsw', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],
         'openvino': ['openvino'],  # an engine for CPUs and Intel's GPUs and NPUs
         'onnx': ['onnx', 'onnxscript', 'onnxruntime'],  # to write a file and to check it
     },

@@ -35,6 +35,7 @@ PIP_NAMES = {
     'open_clip': 'open_clip_torch',
     'safetensors': 'safetensors',
     'rosbags': 'rosbags',
+    'apsw': 'apsw',
     'mcap': 'mcap',
     'zstandard': 'zstandard',
     'ruamel': 'ruamel.yaml',

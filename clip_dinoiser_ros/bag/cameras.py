@@ -132,7 +132,7 @@ def choose_cameras(
 
 
 def _notes(left_out: Mapping[str, str]) -> list[str]:
-    return [f'{topic} is not segmented: {reason}' for topic, reason in left_out.items()]
+    return [f'{topic} is left out: {reason}' for topic, reason in left_out.items()]
 
 
 def _unread(topic: Topic) -> str:
@@ -183,7 +183,7 @@ def _not_a_camera(recording: Recording, topic: Topic) -> str:
         types.get(f'{space}/vocabulary') == 'clip_dinoiser_ros/msg/Vocabulary' for space in above
     ):
         return 'it was made by this program'
-    kind = _kind(first)
+    kind = image_kind(first)
     if 'compressedDepth' in kind or re.match('(16U|32F|64F)C1', kind):
         return f'it is a depth image ({kind})'
     labels = types.get(f'{above[-1]}/label_info') == 'vision_msgs/msg/LabelInfo'
@@ -213,10 +213,10 @@ def _stamp(message: Message) -> bytes:
 def _is_deep_grey(recording: Recording, topic: str) -> bool:
     """Return whether the first image of a topic is 16-bit grey."""
     first = next(recording.messages([topic]), None)
-    return first is not None and _kind(first).startswith('mono16')
+    return first is not None and image_kind(first).startswith('mono16')
 
 
-def _kind(message: Message) -> str:
+def image_kind(message: Message) -> str:
     """Return the encoding of an image, or the format of a compressed one; empty if damaged."""
     try:
         image: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)

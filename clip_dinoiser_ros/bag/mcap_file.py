@@ -120,9 +120,9 @@ class McapFile:
                 if opcode == Opcode.MESSAGE:
                     key, _, time_ns, _ = MESSAGE.unpack_from(data, start)
                     if key in keys:
-                        found.append((key, time_ns, data[start + MESSAGE.size : end]))
+                        found.append((key, time_ns, bytes(data[start + MESSAGE.size : end])))
                 elif opcode == Opcode.CHANNEL:
-                    self._compare(parse(Channel.read, data[start:end]))
+                    self._compare(parse(Channel.read, bytes(data[start:end])))
         except Exception as error:  # decompressors raise many types for damaged bytes
             self._note(part.described(error) + f' in {self.shown.name}')
             return []

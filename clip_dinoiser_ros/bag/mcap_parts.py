@@ -3,8 +3,9 @@
 
 """The records of an mcap file, one by one, for files without a trustworthy index.
 
-The `mcap` library parses the records and unpacks the chunks. Its own readers stop at the first
-damage, and accept a record that runs past the end of its chunk.
+The readers of the `mcap` library stop at the first damage, accept a record that runs past the end
+of its chunk, and copy each chunk three times. It parses all records except chunks and messages,
+and unpacks lz4.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO, TypeVar
+from zlib import crc32
 
+import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Schema
@@ -24,9 +27,23 @@ from mcap.stream_reader import get_chunk_data_stream
 MAGIC = b'\x89MCAP0\r\n'
 RECORD = struct.Struct('<BQ')  # opcode, length
 MESSAGE = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
-_COMPRESSIONS = ('', 'lz4', 'zstd')
+_CHUNK = struct.Struct('<QQQII')  # first and last time, size, checksum, length of the compression
+_LENGTH = struct.Struct('<Q')
 _RUN_BYTES = 2**20  # of messages outside of chunks that are read at once
 _T = TypeVar('_T')
+
+
+def _unpack_lz4(data: memoryview, size: int) -> bytes:
+    chunk = Chunk('lz4', bytes(data), 0, 0, 0, size)
+    stream, length = get_chunk_data_stream(chunk)
+    return stream.read(length)
+
+
+_UNPACKERS: dict[str, Callable[[memoryview, int], bytes | memoryview]] = {
+    '': lambda data, size: data,
+    'lz4': _unpack_lz4,
+    'zstd': lambda data, size: zstandard.decompress(data, max_output_size=size),
+}
 
 
 @dataclass
@@ -87,7 +104,7 @@ class Contents:
             channel = parse(Channel.read, body)
             self.channels.setdefault(channel.id, channel)
 
-    def take(self, part: Part, data: bytes) -> None:
+    def take(self, part: Part, data: bytes | memoryview) -> None:
         """Add a part with these records; damaged records change nothing."""
         counts: dict[int, int] = defaultdict(int)
         known = []
@@ -97,7 +114,7 @@ class Contents:
                 part.add(channel, time_ns)
                 counts[channel] += 1
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-                known.append((opcode, data[start:end]))
+                known.append((opcode, bytes(data[start:end])))
         for opcode, body in known:
             self.remember(opcode, body)
         for channel, count in counts.items():
@@ -114,7 +131,7 @@ def parse(read: Callable[[ReadDataStream], _T], body: bytes) -> _T:
     return read(ReadDataStream(BytesIO(body)))
 
 
-def records(data: bytes) -> Iterator[tuple[int, int, int]]:
+def records(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield opcode, start and end of the records in a part.
 
     Raises:
@@ -134,7 +151,7 @@ def records(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield opcode, start, end
 
 
-def read_part(file: BinaryIO, part: Part) -> bytes:
+def read_part(file: BinaryIO, part: Part) -> bytes | memoryview:
     """Read a part; return its records.
 
     Raises:
@@ -148,15 +165,23 @@ def read_part(file: BinaryIO, part: Part) -> bytes:
     return unpack_chunk(data) if part.is_chunk else data
 
 
-def unpack_chunk(body: bytes) -> bytes:
-    """Unpack and check a chunk record; raises as `read_part`."""
-    chunk = parse(Chunk.read, body)
-    if chunk.compression not in _COMPRESSIONS:
-        raise ValueError(f'unknown compression {chunk.compression!r}; allowed are lz4, zstd, none')
-    stream, length = get_chunk_data_stream(chunk, validate_crc=True)
-    if length != chunk.uncompressed_size:
-        raise ValueError(f'{length} bytes instead of {chunk.uncompressed_size}')
-    return stream.read(length)
+def unpack_chunk(body: bytes) -> memoryview:
+    """Unpack and check a chunk record, without copying its records; raises as `read_part`."""
+    *_, size, checksum, length = _CHUNK.unpack_from(body)
+    start = _CHUNK.size + length
+    compression = body[_CHUNK.size : start].decode(errors='replace')
+    if compression not in _UNPACKERS:
+        raise ValueError(f'unknown compression {compression!r}; allowed are lz4, zstd, none')
+    (packed,) = _LENGTH.unpack_from(body, start)
+    start += _LENGTH.size
+    if start + packed > len(body):
+        raise ValueError(f'only {len(body) - start} of its {packed} bytes are there')
+    data = memoryview(_UNPACKERS[compression](memoryview(body)[start : start + packed], size))
+    if len(data) != size:
+        raise ValueError(f'{len(data)} bytes instead of {size}')
+    if checksum and crc32(data) != checksum:
+        raise ValueError('its checksum is wrong')
+    return data
 
 
 def scan(file: BinaryIO, size: int) -> Contents:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from clip_dinoiser_ros.bag.stored import StoredTopic, offered_qos, unreadable
 from clip_dinoiser_ros.bag.types import ros_type
 
@@ -18,7 +20,9 @@ class SqliteFile:
     """A sqlite3 file; see `StorageFile`.
 
     It is opened as immutable, so that no file is written beside it. A log of its recorder (-wal,
-    -journal) must be merged before; see `unpacked`.
+    -journal) must be merged before; see `unpacked`. apsw reads the messages, because its sqlite
+    does not copy large ones through the page cache. sqlite3 reads the small tables and damaged
+    files, because it can replace damaged text.
 
     Args:
         path: The file.
@@ -33,18 +37,19 @@ class SqliteFile:
         self.damage: list[str] = []
         self.notes: list[str] = []
         self.cut = ''
-        self._database = sqlite3.connect(
-            f'{path.absolute().as_uri()}?immutable=1', uri=True, check_same_thread=False
-        )
+        uri = f'{path.absolute().as_uri()}?immutable=1'
+        self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         self._database.text_factory = lambda text: text.decode(errors='replace')
         try:
-            # otherwise sqlite refuses a file that is shorter than its header says
-            self._database.execute('PRAGMA writable_schema = ON')
+            self._reader = apsw.Connection(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+            for connection in (self._database, self._reader):
+                # otherwise sqlite refuses a file that is shorter than its header says
+                connection.execute('PRAGMA writable_schema = ON')
             for table in ('topics', 'messages'):
                 self._database.execute(f'SELECT 1 FROM {table} LIMIT 0')  # noqa: S608
             counts = self._count()
             self.topics = list(self._topics({key: row[0] for key, row in counts.items()}))
-        except (sqlite3.Error, LookupError, TypeError) as error:
+        except (sqlite3.Error, apsw.Error, LookupError, TypeError) as error:
             self._database.close()
             raise ValueError(f'it is no sqlite3 recording, or is damaged: {error}') from error
         except BaseException:
@@ -142,13 +147,13 @@ class SqliteFile:
         )
         done = 0
         try:
-            for key, time_ns, data in self._database.execute(query, values):
+            for key, time_ns, data in self._reader.execute(query, values):
                 done += 1
                 if isinstance(time_ns, int) and isinstance(data, bytes):
                     yield key, time_ns, data
                 else:
                     self._note(f'a row of {self.shown} is no message: time {time_ns!r}')
-        except (sqlite3.Error, OverflowError) as error:
+        except (apsw.Error, UnicodeDecodeError, OverflowError) as error:
             self._note(f'{self.shown} is damaged: {error}')
             yield from self._row_by_row(self._reachable(where, values)[done:])
 
@@ -175,3 +180,4 @@ class SqliteFile:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+        self._reader.close(True)  # also in the middle of a query

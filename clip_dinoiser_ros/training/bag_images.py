@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from clip_dinoiser_ros.bag.pauses import LONGEST_PAUSE_NS
 from clip_dinoiser_ros.core.errors import one_line
-from clip_dinoiser_ros.frames import compressed, images, zstd_transport
+from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.training.image_sources import (
     IMAGES,
     SourceError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
-# Depth, labels and confidence come in these; without being named such a topic is left alone.
+# Depth, labels and confidence have these encodings: such topics are used only if they are named.
 _ONE_CHANNEL = ('mono', '8UC1', '8SC1', '16UC1', '16SC1', '32SC1', '32FC1', '64FC1')
 
 
@@ -57,20 +58,20 @@ class BagImages:
         self.names: list[str] = []
         unreadable: list[str] = []
         with _open(Path(bag)) as recording:
-            used = _image_topics(recording, bag, topics)
+            used, passed_over = _image_topics(recording, bag, topics)
             stamps, chosen = _choose(recording, used, count)
             for message in _messages(recording, used, 'take frames'):
                 topic, stamp = message.topic.name, message.time_ns
-                if stamp not in chosen[topic]:
+                if not chosen[topic][stamp]:
                     continue
-                chosen[topic].remove(stamp)  # another of the same time is not drawn
+                chosen[topic][stamp] -= 1
                 name = f'{topic}@{stamp}'
                 try:
                     self._kept.append(self._store.add(_encoded(message)))
                     self.names.append(name)
                 except ValueError as error:
                     unreadable.append(f'{name}: {error}')
-            damage, left_out = recording.damage, recording.notes
+            damage, left_out = recording.damage, passed_over + recording.notes
         if not self.names:
             reasons = unreadable[:1] + damage
             raise SourceError(
@@ -116,49 +117,30 @@ def _open(bag: Path) -> Iterator[Recording]:
         raise SourceError(f'bag {str(bag)!r} cannot be read: {reason}') from error
 
 
-def _image_topics(recording: Recording, bag: str | Path, names: Sequence[str]) -> list[Topic]:
-    """Return the named image topics, or all that have colour."""
-    every = [t for t in recording.topics.values() if t.type_name in (RAW, COMPRESSED)]
-    wanted = {'/' + name.lstrip('/') for name in names}
-    missing = wanted - {'/' + topic.name.lstrip('/') for topic in every}
-    damage = ''.join(f'; {line}' for line in recording.damage)
-    if missing or not every:
-        have = ', '.join(sorted(topic.name for topic in every)) or 'none'
-        what = f'topic {", ".join(sorted(missing))}' if missing else 'topic'
-        raise SourceError(f'bag {str(bag)!r} has no image {what}; its image topics: {have}{damage}')
-    if wanted:
-        found = [topic for topic in every if '/' + topic.name.lstrip('/') in wanted]
-    else:
-        found = [topic for topic in every if _has_colour(recording, topic)]
-    if not any(topic.count for topic in found):
-        have = ', '.join(sorted(f'{topic.name} ({topic.count} messages)' for topic in every))
-        raise SourceError(
-            f'bag {str(bag)!r} holds no colour images in the topics asked for; '
-            f'its image topics: {have}; name a grey one to train on it{damage}'
-        )
-    return [topic for topic in found if topic.count]
+def _image_topics(
+    recording: Recording, bag: str | Path, names: Sequence[str]
+) -> tuple[list[Topic], list[str]]:
+    """Return the named image topics, or the colour cameras, and a line for each one left out."""
+    from clip_dinoiser_ros.bag.cameras import choose_cameras
+
+    cameras, left_out = choose_cameras(recording, names)
+    found = [recording.topics[camera.topic] for camera in cameras]
+    grey = [] if names else [topic for topic in found if _is_grey(recording, topic)]
+    left_out += [f'{topic.name} is left out: it is grey; --topic takes it' for topic in grey]
+    found = [topic for topic in found if topic.count and topic not in grey]
+    if not found:
+        why = [*left_out, *recording.damage]
+        raise SourceError('\n'.join([f'bag {str(bag)!r} has no colour images', *why]))
+    return found, left_out
 
 
-def _has_colour(recording: Recording, topic: Topic) -> bool:
-    """Whether the first message of a topic that can be read is a colour image."""
-    for message in recording.messages([topic.name]):
-        try:
-            shown = _message(message)
-            kind = _kind(shown, topic)
-        except ValueError:
-            continue
-        grey = kind.startswith(_ONE_CHANNEL) or 'compressed mono' in kind
-        return not grey and 'compressedDepth' not in kind
-    return False
+def _is_grey(recording: Recording, topic: Topic) -> bool:
+    """Return whether the first intact message of a topic is a grey image."""
+    from clip_dinoiser_ros.bag.cameras import image_kind
 
-
-def _kind(shown: Any, topic: Topic) -> str:
-    """Return the encoding of an image, or the format of a compressed one."""
-    if topic.type_name == RAW:
-        return str(shown.encoding)
-    if shown.format == zstd_transport.FORMAT:
-        return zstd_transport.encoding(shown.data)
-    return str(shown.format)
+    kinds = map(image_kind, recording.messages([topic.name]))
+    kind = next(filter(None, kinds), '')
+    return kind.startswith(_ONE_CHANNEL) or 'compressed mono' in kind
 
 
 def _messages(recording: Recording, topics: list[Topic], doing: str) -> Iterator[Message]:
@@ -170,22 +152,23 @@ def _messages(recording: Recording, topics: list[Topic], doing: str) -> Iterator
 
 def _choose(
     recording: Recording, topics: list[Topic], count: int
-) -> tuple[dict[str, np.ndarray], dict[str, set[int]]]:
+) -> tuple[dict[str, np.ndarray], dict[str, Counter[int]]]:
     """Choose frames of each topic, evenly over its time.
 
     What a short topic leaves over goes to the others.
 
     Returns:
-        The times of all frames of each topic, int64 (n,) nanoseconds, and those of the chosen ones.
+        The times of all frames of each topic, int64 (n,) nanoseconds, and how many frames of
+        which time are chosen.
     """
     times: dict[str, list[int]] = {topic.name: [] for topic in topics}
     for message in _messages(recording, topics, 'find frames'):
         times[message.topic.name].append(message.time_ns)
-    stamps = {topic: np.unique(np.array(found, np.int64)) for topic, found in times.items()}
-    chosen: dict[str, set[int]] = {}
+    stamps = {topic: np.sort(np.array(found, np.int64)) for topic, found in times.items()}
+    chosen: dict[str, Counter[int]] = {}
     for done, name in enumerate(sorted(stamps, key=lambda name: (len(stamps[name]), name))):
-        chosen[name] = set(evenly(stamps[name], -(-count // (len(stamps) - done))).tolist())
-        count -= len(chosen[name])
+        chosen[name] = Counter(evenly(stamps[name], -(-count // (len(stamps) - done))).tolist())
+        count -= chosen[name].total()
     return stamps, chosen
 
 
@@ -195,11 +178,12 @@ def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
     Pauses of more than an hour do not count: most of them are clocks that were set.
 
     Args:
-        stamps: int64 (n,), ascending, without repetition.
+        stamps: int64 (n,), ascending.
         count: At most so many are chosen.
 
     Returns:
-        int64 (m,), ascending, without repetition: where the recording has gaps, fewer.
+        int64 (m,), ascending: where the recording has gaps, fewer. Each is that of a frame of its
+        own.
     """
     if len(stamps) <= count:
         return stamps

@@ -100,7 +100,7 @@ def test_every_camera_is_found_and_nothing_else(tmp_path):
             '/infrared/image_raw': 'infrared',
         }
         assert cameras[0].output('labels') == '/clip_dinoiser/front/labels'
-        reasons = dict(note.split(' is not segmented: ') for note in notes)
+        reasons = dict(note.split(' is left out: ') for note in notes)
         assert reasons == {
             '/front/image_raw/compressed': 'the same as /front/image_raw',
             '/front/depth/image_rect': 'it is a depth image (32FC1)',
@@ -225,7 +225,7 @@ def test_all_transports_of_a_camera_are_one_camera(tmp_path):
             '/front/image_raw': 'front',
             '/rear/image_raw/zstd': 'rear',
         }
-        assert dict(note.split(' is not segmented: ') for note in notes) == {
+        assert dict(note.split(' is left out: ') for note in notes) == {
             '/front/image_raw/compressed': 'the same as /front/image_raw',
             '/front/image_raw/zstd': 'the same as /front/image_raw',
             '/front/depth/zstd': 'it is a depth image (16UC1)',
@@ -250,7 +250,7 @@ def test_images_in_other_types_are_named(tmp_path, type_name, run_quickly, capsy
     other = ('/front/video', START_NS, (type_name, b'\0\1\0\0'))
     write_mcap(tmp_path / 'alone.mcap', [other])
     assert run_quickly('bag', tmp_path / 'alone.mcap', tmp_path / 'out') == 1
-    said = f'/front/video is not segmented: it is [a-z A-Z]+ [(]{type_name}[)]; republish it as '
+    said = f'/front/video is left out: it is [a-z A-Z]+ [(]{type_name}[)]; republish it as '
     assert re.search(said, capsys.readouterr().err)
     write_mcap(tmp_path / 'both.mcap', [other, ('/a/image', START_NS, image_message(PICTURE, 0))])
     assert run_quickly('bag', tmp_path / 'both.mcap', tmp_path / 'out') == 0

@@ -32,7 +32,7 @@ from clip_dinoiser_ros.bag.cameras import decode_message
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, typestore
 from clip_dinoiser_ros.core.vocabulary import MAX_CLASSES, PromptError, parse_prompts
-from clip_dinoiser_ros.frames import compressed, depth_images, images, rvl
+from clip_dinoiser_ros.frames import compressed, depth_images, image_files, images, rvl
 from clip_dinoiser_ros.frames.intrinsics import CameraInfoError, matrices
 
 MAX_PIXELS = 2**16  # small, so that a large picture does not cost the time of a thousand others
@@ -134,6 +134,15 @@ def compressed_image(content: bytes) -> None:
         )
 
 
+def image_file(content: bytes) -> None:
+    """An image file of any kind is decoded or refused."""
+    with suppress(images.ImageError):
+        image = image_files.decode(content)
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+
+
 def zstd_image(content: bytes) -> None:
     """An image of the transport zstd is decoded to a size within the limit, or refused."""
     message = SimpleNamespace(format='zstd', data=content)
@@ -232,6 +241,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         rvl_code,
         camera_info,
         compressed_image,
+        image_file,
         zstd_image,
         recorded_image,
         prompts,
@@ -254,6 +264,7 @@ def seeds(target: str) -> list[bytes]:
         'rvl_code': lambda: [(11).to_bytes(2, 'little') + _RVL],
         'camera_info': lambda: [_INFO.pack(480, 640, 0, 0, 0, 0, 0, 0, *_K, *_P)],
         'compressed_image': _pictures,
+        'image_file': lambda: _pictures() + _other_files(),
         'zstd_image': _zstd_images,
         'recorded_image': _messages,
         'prompts': _prompts,
@@ -277,6 +288,11 @@ def _pictures() -> list[bytes]:
     options = ('.jpg', ()), ('.jpg', (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)), ('.png', ())
     encoded = [cv2.imencode(suffix, picture, option)[1].tobytes() for suffix, option in options]
     return [*encoded, cv2.imencode('.png', picture[..., 0].astype(np.uint16))[1].tobytes()]
+
+
+def _other_files() -> list[bytes]:
+    picture = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
+    return [cv2.imencode(suffix, picture)[1].tobytes() for suffix in ('.bmp', '.tiff', '.webp')]
 
 
 def _depths() -> list[bytes]:

@@ -7,15 +7,16 @@ import cv2
 import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
+from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.training.bag_images import BagImages, evenly
 from clip_dinoiser_ros.training.image_sources import FolderImages, SourceError
 
-STORE = get_typestore(Stores.ROS2_JAZZY)
+STORE = typestore()
 IMAGE = STORE.types['sensor_msgs/msg/Image']
 COMPRESSED = STORE.types['sensor_msgs/msg/CompressedImage']
 HEADER = STORE.types['std_msgs/msg/Header']
+VOCABULARY = STORE.types['clip_dinoiser_ros/msg/Vocabulary']
 TIME = STORE.types['builtin_interfaces/msg/Time']
 FRAMES = 12
 
@@ -206,8 +207,44 @@ def test_depth_and_labels_are_no_images_unless_named(tmp_path):
         ],
     }
     bag = write_bag(tmp_path / 'bag', topics)
-    assert BagImages(bag).about['topics'] == ['/camera/image_raw']
+    about = BagImages(bag).about
+    assert about['topics'] == ['/camera/image_raw']
+    assert sorted(line.split(' is left out: ')[0] for line in about['left_out']) == sorted(
+        topics.keys() - {'/camera/image_raw'}
+    )
     assert len(BagImages(bag, ['/camera/labels']).names) == 1
+
+
+def test_the_outputs_of_the_node_are_no_images(tmp_path):
+    words = VOCABULARY(header(0), 1, [], np.zeros(0, np.uint16), [], '', 'none', 255, '')
+    topics = {
+        '/camera/image_raw': raw_topic(3),
+        '/clip_dinoiser/camera/overlay': raw_topic(3, 50),
+        '/clip_dinoiser/camera/vocabulary': [(10**9, words)],
+    }
+    about = BagImages(write_bag(tmp_path / 'bag', topics)).about
+    assert about['topics'] == ['/camera/image_raw']
+    assert about['left_out'] == [
+        '/clip_dinoiser/camera/overlay is left out: it was made by this program'
+    ]
+
+
+def test_an_image_that_was_also_recorded_compressed_is_drawn_once(tmp_path):
+    topics = {'/camera/image_raw': raw_topic(), '/camera/image_raw/compressed': compressed_topic()}
+    bag = write_bag(tmp_path / 'bag', topics)
+    assert BagImages(bag).about['topics'] == ['/camera/image_raw']
+    both = list(topics)
+    assert BagImages(bag, both).about['topics'] == both
+
+
+def test_frames_of_one_time_are_all_drawn(tmp_path):
+    topic = [(10**9 * (1 + i // 2), raw_message(frame(i), 10**9)) for i in range(8)]
+    bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': topic})
+    images = BagImages(bag)
+    assert sorted_images(images) == sorted(frame(i).tobytes() for i in range(8))
+    assert images.about['found'] == images.about['used'] == 8
+    few = BagImages(bag, count=3)
+    assert len(few.names) == few.about['used'] == 3
 
 
 def test_damaged_frames_are_left_out_and_listed(tmp_path):
@@ -264,7 +301,7 @@ def test_unusable_bags_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r'other\.mcap cannot be read'):
         BagImages(tmp_path / 'other.mcap')
     silent = write_bag(tmp_path / 'silent', {'/camera/image_raw': []})
-    with pytest.raises(SourceError, match=r'silent.*camera/image_raw \(0 messages\)'):
+    with pytest.raises(SourceError, match=r'silent: /camera/image_raw\n.*it has no messages'):
         BagImages(silent)
     broken = raw_topic(2)
     for _, message in broken:
@@ -272,5 +309,5 @@ def test_unusable_bags_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r'none of the 2 frames .*broken'):
         BagImages(write_bag(tmp_path / 'broken', {'/camera/image_raw': broken}))
     bag = write_bag(tmp_path / 'bag', {'/front': raw_topic(2)})
-    with pytest.raises(SourceError, match=r'no image topic /rear; its image topics: /front'):
+    with pytest.raises(SourceError, match=r'/rear is no image topic here; .*: /front'):
         BagImages(bag, ['/rear'])
