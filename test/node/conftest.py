@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
 
 import rclpy
+from golden_data import golden
 from harness import STATELESS, NodeProcess, Peer, spinning
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -34,6 +35,12 @@ def parameters(golden_files, golden_prompts):
         'precision': 'fp32',
         'short_side': 0,
     }
+
+
+@pytest.fixture
+def image():
+    """The image of the golden numbers, uint8 (160, 208, 3) RGB."""
+    return golden('image_160x208_plain')['image']
 
 
 @pytest.fixture(scope='module')

@@ -5,13 +5,7 @@
 
 import numpy as np
 import pytest
-from golden_data import golden
 from harness import NAME, array, class_topics
-
-
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from golden_data import golden
 from harness import RELIABLE, NodeProcess, array
 from operating import MODEL, Operator, values
 from rosgraph_msgs.msg import Clock
@@ -49,11 +48,6 @@ def simulated(parameters, tmp_path):
         yield node, peer
         assert node.end() == 0
         assert 'Traceback' not in node.log
-
-
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
 
 
 def test_a_clock_that_nobody_publishes_is_named(simulated, image):

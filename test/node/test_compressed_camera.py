@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
-from golden_data import golden
 from harness import NodeProcess, array
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
@@ -34,11 +33,6 @@ def node(parameters, tmp_path_factory):
         yield process
         assert process.end() == 0, process.log
         assert 'Traceback' not in process.log
-
-
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
 
 
 def encoded(image, kind):

@@ -5,7 +5,6 @@
 
 import numpy as np
 import pytest
-from golden_data import golden
 from harness import BEST_EFFORT, RELIABLE, NodeProcess
 from operating import MODEL, Operator, values
 from sensor_msgs.msg import CompressedImage, Image
@@ -14,11 +13,6 @@ from std_msgs.msg import Header
 from clip_dinoiser_ros.frames import images
 
 OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
-
-
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
 
 
 @pytest.fixture

@@ -12,16 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from golden_data import golden
 from harness import LATCHED, NAME, NodeProcess, Peer
 from sensor_msgs.msg import Image
 
 OWN_NETWORK = ('unshare', '--user', '--map-root-user', '--net')
-
-
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
 
 
 def reason_for_no_network_of_our_own():

@@ -18,11 +18,6 @@ from clip_dinoiser_ros.frames import images
 MAX_RATE = 2.0
 
 
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
-
-
 def test_four_cameras(parameters, tmp_path, image, golden_segmenter, golden_prompts):
     """Front and rear of one size, rear at a rate of its own, one that is damaged, one silent."""
     four = {

@@ -5,15 +5,9 @@
 
 import numpy as np
 import pytest
-from golden_data import golden
 from harness import NAME, array, class_topics
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
-
-
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from golden_data import golden
 from harness import array, declared_types
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import (
@@ -23,11 +22,6 @@ from clip_dinoiser_ros.core.vocabulary import parse_prompts
 
 INTERFACE = Path(__file__).parents[2] / 'docs/ros_interface.md'
 SEGMENT_YAML = Path(__file__).parents[2] / 'config/segment.yaml'
-
-
-@pytest.fixture
-def image():
-    return golden('image_160x208_plain')['image']
 
 
 @pytest.fixture(autouse=True)
