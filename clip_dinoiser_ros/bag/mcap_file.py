@@ -23,7 +23,7 @@ from clip_dinoiser_ros.bag.mcap_parts import (
     scan,
 )
 from clip_dinoiser_ros.bag.mcap_summary import read_summary
-from clip_dinoiser_ros.bag.stored import StoredTopic, offered_qos, unreadable
+from clip_dinoiser_ros.bag.stored import StoredTopic, add_once, offered_qos, unreadable
 from clip_dinoiser_ros.bag.types import ros_type
 
 
@@ -124,7 +124,7 @@ class McapFile:
                 elif opcode == Opcode.CHANNEL:
                     self._compare(parse(Channel.read, bytes(data[start:end])))
         except Exception as error:  # decompressors raise many types for damaged bytes
-            self._note(part.described(error) + f' in {self.shown.name}')
+            add_once(self.damage, part.described(error) + f' in {self.shown.name}')
             return []
         return found
 
@@ -133,11 +133,7 @@ class McapFile:
         known = self._channels.get(channel.id)
         if known is None or known.topic != channel.topic:
             what = f'and read as {known.topic}' if known else 'and not read'
-            self._note(f'{channel.topic} is not in the index of {self.shown} {what}')
-
-    def _note(self, line: str) -> None:
-        if line not in self.damage:
-            self.damage.append(line)
+            add_once(self.damage, f'{channel.topic} is not in the index of {self.shown} {what}')
 
     def close(self) -> None:
         """Close the file."""

@@ -26,7 +26,7 @@ from clip_dinoiser_ros.bag.files import SUFFIXES, BagError, find_files, storage
 from clip_dinoiser_ros.bag.mcap_file import McapFile
 from clip_dinoiser_ros.bag.pauses import LONGEST_PAUSE_NS
 from clip_dinoiser_ros.bag.sqlite_file import SqliteFile
-from clip_dinoiser_ros.bag.stored import StorageFile, StoredTopic
+from clip_dinoiser_ros.bag.stored import StorageFile, StoredTopic, add_once
 from clip_dinoiser_ros.bag.types import definition, typestore
 from clip_dinoiser_ros.bag.unpacked import ZSTD, readable, unpack_message
 
@@ -200,25 +200,22 @@ class Recording:
             done += 1
             topic = chosen[key]
             if not 0 <= time_ns < END_OF_TIME_NS:
-                self._note(f'{topic.name} at {time_ns} ns: no such time')
+                add_once(self._damage, f'{topic.name} at {time_ns} ns: no such time')
                 continue
             if data.startswith(ZSTD):
                 try:
                     data = unpack_message(data)
                 except ValueError as error:
-                    self._note(f'{topic.name} at {time_ns} ns: {error}')
+                    add_once(self._damage, f'{topic.name} at {time_ns} ns: {error}')
                     continue
             yield Message(topic, time_ns, data)
         counted = sum(topic.count for topic in file.topics if topic.key in chosen)
         if start is None and end is None and done < counted and not file.damage:
-            self._note(
+            add_once(
+                self._damage,
                 f'{file.shown}: {counted - done} of {counted} messages by its index are not '
-                'where they should be'
+                'where they should be',
             )
-
-    def _note(self, line: str) -> None:
-        if line not in self._damage:
-            self._damage.append(line)
 
     def _open(self, path: Path) -> None:
         """Open a file; a compressed one through a temporary copy."""

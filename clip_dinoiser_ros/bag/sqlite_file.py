@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from clip_dinoiser_ros.bag.stored import StoredTopic, offered_qos, unreadable
+from clip_dinoiser_ros.bag.stored import StoredTopic, add_once, offered_qos, unreadable
 from clip_dinoiser_ros.bag.types import ros_type
 
 
@@ -83,7 +83,10 @@ class SqliteFile:
                 if isinstance(time_ns, int):
                     found.append((time_ns, row, key))
         except sqlite3.Error as error:
-            self._note(f'{self.shown}: {error}; {len(found)} rows of messages could be reached')
+            add_once(
+                self.damage,
+                f'{self.shown}: {error}; {len(found)} rows of messages could be reached',
+            )
         return sorted(found)
 
     def _topics(self, counts: dict[int, int]) -> Iterator[StoredTopic]:
@@ -152,9 +155,9 @@ class SqliteFile:
                 if isinstance(time_ns, int) and isinstance(data, bytes):
                     yield key, time_ns, data
                 else:
-                    self._note(f'a row of {self.shown} is no message: time {time_ns!r}')
+                    add_once(self.damage, f'a row of {self.shown} is no message: time {time_ns!r}')
         except (apsw.Error, UnicodeDecodeError, OverflowError) as error:
-            self._note(f'{self.shown} is damaged: {error}')
+            add_once(self.damage, f'{self.shown} is damaged: {error}')
             yield from self._row_by_row(self._reachable(where, values)[done:])
 
     def _row_by_row(self, rows: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, bytes]]:
@@ -171,11 +174,7 @@ class SqliteFile:
             else:
                 lost += 1
         if lost:
-            self._note(f'{self.shown}: {lost} messages are damaged')
-
-    def _note(self, line: str) -> None:
-        if line not in self.damage:
-            self.damage.append(line)
+            add_once(self.damage, f'{self.shown}: {lost} messages are damaged')
 
     def close(self) -> None:
         """Close the file."""

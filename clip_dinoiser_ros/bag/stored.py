@@ -80,6 +80,12 @@ class StorageFile(Protocol):
         ...
 
 
+def add_once(lines: list[str], line: str) -> None:
+    """Append a line unless it is there already."""
+    if line not in lines:
+        lines.append(line)
+
+
 def unreadable(topic: str, serialization: str, type_name: str) -> str:
     """Return why the messages of a topic cannot be read; empty if they can."""
     if serialization != 'cdr':
