@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from complaints import SetupError, complain, unreachable
@@ -42,10 +42,8 @@ class Uv:
         Raises:
             SetupError: with the reason and what to do.
         """
-        with tempfile.NamedTemporaryFile('w', suffix='.txt') as builder:
-            builder.write(entry(lock, BUILDER))
-            builder.flush()
-            self._run('-r', builder.name)
+        with _builder_of(lock) as builder:
+            self._run('-r', builder)
         self._run('--no-build-isolation', '--compile-bytecode', '-r', lock)
 
     def _run(self, *arguments: str | Path) -> None:
@@ -78,10 +76,8 @@ class Pip:
         Raises:
             SetupError: with the reason and what to do.
         """
-        with tempfile.NamedTemporaryFile('w', suffix='.txt') as builder:
-            builder.write(entry(lock, BUILDER))
-            builder.flush()
-            self._run(*_PIP_INSTALL, '-r', builder.name)
+        with _builder_of(lock) as builder:
+            self._run(*_PIP_INSTALL, '-r', builder)
         self._run(*_PIP_INSTALL, '--no-build-isolation', '-r', lock)
 
     def _run(self, *arguments: str | Path) -> Ended:
@@ -105,6 +101,15 @@ def run_pip(places: Places, arguments: Sequence[str | Path], quiet: bool = False
         command = [places.python, '-m', 'pip', '--disable-pip-version-check', '--log', log.name]
         ended = run([*command, *arguments], places.environment, quiet)
         return dataclasses.replace(ended, log=log.read())
+
+
+@contextlib.contextmanager
+def _builder_of(lock: Path) -> Iterator[str]:
+    """Write the entry of the builder into a file of its own, while the context lasts."""
+    with tempfile.NamedTemporaryFile('w', suffix='.txt') as file:
+        file.write(entry(lock, BUILDER))
+        file.flush()
+        yield file.name
 
 
 def _require_consistent(ended: Ended) -> None:
