@@ -56,10 +56,11 @@ def main() -> None:
     parser.add_argument('--gigabytes', type=float, default=5, help='of the larger bag (5)')
     parser.add_argument('--repeats', type=int, default=3, help='of each reading (3)')
     parser.add_argument('--compare', type=Path, help='another checkout, read with in turn')
+    parser.add_argument('--storage', nargs='+', default=[*PLUGINS], choices=PLUGINS)
     args = parser.parse_args()
     checkouts = {'this': ROOT} | ({'other': args.compare} if args.compare else {})
     print('storage, GB, reader: messages, CPU s (median), s (median), GB/CPU s, MiB')  # noqa: T201
-    for storage in PLUGINS:
+    for storage in args.storage:
         for gigabytes in (args.gigabytes / 10, args.gigabytes):
             folder = Path(tempfile.mkdtemp(prefix='measure_reading_'))
             try:
