@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the paper describes: images and prompts in, labels and confidence out. Nothing of ROS."""
+"""The method of the paper: images and prompts in, labels and confidence out. No ROS."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _is_of_the_network(error: Exception) -> bool:
-    """Whether urllib or the hub's client raised it; that is built on another library every year."""
+    """Return whether urllib or the hub's client raised it, whose HTTP library often changes."""
     library = type(error).__module__.split('.')[0]
     return isinstance(error, OSError | HTTPException) or library in ('requests', 'httpx', 'httpx2')
 

@@ -22,12 +22,12 @@ Keys = Literal['plain', 'projected']
 
 @dataclass(frozen=True, eq=False)
 class DenseFeatures:
-    """What one pass of the image tower gives, in the tower's dtype.
+    """The output of one pass of the image tower, in the tower's dtype.
 
     Attributes:
         maskclip: (B, C, h, w), MaskCLIP's dense features in the space of the text embeddings.
         inner: (B, D, h, w), input of the two heads.
-        keys: (B, D, h, w), keys of the last block, all heads side by side; None: not asked for.
+        keys: (B, D, h, w), keys of the last block, heads concatenated; None: not requested.
     """
 
     maskclip: Tensor
@@ -42,9 +42,9 @@ class Backbone(nn.Module):
     MaskCLIP replaces the attention by the identity.
 
     Args:
-        visual: `open_clip.transformer.VisionTransformer`; used as it is, not copied.
-        keys: Whether to give the keys of the last block too: 'plain', or 'projected' by the output
-            projection, as MaskCLIP reads them.
+        visual: `open_clip.transformer.VisionTransformer`; used without a copy.
+        keys: Which keys of the last block to return too: 'plain', or 'projected' by the output
+            projection, as MaskCLIP reads them; None: no keys.
 
     Raises:
         ValueError: The image tower is not a plain OpenCLIP ViT.
@@ -103,10 +103,10 @@ class Backbone(nn.Module):
         return linear(k, out.weight, out.bias) if self._projects else k
 
     def pack(self) -> None:
-        """Pack the weights of the blocks' linear layers; on a CPU products are faster then.
+        """Pack the weights of the blocks' linear layers, for faster products on a CPU.
 
-        For the dtype that the tower has now. Afterwards it works through this class only, and can
-        neither be moved nor saved.
+        They are packed for the current dtype. Afterwards the tower works only through this class,
+        and can be neither moved nor saved.
         """
         *blocks, last = self.visual.transformer.resblocks
         weight, bias = _value_part(last.attn)
@@ -127,7 +127,7 @@ class Backbone(nn.Module):
         trained: Tensor = self.visual.positional_embedding
         if (h, w) == tuple(self.visual.grid_size):
             return trained
-        if trained.requires_grad:  # in training: the resized embedding has a gradient too
+        if trained.requires_grad:  # in training, the resized embedding has a gradient
             return resize_positions(trained, self.visual.grid_size, (h, w))
         cached = self._positions.get((h, w))
         if cached is None or cached.dtype != trained.dtype or cached.device != trained.device:
@@ -161,15 +161,15 @@ def _attention(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
 
 
 def _is_slow_fused(x: Tensor) -> bool:
-    """Whether torch's fused attention is slower than its three steps: on a CPU in bfloat16.
+    """Return whether torch's fused attention is slower than its three steps.
 
-    There it multiplies no faster than in float32, while a matrix product is twice as fast.
+    On a CPU in bfloat16, it is as slow as in float32, but a matrix product is twice as fast.
     """
     return x.device.type == 'cpu' and x.dtype == torch.bfloat16
 
 
 def _attend_head_by_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention of (B, heads, N, d), one head at a time: its scores stay in the caches."""
+    """Softmax attention of (B, heads, N, d), head by head, so that scores stay in the caches."""
     b, heads, n, d = q.shape
     q, k, v = q * d**-0.5, k.contiguous(), v.contiguous()
     out, scores = torch.empty_like(k), q.new_empty(n, n)
@@ -182,19 +182,19 @@ def _attend_head_by_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _value_path(attn: nn.MultiheadAttention, x: Tensor) -> Tensor:
-    """What attention gives when every token attends to itself alone, (B, N, D) -> (B, N, D)."""
+    """Compute attention where every token attends only to itself, (B, N, D) -> (B, N, D)."""
     v = linear(x, *_value_part(attn))
     return linear(v, attn.out_proj.weight, attn.out_proj.bias)
 
 
 def _value_part(attn: nn.MultiheadAttention) -> tuple[Tensor, Tensor]:
-    """Return weight (D, D) and bias (D,) of v; `Backbone.pack` leaves nothing else of them."""
+    """Return weight (D, D) and bias (D,) of v; after `Backbone.pack`, nothing else is left."""
     weight, bias, d = attn.in_proj_weight, attn.in_proj_bias, attn.embed_dim
     return (weight, bias) if len(weight) == d else (weight[2 * d :], bias[2 * d :])
 
 
 def _key_layer(attn: nn.MultiheadAttention) -> nn.Linear:
-    """Return the layer that makes the keys, (B, N, D) -> (B, N, D)."""
+    """Return the layer that computes the keys, (B, N, D) -> (B, N, D)."""
     d = attn.embed_dim
     key = nn.Linear(d, d, device=attn.in_proj_weight.device, dtype=attn.in_proj_weight.dtype)
     key.load_state_dict(
@@ -204,7 +204,7 @@ def _key_layer(attn: nn.MultiheadAttention) -> nn.Linear:
 
 
 def _mlp(layers: nn.Sequential, x: Tensor) -> Tensor:
-    """Do what the layers do, also where `Backbone.pack` has packed their weights."""
+    """Apply the layers, whether or not `Backbone.pack` has packed their weights."""
     for layer in layers:
         x = linear(x, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(x)
     return x
@@ -216,7 +216,7 @@ def _to_map(tokens: Tensor, h: int, w: int) -> Tensor:
 
 
 def _check_tower(visual: Any) -> None:
-    """Raise ValueError unless the tower is one that `Backbone.forward` computes faithfully."""
+    """Raise ValueError unless `Backbone.forward` computes the tower exactly."""
     wanted = 'needs an OpenCLIP model whose image tower is a plain ViT, such as ViT-B-16'
     parts = ('conv1', 'class_embedding', 'positional_embedding', 'transformer', 'ln_post', 'proj')
     if any(getattr(visual, part, None) is None for part in parts):

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""CLIP-DINOiser's two convolutions and what is computed from them (ECCV 2024, section 3)."""
+"""CLIP-DINOiser's two convolutions and the computations on their outputs (ECCV 2024, section 3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GAMMA = 0.2  # affinities below it do not take part in the pooling (paper, section 4.1)
+GAMMA = 0.2  # affinities below it are left out of the pooling (paper, section 4.1)
 DELTA = 0.99  # patches with a lower probability may become background (paper, section 4.1)
 TEMPERATURE = 100.0  # of the class scores, CLIP's own
 

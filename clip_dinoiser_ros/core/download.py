@@ -14,10 +14,9 @@ from torch import Tensor, cuda
 
 
 class Download:
-    """Tensors of one device on their way to the host.
+    """Tensors that are being copied from one device to the host.
 
-    On a GPU they are copied in a stream of their own, through pinned memory. On a CPU nothing is
-    copied.
+    On a GPU, a separate stream copies them to pinned memory. On a CPU nothing is copied.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
@@ -33,7 +32,7 @@ class Download:
         with cuda.stream(stream):
             for target, tensor in zip(self._host, self._tensors, strict=True):
                 target.copy_(tensor, non_blocking=True)
-        # blocking: a thread that waits for another event keeps a core busy
+        # blocking: otherwise the waiting thread keeps a core busy
         self._arrived = cuda.Event(blocking=True)
         self._arrived.record(stream)
 
@@ -41,7 +40,7 @@ class Download:
         """Wait for the copies and return the tensors as arrays, in their order."""
         if self._arrived is not None:
             self._arrived.synchronize()
-            # not earlier: their memory on the device could be used again while it is copied
+            # not earlier: their memory on the device could be reused during the copy
             self._tensors, self._arrived = self._host, None
         return [tensor.numpy() for tensor in self._tensors]
 

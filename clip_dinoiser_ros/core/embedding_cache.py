@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Text embeddings on disk: a word once encoded is known after a restart."""
+"""Text embeddings on disk, so that prompts are encoded only once, even after a restart."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from torch import nn
 
 from clip_dinoiser_ros.core.sources import cache_folder
 
-SWITCH = 'CLIP_DINOISER_CACHE'  # environment variable; 'off' keeps every program from the disk
-MAX_FILES = 10_000  # 40 MB; beyond them the oldest go
+SWITCH = 'CLIP_DINOISER_CACHE'  # environment variable; 'off' disables the cache in every program
+MAX_FILES = 10_000  # 40 MB; beyond that, the oldest are deleted
 _FORMAT = b'clip_dinoiser_ros embedding 1\n'
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -28,23 +28,23 @@ _log = logging.getLogger(__name__)
 
 
 def default_folder() -> Path | None:
-    """Return where embeddings are kept: in $XDG_CACHE_HOME, or ~/.cache; None: switched off."""
+    """Return the folder of the embeddings, in $XDG_CACHE_HOME or ~/.cache; None: switched off."""
     if os.environ.get(SWITCH, '').lower() == 'off':
         return None
     return cache_folder() / 'clip_dinoiser_ros' / 'embeddings'
 
 
 class EmbeddingCache:
-    """One small file for each text, named by all that its embedding depends on.
+    """One small file for each text, named by everything that its embedding depends on.
 
-    A file holds a checksum over its name and its numbers, and is written beside and then moved into
-    place: one that is damaged, cut or under another's name is taken for missing, and any number of
-    processes may write at once. When the disk fails, one warning is given and words are encoded
-    anew.
+    A file holds a checksum of its name and its numbers. A file that is damaged, truncated or
+    renamed counts as missing. Files are written under another name and then moved, so any number
+    of processes may write at once. If the disk fails, there is one warning, and texts are encoded
+    again.
 
     Args:
         folder: Made when the first embedding is written.
-        model: The text tower; its names, shapes and values go into the names of the files.
+        model: The text tower; the names of the files depend on its names, shapes and values.
     """
 
     def __init__(self, folder: Path, model: nn.Module) -> None:
@@ -54,7 +54,7 @@ class EmbeddingCache:
         self._counted = False
 
     def get(self, text: str, sentences: Iterable[str]) -> npt.NDArray[np.float32] | None:
-        """Return the embedding (C,) of a text put into sentences; None: not known."""
+        """Return the embedding (C,) of a text in these sentences; None: not known."""
         key = self._key(text, sentences)
         try:
             content = self._path(key).read_bytes()
@@ -66,11 +66,11 @@ class EmbeddingCache:
         start = len(_FORMAT) + _DIGEST_BYTES
         numbers = content[start:]
         if content[:start] != _FORMAT + _checksum(key, numbers) or not numbers:
-            return None  # and written anew when the word has been encoded
+            return None  # and written again when the text has been encoded
         return np.frombuffer(numbers, '<f4').astype(np.float32)
 
     def put(self, text: str, sentences: Iterable[str], embedding: npt.NDArray[np.float32]) -> None:
-        """Keep the embedding (C,) of a text put into sentences."""
+        """Store the embedding (C,) of a text in these sentences."""
         key = self._key(text, sentences)
         numbers = embedding.astype('<f4').tobytes()
         try:
@@ -91,7 +91,7 @@ class EmbeddingCache:
         return self._folder / f'{key.hex()}.embedding'
 
     def _key(self, text: str, sentences: Iterable[str]) -> bytes:
-        """Name an embedding by the weights, the text and the sentences it is the mean of."""
+        """Return the file name of an embedding: a digest of weights, text and sentences."""
         key = hashlib.sha256(self._fingerprint)
         for part in (text, *sentences):
             encoded = part.encode()
@@ -99,7 +99,7 @@ class EmbeddingCache:
         return key.digest()
 
     def _forget_oldest(self) -> None:
-        """Keep the folder from growing for ever; looked at once for each process."""
+        """Delete the oldest files above the limit; checked once per process."""
         if self._counted:
             return
         self._counted = True
@@ -120,9 +120,9 @@ def _checksum(key: bytes, numbers: bytes) -> bytes:
 
 
 def fingerprint(model: nn.Module) -> bytes:
-    """Return a digest of all that decides what a model computes from a text.
+    """Return a digest of everything that decides what a model computes from a text.
 
-    The image tower's weights are left out: they have nothing to do with it, and are converted.
+    It leaves out the weights of the image tower, which have no influence and are converted later.
     """
     digest = hashlib.sha256(_FORMAT)
     for name, tensor in sorted(model.state_dict().items()):

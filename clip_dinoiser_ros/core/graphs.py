@@ -19,8 +19,8 @@ from clip_dinoiser_ros.core.memory import free_memory, is_out_of_memory
 from clip_dinoiser_ros.core.pipeline import Answer, Pipeline, Pooled, Query
 
 MAX_GRAPHS = 8
-IDLE = 500  # batches: a graph that was not needed for so long makes room for another
-MAX_FAILURES = 3  # captures that found too little memory
+IDLE = 500  # batches; a graph that was not used for so long is replaced by another
+MAX_FAILURES = 3  # captures that failed for lack of memory
 
 _log = logging.getLogger(__name__)
 _broken: list[cuda.CUDAGraph] = []  # torch's allocator of pinned memory keeps pointers to them
@@ -29,16 +29,15 @@ Kind = tuple[int, ...]
 
 
 class GraphRunner:
-    """Runs the pipeline on a GPU; most of it as CUDA graphs.
+    """Runs the pipeline on a GPU, most of it as CUDA graphs.
 
-    A graph takes a preprocessed batch and gives pooled features. So there is one for each shape of
-    a batch, whatever the classes, the thresholds and the size of the camera's images are. It is
-    captured when a shape comes for the second time: what comes once is not worth it, and the first
-    time makes all that must not be made during a capture. Preprocessing and the comparison with the
-    classes are few launches, and run as they are.
+    A graph turns a preprocessed batch into pooled features. There is one graph for each shape of a
+    batch, independent of the classes, the thresholds and the size of the camera images. It is
+    captured when a shape occurs for the second time. A shape that occurs once is not worth a
+    capture, and its first run creates everything that must not be created during a capture.
+    Preprocessing and the comparison with the classes are few launches and run without a graph.
 
-    When too little memory is left for a graph, or a batch cannot be captured, the batch runs as it
-    is. Each is said in one warning.
+    A batch runs without a graph if memory is short or the capture fails. One warning says so.
 
     Args:
         pipeline: On a CUDA device.
@@ -48,14 +47,14 @@ class GraphRunner:
     def __init__(self, pipeline: Pipeline, device: torch.device) -> None:
         self._pipeline = pipeline
         self._device = device
-        self._lock = threading.Lock()  # graphs work in memory of their own: one batch at a time
+        self._lock = threading.Lock()  # graphs have their own memory: one batch at a time
         self._graphs: OrderedDict[Kind, _Graph] = OrderedDict()  # least recently used first
         self._seen: set[Kind] = set()
         self._batches = 0
         self._captures_from = 0  # number of a batch
         self._failures = 0
-        # One stream and one pool for all captures. Each stream costs workspaces of cuBLAS for good.
-        # Graphs may share memory: they run one after the other, and what they give is used before
+        # One stream and one pool for all captures. cuBLAS keeps a workspace for every stream.
+        # Graphs may share memory: they run one after the other, and their output is used before
         # the next one runs.
         self._stream: cuda.Stream | None = None
         self._pool: Any = None
@@ -89,7 +88,7 @@ class GraphRunner:
         return graph(batch, gamma)
 
     def _has_room(self) -> bool:
-        """Whether another graph may be captured now; drops one that was not needed for long."""
+        """Return whether another graph may be captured; drop one that has been idle for long."""
         if self._failures >= MAX_FAILURES or self._batches < self._captures_from:
             return False
         if len(self._graphs) < MAX_GRAPHS:
@@ -101,13 +100,13 @@ class GraphRunner:
         return True
 
     def _as_it_is(self, batch: Tensor, gamma: float) -> Pooled:
-        """Compute in the stream that captures, so that its workspaces are there when it does."""
+        """Compute in the capturing stream, so that its workspaces exist before the capture."""
         with self._aside() as stream, cuda.stream(stream):
             return self._pipeline.pool(self._pipeline.backbone(batch), gamma)
 
     @contextmanager
     def _aside(self) -> Iterator[cuda.Stream]:
-        """Give the other stream; it begins after the current one and this goes on after it."""
+        """Enter the other stream: it starts after the current one, which continues after it."""
         if self._stream is None:
             self._stream = cuda.Stream(self._device)
         current = cuda.current_stream(self._device)
@@ -131,8 +130,8 @@ class GraphRunner:
         return None
 
     def _tell(self, error: RuntimeError) -> None:
-        reason = str(error)  # a log may keep what it is given, and an error keeps its frames
-        # the end of a capture that broke off can raise again, over what broke it off
+        reason = str(error)  # as text: a log may keep an error, and an error keeps its frames
+        # ending a failed capture can raise again, which hides the cause
         if is_out_of_memory(error) or is_out_of_memory(error.__context__):
             if self._failures == 0:
                 _log.warning(
@@ -146,23 +145,23 @@ class GraphRunner:
 
 
 class _Graph:
-    """The captured work for one shape of a batch. Its input and its output are its own memory.
+    """The captured work for one shape of a batch, with its own memory for input and output.
 
     Args:
-        pipeline: What is captured; has computed a batch of this shape in this stream before.
+        pipeline: What is captured. It must have computed a batch of this shape in this stream.
         batch: Preprocessed.
         stream: Captures; not the default one.
-        pool: Where its memory is taken from.
+        pool: Source of its memory.
 
     Attributes:
-        used: Number of the batch that used it last.
+        used: Number of the last batch that used it.
     """
 
     def __init__(self, pipeline: Pipeline, batch: Tensor, stream: cuda.Stream, pool: Any) -> None:
         self.used = 0
         self._batch = torch.empty_like(batch)
         self._gamma = torch.zeros((), device=batch.device)
-        # the backbone may forget these, the graph goes on reading them
+        # the graph reads these even if the backbone drops them
         p = pipeline.preprocess.patch_size
         self._positions = pipeline.backbone.positions(batch.shape[2] // p, batch.shape[3] // p)
         self._graph = cuda.CUDAGraph()
@@ -172,7 +171,7 @@ class _Graph:
             self._pooled = pipeline.pool(pipeline.backbone(self._batch), self._gamma)
 
     def __call__(self, batch: Tensor, gamma: float) -> Pooled:
-        """Return what the next call overwrites."""
+        """Run the graph; return its output, which the next call overwrites."""
         self._batch.copy_(batch)
         self._gamma.fill_(gamma)
         self._graph.replay()
@@ -181,7 +180,7 @@ class _Graph:
 
 @contextmanager
 def _capturing(graph: cuda.CUDAGraph, stream: cuda.Stream, pool: Any) -> Iterator[None]:
-    """Capture what is done in the `with` block; the stream is the current one."""
+    """Capture the `with` block in the current stream."""
     done = False
     try:
         # thread_local: prompts may be encoded by another thread at the same time
@@ -197,16 +196,16 @@ def _capturing(graph: cuda.CUDAGraph, stream: cuda.Stream, pool: Any) -> Iterato
 
 
 def _end_allocation(graph: cuda.CUDAGraph, device: int, pool: Any) -> None:
-    """Do what torch leaves out when a capture breaks off.
+    """Complete the clean-up that torch leaves out when a capture fails.
 
-    `CUDAGraph::capture_end` raises before it tells the allocator that the capture is over. From
-    then on `torch.cuda.empty_cache` would fail, and memory that another stream has used would never
-    be free again (torch 2.12, aten/src/ATen/cuda/CUDAGraph.cpp).
+    `CUDAGraph::capture_end` raises before it tells the allocator that the capture has ended. After
+    that `torch.cuda.empty_cache` would fail, and memory used by another stream would never be freed
+    (torch 2.12, aten/src/ATen/cuda/CUDAGraph.cpp).
     """
     graph.reset()
     _broken.append(graph)
     try:
         torch._C._cuda_endAllocateToPool(device, pool)
         torch._C._cuda_releasePool(device, pool)
-    except (AttributeError, RuntimeError):  # it was over, or torch has changed
+    except (AttributeError, RuntimeError):  # it had ended, or torch has changed
         return

@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The SHA-256 of what is shipped: a file that was damaged or exchanged is not loaded.
+"""The SHA-256 of shipped files, so that a damaged or replaced file is not loaded.
 
-`make manifest` writes it again after a change of the files.
+`make manifest` updates the list after the files change.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def write_manifest(folder: Path) -> None:
 
 
 def changed_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return which of the files are not there or not those that the manifest lists.
+    """Return the names of files that are missing or differ from the manifest.
 
     Args:
-        folder: With the files and their manifest; without a manifest, every file is another.
-        names: Of files in it.
+        folder: Holds the files and their manifest; without a manifest, every file differs.
+        names: Files in the folder.
     """
     manifest = folder / MANIFEST
     listed = json.loads(manifest.read_text()) if manifest.is_file() else {}

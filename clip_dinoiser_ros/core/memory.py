@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Memory of device and host: how torch says that it is too little, and what can be given back."""
+"""Memory of device and host: recognise that it is short, and give back what can be spared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OUT_OF_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error of torch says that memory did not suffice."""
+    """Return whether an error of torch reports too little memory."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
@@ -29,24 +29,24 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def free_memory() -> None:
-    """Give back what torch, on a GPU, and glibc, on the host, keep for later."""
+    """Give back the memory that torch (GPU) and glibc (host) hold in reserve."""
     if cuda.is_available():
         cuda.empty_cache()
     _call_glibc('malloc_trim', 0)
 
 
 def share_heaps() -> None:
-    """Let all threads of this process use the same few heaps of glibc.
+    """Limit the number of heaps that glibc gives to the threads of this process.
 
-    It has up to eight for each core. Every activation starts a thread that segments, each may get
-    another heap, and each heap grows to what that takes and stays so: a node that was activated
-    often would hold its working memory many times.
+    The default is up to eight for each core. Every activation starts a new worker thread, which may
+    get another heap, and heaps never shrink. So a node that is activated often would hold its
+    working memory many times.
     """
     _call_glibc('mallopt', _M_ARENA_MAX, HEAPS)
 
 
 def _call_glibc(name: str, *arguments: int) -> None:
-    """Call a function of the C library that only glibc has; another one needs it less."""
+    """Call a function that only glibc has; do nothing with another C library."""
     function = getattr(ctypes.CDLL(None), name, None)
     if function is not None:
         function(*arguments)

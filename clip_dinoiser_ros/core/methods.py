@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The methods that CLIP-DINOiser is compared with (paper, section 3.1 and Table 1)."""
+"""The methods with which CLIP-DINOiser is compared (paper, section 3.1 and Table 1)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def refined_by_keys(
 ) -> Tensor:
     """Refine MaskCLIP's predictions by its keys (MaskCLIP, arXiv 2112.01071, section 3.3).
 
-    As its published code does it, keys are unit over the patches, channel by channel, and the
-    weights neither cut nor divided by their sum: what is refined may exceed 1 or be negative.
+    As in its published code, each channel of the keys is normalised over the patches, and the
+    weights are neither cut off nor divided by their sum. So results may exceed 1 or be negative.
 
     Args:
         features: float32 (B, C, h, w), MaskCLIP's.
@@ -58,6 +58,6 @@ def refined_by_keys(
 
 
 def as_distribution(refined: Tensor) -> Tensor:
-    """Make numbers at least 0 and let them sum to 1: confidence and smoothing need it."""
+    """Clip numbers at 0 and scale them to sum to 1, as confidence and smoothing require."""
     refined = refined.clamp(min=0.0)
     return refined / refined.sum(dim=1, keepdim=True).clamp_(min=1e-12)

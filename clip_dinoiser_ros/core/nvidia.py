@@ -19,7 +19,7 @@ _DRIVERS = ('proc/driver/nvidia/version', 'dev/nvidia0', 'dev/nvhost-*', 'dev/nv
 
 
 def unused_gpu(root: Path = Path('/')) -> str:
-    """Say why torch does not use the NVIDIA GPU of this machine; '' where it has none or uses it.
+    """Return why torch does not use the NVIDIA GPU here; '' if there is none or it is used.
 
     Args:
         root: Holds proc, dev and sys.

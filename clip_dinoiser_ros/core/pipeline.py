@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From pixels to class probabilities of every patch: the stages of one batch, on the device."""
+"""The stages of one batch on the device: from pixels to class probabilities of every patch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Query:
     Attributes:
         embeddings: float32 (K, C), unit rows, on the device.
         background: Index of the class that receives the background filter; None: no filter.
-        gamma: Affinities below it do not take part in the pooling.
+        gamma: Affinities below it are left out of the pooling.
         delta: Probability below which the background filter may apply.
     """
 
@@ -35,12 +35,12 @@ class Query:
 
 
 class Pooled(NamedTuple):
-    """What is seen in a batch, whatever the classes are; float32, on the device.
+    """The features of a batch before they are compared with classes; float32, on the device.
 
     Attributes:
         features: (B, C, h, w), averaged over patches that belong together.
-        objectness: (B, h, w), logits; None: not asked for.
-        keys: (B, D, h, w), of methods that read them; else None.
+        objectness: (B, h, w), logits; None: not requested.
+        keys: (B, D, h, w); None for methods that do not read them.
     """
 
     features: Tensor
@@ -75,8 +75,8 @@ class Pipeline:
         preprocess: Pixels -> batch.
         backbone: Batch -> dense features.
         heads: The two convolutions, in the dtype of the backbone.
-        method: 'dinoiser', or to compare with: 'maskclip' pools nothing, 'maskclip-keys' refines
-            what it finds by keys, which the backbone has to give.
+        method: 'dinoiser'. For comparison: 'maskclip' does not pool; 'maskclip-keys' refines by
+            keys, which the backbone must return.
     """
 
     def __init__(
@@ -124,10 +124,10 @@ class Pipeline:
         objectness = pooled.objectness
         if query.background is None or objectness is None:
             return Answer(probabilities, None)
-        struck = dinoiser.background_patches(probabilities, objectness, query.delta)
+        is_background = dinoiser.background_patches(probabilities, objectness, query.delta)
         own = probabilities[:, query.background]
-        confidence = torch.where(struck, 1.0 - torch.sigmoid(objectness), own)
-        own.masked_fill_(struck, 1.0)  # a view: changes the probabilities
+        confidence = torch.where(is_background, 1.0 - torch.sigmoid(objectness), own)
+        own.masked_fill_(is_background, 1.0)  # a view, so this changes the probabilities
         return Answer(probabilities, confidence)
 
     def _probabilities(self, pooled: Pooled, embeddings: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A plain OpenCLIP model without `import open_clip`, which costs more than all else of a start.
+"""A plain OpenCLIP model without `import open_clip`, the slowest part of a start.
 
-It brings torchvision and timm along, and through them torch's compiler, of which segmenting needs
-nothing. Here are the parameters of a plain image tower and a plain text tower, under OpenCLIP's
-names, for `Backbone` and `TextTower` to compute with. Whatever is not plain is left to OpenCLIP.
+That import loads torchvision, timm and torch's compiler, which segmenting does not need. This
+module holds the parameters of a plain image tower and a plain text tower under OpenCLIP's names.
+`Backbone` and `TextTower` compute with them. OpenCLIP itself loads every other model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 _VISION = {'image_size': 224, 'layers': 12, 'width': 768, 'head_width': 64, 'patch_size': 16}
 _TEXT = {'context_length': 77, 'vocab_size': 49408, 'width': 512, 'heads': 8, 'layers': 12}
 
-# functions of torch.nn.init, and the methods that do their work
+# functions of torch.nn.init, and the tensor methods they call
 _DRAWING = ('normal_', 'uniform_', 'trunc_normal_', 'kaiming_uniform_', 'xavier_uniform_')
 
 
@@ -39,8 +39,8 @@ def load_plain(model: str, checkpoint: Path) -> tuple[nn.Module, Callable[..., T
         checkpoint: Weights file.
 
     Returns:
-        What `weights.load_clip` returns; None: the model is not plain or something is wrong with
-        the files, so OpenCLIP has to load it or to say what that is.
+        What `weights.load_clip` returns; None: the model is not plain, or the files have an error.
+        Then OpenCLIP has to load it or to raise that error.
     """
     try:
         config = json.loads(_config_path(model).read_text())
@@ -52,7 +52,7 @@ def load_plain(model: str, checkpoint: Path) -> tuple[nn.Module, Callable[..., T
         tokenizer = open_clip_module('tokenizer').SimpleTokenizer(
             context_length=clip.context_length
         )
-    except Exception:  # whatever a reader raises; OpenCLIP will raise it again
+    except Exception:  # readers raise many types; OpenCLIP will raise it again
         return None
     if not hasattr(tokenizer, 'eot_token_id'):  # of an older OpenCLIP: `TextTower` needs it
         return None
@@ -60,10 +60,10 @@ def load_plain(model: str, checkpoint: Path) -> tuple[nn.Module, Callable[..., T
 
 
 class WithoutDrawing(TorchFunctionMode):
-    """Leaves out the random numbers of a new model, which its weights overwrite anyway.
+    """Skips the random initialisation of a new model, whose weights are overwritten anyway.
 
-    They take more than half of the time to load ViT-B-16, and without memory behind them import
-    torch's compiler. Loading is strict: nothing stays unset.
+    It takes more than half of the time to load ViT-B-16, and on the meta device it imports torch's
+    compiler. Loading is strict, so no parameter stays unset.
     """
 
     def __torch_function__(
@@ -76,7 +76,7 @@ class WithoutDrawing(TorchFunctionMode):
 
 @cache
 def open_clip_module(name: str) -> ModuleType:
-    """Load one module of OpenCLIP by itself: importing it would import all of OpenCLIP."""
+    """Load a single module of OpenCLIP, since a normal import would load all of OpenCLIP."""
     path = _open_clip_folder() / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'_open_clip_{name}', path)
     if spec is None or spec.loader is None:
@@ -84,7 +84,7 @@ def open_clip_module(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except ImportError:  # in this version it needs others of its package
+    except ImportError:  # in this version it needs other modules of its package
         return importlib.import_module(f'open_clip.{name}')
     return module
 
@@ -103,7 +103,7 @@ def _config_path(model: str) -> Path:
 
 
 def _is_plain(config: Mapping[str, Any]) -> bool:
-    """Whether a config asks for nothing that `PlainClip` has not."""
+    """Return whether `PlainClip` has everything that a config asks for."""
     return (
         config.keys() == {'embed_dim', 'vision_cfg', 'text_cfg'}
         and config['vision_cfg'].keys() <= _VISION.keys()
@@ -124,7 +124,7 @@ def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
         content = torch.load(checkpoint, map_location='cpu', weights_only=True)
         state = content.get('state_dict', content)
     return {
-        # of a file that is only mapped a copy: it may vanish
+        # copied from a mapped file, which may vanish
         name.removeprefix('module.'): tensor.to(torch.float32, copy=mapped)
         for name, tensor in state.items()
     }
@@ -148,7 +148,7 @@ class PlainClip(nn.Module):
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = _parameter(width, embedding)
         self.logit_scale = _parameter()
-        # what `TextTower` asks of a tower: causal, read at the end mark
+        # required by `TextTower`: causal, read at the end mark
         self.attn_mask, self.text_pool_type = 'causal', 'argmax'
         self.context_length: int = text['context_length']
 

@@ -1,24 +1,24 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How far a download is, as lines in the log."""
+"""The progress of a download, as lines in the log."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-PERCENT, PERIOD_S = 10.0, 30.0  # a line after one or the other
+PERCENT, PERIOD_S = 10.0, 30.0  # a line whenever one of them has passed
 
 _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """A line in the log now and then.
+    """Writes a line to the log now and then.
 
     Args:
-        name: Of the file.
-        done: Bytes that are there already.
+        name: Name of the file.
+        done: Bytes that have already arrived.
         total: Bytes of the whole file; None: not known.
     """
 
@@ -31,7 +31,7 @@ class Progress:
         _log.info('downloading %s, %s%s', name, size, here)
 
     def tell(self, done: int) -> None:
-        """Say how far it is when there is something to say."""
+        """Log the progress if a line is due."""
         now = time.monotonic()
         step = PERCENT / 100 * (self._total or 1e9)
         if done - self._told < step and now - self._told_s < PERIOD_S:

@@ -1,13 +1,13 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Warnings about prompts that can be encoded but do not give what their author expects."""
+"""Warnings about prompts that can be encoded but do not do what their author expects."""
 
 from __future__ import annotations
 
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 
-# Stuff: what has no outline of its own. To the objectness head it looks like no object
+# Stuff has no outline of its own. The objectness head does not see it as an object
 NAMES = (
     'asphalt carpet ceiling dirt floor grass gravel ground lawn pavement road sand sidewalk sky '
     'snow street terrain wall water'
@@ -16,11 +16,11 @@ SURFACES = frozenset(NAMES.split())
 
 
 def advice(vocabulary: Vocabulary, published: int) -> list[str]:
-    """Return one sentence for each thing about a vocabulary that its author should know.
+    """Return a sentence for each mistake that the author of a vocabulary may have made.
 
     Args:
         vocabulary: All classes that compete.
-        published: How many of them, from the first, are asked for; negative ones follow.
+        published: How many of them, from the first, are published; negative ones follow.
     """
     told = []
     found = [
@@ -49,6 +49,6 @@ def advice(vocabulary: Vocabulary, published: int) -> list[str]:
 
 
 def is_surface(text: str) -> bool:
-    """Whether a name is that of a surface: its last word says so, as in 'wooden floors'."""
+    """Return whether a name is that of a surface, by its last word, as in 'wooden floors'."""
     *_, noun = text.casefold().split()
     return noun in SURFACES or noun.removesuffix('s') in SURFACES

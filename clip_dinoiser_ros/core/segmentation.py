@@ -77,7 +77,7 @@ class Patches:
     vocabulary: Vocabulary
 
     def is_like(self, other: Patches) -> bool:
-        """Whether both have the same classes and patches, so that they can be averaged."""
+        """Return whether both have the same classes and patches, so that they can be averaged."""
         return (
             self.vocabulary is other.vocabulary
             and self.probabilities.shape == other.probabilities.shape
@@ -164,7 +164,7 @@ class Patches:
         """
         maps = self._distribution
         if classes is not None:
-            maps = torch.stack([maps[index] for index in classes])  # no index has to be uploaded
+            maps = torch.stack([maps[index] for index in classes])  # no index on the device
         return Download(enlarge_maps(maps, size, self.extent)).wait()[0]
 
     @cached_property

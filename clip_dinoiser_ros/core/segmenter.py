@@ -34,8 +34,8 @@ Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 RgbImage = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
-WARM_UP_SIZES = ((480, 640), (720, 1280))  # (H, W): of the two shapes that most cameras have
-MAX_PATCHES = 16384  # the affinity of so many takes 1 GiB
+WARM_UP_SIZES = ((480, 640), (720, 1280))  # (H, W); the two aspect ratios of most cameras
+MAX_PATCHES = 16384  # their affinity takes 1 GiB
 DEVICES = 'auto, cpu, cuda, cuda:N, intel-gpu, intel-npu'
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -55,16 +55,16 @@ class Segmenter:
             hardware. Norms, cosines and softmax are always float32.
         short_side: Images are resized to this short side in pixels, both sides rounded to
             multiples of the patch; None: keep the size and pad with black to such multiples.
-        cache: Folder in which text embeddings are kept; None: in memory only.
+        cache: Folder for text embeddings; None: in memory only.
         pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
         engine: Of the image tower. 'torch'; 'openvino': on a CPU, an Intel GPU or NPU;
             'auto': OpenVINO on the devices of Intel, else torch.
-        method: 'dinoiser', or to compare with: 'maskclip' without pooling, 'maskclip-keys' with
+        method: 'dinoiser'. For comparison: 'maskclip' without pooling, 'maskclip-keys' with
             MaskCLIP's own refinement, on torch only.
 
     Attributes:
-        gamma: Threshold of the guided pooling where none is given: that of the paper, or of the
-            model that `load` has loaded.
+        gamma: Default threshold of the guided pooling: that of the paper, or of the model that
+            `load` has loaded.
 
     Raises:
         ValueError: Unknown device, precision, engine or method, short side below one patch,
@@ -91,7 +91,7 @@ class Segmenter:
         self.precision = find_precision(
             'fp16' if intel and precision == 'auto' else precision, self.device
         )
-        dtype = torch.float32 if intel else DTYPES[self.precision]  # of what torch computes
+        dtype = torch.float32 if intel else DTYPES[self.precision]  # of the work that torch does
         place = device if intel else str(self.device)
         chosen = _engine_for(method, engine, place)
         cuda = self.device.type == 'cuda'
@@ -104,7 +104,7 @@ class Segmenter:
         if short_side is not None and short_side < self.patch_size:
             raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
         self.short_side = short_side
-        self.known_words: frozenset[str] | None = None  # None: as many as CLIP has read
+        self.known_words: frozenset[str] | None = None  # None: all that CLIP was trained on
         self.gamma = dinoiser.GAMMA
         tower = engines.make_tower(chosen, visual, place, self.precision, dtype)
         self.engine: Engine = 'torch' if tower is None else 'openvino'
@@ -139,7 +139,7 @@ class Segmenter:
     ) -> Segmenter:
         """Load the weights and make a segmenter; see `load_frozen`, `load_heads` and the class.
 
-        Text embeddings are kept in `embedding_cache.default_folder()`.
+        Text embeddings are stored in `embedding_cache.default_folder()`.
 
         `model='demo'` loads the small model of this package and ignores `pretrained` and `heads`.
         It knows only a few words, see `unknown_words`, and has a `gamma` of its own.
@@ -209,7 +209,7 @@ class Segmenter:
         The blank images have `WARM_UP_SIZES` and go through every stage. Libraries are loaded,
         memory is allocated, the enlarging is compiled, and the CUDA graphs for one image of either
         shape are captured. The graph for another shape, or for several images at once, is captured
-        when that comes for the second time. Words and thresholds need none of their own.
+        when it occurs for the second time. Prompts and thresholds do not affect the graphs.
 
         Args:
             vocabulary: From `encode`.
@@ -225,10 +225,10 @@ class Segmenter:
             blank = np.zeros((*size, 3), np.uint8)
             for _ in range(2):  # a graph is captured the second time
                 for patches in self.segment_patches([blank], vocabulary, gamma, delta):
-                    _ = patches.enlarge(size, mono8=True).confidence  # both forms of it
+                    _ = patches.enlarge(size, mono8=True).confidence  # both confidence outputs
 
     def free_memory(self) -> None:
-        """Give back what can be had again: CUDA graphs, and what torch and glibc keep for later."""
+        """Free CUDA graphs and the memory that torch and glibc hold in reserve."""
         if isinstance(self._run, GraphRunner):
             self._run.release()
         free_memory()
@@ -277,8 +277,8 @@ class Segmenter:
             A Segmentation at the size of the image, or a list of them for a list.
 
         Raises:
-            ValueError: An image of a type or size, or a setting, that is not allowed; says what was
-                given.
+            ValueError: An image of a type or size, or a setting, that is not allowed; the message
+                says what was given.
         """
         check_edges(edges)
         images = [image] if isinstance(image, np.ndarray) else list(image)
@@ -316,7 +316,7 @@ class Segmenter:
     ) -> list[Patches]:
         """Segment images of one size as one batch, at patch resolution.
 
-        Arguments and errors as for `segment`, which is this, `edges.refine` and `Patches.enlarge`.
+        Arguments and errors as for `segment`, which adds `edges.refine` and `Patches.enlarge`.
         """
         if not images:
             return []
@@ -364,7 +364,7 @@ class Segmenter:
 
 
 def _engine_for(method: Method, engine: Engine, device: str) -> Literal['torch', 'openvino']:
-    """Choose the engine as `engines.find_engine` does; keys come from torch alone."""
+    """Choose the engine as `engines.find_engine` does; only torch can return keys."""
     if check_method(method) is None:
         return engines.find_engine(engine, device)
     if engine == 'openvino' or is_intel(device):
@@ -373,7 +373,7 @@ def _engine_for(method: Method, engine: Engine, device: str) -> Literal['torch',
 
 
 def check_thresholds(gamma: float, delta: float) -> None:
-    """Raise ValueError unless both thresholds of the method are in their ranges."""
+    """Raise ValueError if a threshold of the method is out of range."""
     if not 0.0 <= gamma <= 0.99:
         raise ValueError(f'gamma is {gamma}; allowed is 0 to 0.99')
     if not 0.0 <= delta <= 1.0:
@@ -381,10 +381,12 @@ def check_thresholds(gamma: float, delta: float) -> None:
 
 
 def find_device(device: str) -> torch.device:
-    """Choose the device: 'auto' is CUDA if available, else the CPU. CUDA comes with its index.
+    """Choose the device: 'auto' is CUDA if available, else the CPU.
+
+    A CUDA device is returned with its index.
 
     Raises:
-        ValueError: No such device; says which there are.
+        ValueError: No such device; the message names the allowed ones.
     """
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -402,7 +404,7 @@ def find_device(device: str) -> torch.device:
     count = torch.cuda.device_count()
     if (found.index or 0) >= count:
         raise ValueError(f'device {device!r} is not there; torch sees {count} CUDA devices')
-    # which device is the current one may differ from thread to thread
+    # each thread may have another current device
     return torch.device('cuda', torch.cuda.current_device() if found.index is None else found.index)
 
 
@@ -424,7 +426,7 @@ def find_precision(precision: Precision, device: torch.device) -> Literal['fp32'
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX-BF16)."""
+    """Return whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX-BF16)."""
     try:
         flags = Path('/proc/cpuinfo').read_text().split()
     except OSError:

@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where the published weights come from and where they are kept: CLIP and the authors' heads.
+"""Where the published weights (CLIP, the authors' heads) come from and where they are stored.
 
-Nothing here needs torch.
+This module does not need torch.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ AUTHORS_BLOB = '0b6c94d9c439ebac7bcb07fe805be3654ea03c7f'  # git's id of that fi
 AUTHORS_FILE = 'last.pt'
 
 MODEL, PRETRAINED = 'ViT-B-16', 'laion2b_s34b_b88k'  # of the paper
-# OpenCLIP follows the newest revision of a model's repository; these are the ones we know
+# OpenCLIP loads the newest revision of a repository; these are the revisions that we know
 PINNED = {
     (MODEL, PRETRAINED): (
         'laion/CLIP-ViT-B-16-laion2B-s34B-b88K',
         '7288da5a0d6f0b51c4a2b27c624837a9236d0112',
     ),
 }
-# of a repository that OpenCLIP downloads from, in the order in which it looks for them
+# of a repository, in the order in which OpenCLIP looks for them
 CLIP_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 
 _log = logging.getLogger(__name__)
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be found or used; says what is wrong and what to do."""
+    """Weights cannot be found or used; the message says why and what to do."""
 
 
 def cache_folder() -> Path:
-    """Return the user's folder for what can be had again: $XDG_CACHE_HOME, or ~/.cache.
+    """Return the user's cache folder: $XDG_CACHE_HOME, or ~/.cache.
 
     Raises:
-        FileNotFoundError: The user has no home, as in a container under a number.
+        FileNotFoundError: The user has no home, as in a container with a numeric user.
     """
     given = os.environ.get('XDG_CACHE_HOME')
     try:
@@ -59,13 +59,13 @@ def cache_folder() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether the user forbids the network: HF_HUB_OFFLINE, as the hub's client reads it."""
+    """Return whether HF_HUB_OFFLINE forbids the network, as the hub's client reads it."""
     value = os.environ.get('HF_HUB_OFFLINE') or os.environ.get('TRANSFORMERS_OFFLINE') or ''
     return value.upper() in ('1', 'ON', 'YES', 'TRUE')
 
 
 def hub_folder() -> Path:
-    """Return where the hub's client keeps models; as it finds that folder, without importing it."""
+    """Return the model folder of the hub's client, without importing the client."""
     home = os.environ.get('HF_HOME', cache_folder() / 'huggingface')
     older = os.environ.get('HUGGINGFACE_HUB_CACHE', Path(home) / 'hub')
     folder = os.environ.get('HF_HUB_CACHE', older)
@@ -79,7 +79,7 @@ def repository_folder(model: str, pretrained: str) -> Path:
 
 
 def local_clip(model: str, pretrained: str) -> Path | None:
-    """Return the weights file of a pinned model, downloaded earlier; None: it is not here."""
+    """Return the weights file of a pinned model, downloaded earlier; None: there is none."""
     if (model, pretrained) not in PINNED:
         return None
     _, revision = PINNED[model, pretrained]
@@ -91,7 +91,7 @@ def published_clip(model: str, pretrained: str, attempts: int = ATTEMPTS) -> Pub
     """Ask the hub for a pinned model's weights file: the first of `CLIP_FILES` that it has.
 
     Raises:
-        TransferError: The hub cannot be asked, or has neither.
+        TransferError: The hub does not answer, or has neither file.
     """
     first, second = CLIP_FILES
     try:
@@ -103,7 +103,7 @@ def published_clip(model: str, pretrained: str, attempts: int = ATTEMPTS) -> Pub
 
 
 def _ask_hub(repository: str, revision: str, name: str, attempts: int) -> Published:
-    """Ask for a file; HF_ENDPOINT, a token and offline mode are the hub client's affair."""
+    """Ask for a file; the hub's client handles HF_ENDPOINT, a token and offline mode."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -118,19 +118,19 @@ def _ask_hub(repository: str, revision: str, name: str, attempts: int) -> Publis
             f'it names revision {metadata.commit_hash}'
         )
     digest = metadata.etag or ''
-    if not re.fullmatch('[0-9a-f]{40}|[0-9a-f]{64}', digest):  # it names a file, too
+    if not re.fullmatch('[0-9a-f]{40}|[0-9a-f]{64}', digest):  # it is also used as a file name
         raise TransferError(f'{url} is answered without a digest of its content: {digest!r}')
     return Published(url, digest, metadata.size, build_hf_headers())
 
 
 def fetch_clip(model: str, pretrained: str) -> Path:
-    """Bring a pinned model's weights file into the hub's cache; return its path.
+    """Download a pinned model's weights file into the hub's cache; return its path.
 
-    The hub's own client begins a broken download anew (since its version 1.18), so it is asked what
-    to bring, and to make the entry in its cache when the content is there.
+    Since version 1.18, the hub's client restarts a broken download from zero. So it only names the
+    file and adds the finished download to its cache.
 
     Raises:
-        WeightsError: It does not come; why, and what to do.
+        WeightsError: The download failed; the message says why and what to do.
     """
     from huggingface_hub import hf_hub_download
 
@@ -142,19 +142,19 @@ def fetch_clip(model: str, pretrained: str) -> Path:
             repository, published.name, revision=revision, cache_dir=hub_folder()
         )
         return Path(entry)
-    except Exception as error:  # the hub's client has had errors of three libraries
+    except Exception as error:  # over time the hub's client has used three libraries
         raise _cannot_come(pretrained, 'HF_HOME', error) from error
 
 
 def checked_clip(model: str, pretrained: str) -> Path:
-    """Return a pinned model's weights file after a look at its whole content, fetched if need be.
+    """Return a pinned model's weights file after checking its content; download it if necessary.
 
     Raises:
         WeightsError: As `fetch_clip`.
     """
     path = local_clip(model, pretrained)
     if path is not None:
-        # the hub's client names by its digest what the entry leads to, which may lead further
+        # the entry is a link to a file named by its digest, which may itself be a link
         blob = path.parent / path.readlink() if path.is_symlink() else path
         if digest_of(blob, len(blob.name)) in ('', blob.name):
             return path
@@ -176,17 +176,17 @@ def _cannot_come(what: str, variable: str, error: Exception) -> WeightsError:
 
 
 def authors_path() -> Path:
-    """Return where the authors' heads are kept."""
+    """Return the path of the authors' heads in the cache."""
     return cache_folder() / 'clip_dinoiser_ros' / AUTHORS_FILE
 
 
 def published_heads(heads: str = AUTHORS) -> Published:
-    """Return where the authors' heads come from: their repository, or a mirror's URL."""
+    """Return the URL of the authors' heads: their repository, or a mirror."""
     return Published(AUTHORS_URL if heads == AUTHORS else heads, AUTHORS_BLOB)
 
 
 def is_heads_source(heads: str) -> bool:
-    """Whether `heads` stands for the authors' file: its name, or the URL of a mirror."""
+    """Return whether `heads` means the authors' file: its name, or the URL of a mirror."""
     return heads == AUTHORS or heads.startswith(('http://', 'https://'))
 
 
@@ -194,10 +194,10 @@ def authors_heads(heads: str = AUTHORS) -> Path:
     """Return the path of the authors' heads, downloaded to the user's cache when missing.
 
     Args:
-        heads: 'authors', or the URL of a mirror; what it sends has to be the authors' file too.
+        heads: 'authors', or the URL of a mirror, which must send the authors' file.
 
     Raises:
-        WeightsError: They do not come; why, and what to do.
+        WeightsError: The download failed; the message says why and what to do.
     """
     path, published = authors_path(), published_heads(heads)
     try:
@@ -214,5 +214,5 @@ def authors_heads(heads: str = AUTHORS) -> Path:
 
 
 def is_authors_file(path: Path) -> bool:
-    """Whether a file is the one that the authors published, byte for byte."""
+    """Return whether a file equals the one that the authors published."""
     return digest_of(path, len(AUTHORS_BLOB)) == AUTHORS_BLOB

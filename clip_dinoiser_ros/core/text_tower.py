@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The frozen CLIP text tower: tokens -> embeddings, every beginning computed once."""
+"""The frozen CLIP text tower: tokens -> embeddings; common beginnings are computed once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SENTENCES_AT_ONCE = 256  # through the tower
+SENTENCES_AT_ONCE = 256  # in one pass of the tower
 
 _log = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 class TextTower:
     """Encodes sentences that share their beginnings, as those made of one template do.
 
-    A token sees only what stands before it. So what the tower computes for 'a photo of a' is the
-    same in every sentence that starts so, and nothing behind the end mark matters. The layers that
-    take each token by itself run once for each distinct beginning; only the attention runs on
-    whole sentences. Of the 80 sentences made of a short word, less than half of the tokens remain.
+    A token sees only the tokens before it. So the result for 'a photo of a' is the same in every
+    sentence that begins with it, and tokens after the end mark do not matter. Layers that handle
+    each token separately run once for each distinct beginning; only the attention runs on whole
+    sentences. For the 80 sentences of a short prompt, this leaves less than half of the tokens.
 
     Args:
         clip: OpenCLIP model.
@@ -42,7 +42,7 @@ class TextTower:
         return next(self._clip.parameters()).device
 
     def halve(self) -> None:
-        """Keep the weights in float16 and compute in it; a tower that is not plain stays as it is.
+        """Convert the tower to float16, also its arithmetic; one that is not plain stays unchanged.
 
         Embeddings then differ by about a thousandth.
         """
@@ -67,14 +67,14 @@ class TextTower:
         return embeddings
 
     def _encode_sorted(self, tokens: Tensor) -> Tensor:
-        # short sentences together: a group is as long as its longest
+        # sorted by length, since a group is as long as its longest sentence
         ends = (tokens == self._end).int().argmax(dim=1)
         order = ends.argsort()
         groups = [self._encode(tokens[i], ends[i]) for i in order.split(SENTENCES_AT_ONCE)]
         return torch.cat(groups)[order.argsort()]
 
     def _encode(self, tokens: Tensor, ends: Tensor) -> Tensor:
-        """Unit embeddings, float32 (S, C), of tokens (S, L) that end at `ends` (S,)."""
+        """Return unit embeddings, float32 (S, C), of tokens (S, L) that end at `ends` (S,)."""
         tower = self._tower
         index, first = share_beginnings(tokens[:, : int(ends.max()) + 1], ends)
         count, length = index.shape
@@ -96,23 +96,23 @@ def share_beginnings(tokens: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         tokens: int64 (S, L).
-        ends: int64 (S,), where each sentence has its last token; what follows is of no account.
+        ends: int64 (S,), position of the last token of each sentence; later tokens are ignored.
 
     Returns:
-        index: int64 (S, L): which beginning, of U distinct ones, ends at each token.
-        first: int64 (U,): a place in the flattened tokens where each of them ends.
+        index: int64 (S, L), for each token the number of the beginning that ends there, below U.
+        first: int64 (U,), a position in the flattened tokens where each beginning ends.
     """
     index = torch.empty_like(tokens)
     parent = torch.zeros(len(tokens), dtype=torch.int64)
     distinct, size = 0, int(tokens.max()) + 1
     for place in range(tokens.shape[1]):
         key = parent * size + tokens[:, place]
-        key[place > ends] = -1  # one for all that are over
+        key[place > ends] = -1  # one key for all tokens after the end
         found, parent = key.unique(return_inverse=True)
         index[:, place] = parent + distinct
         distinct += len(found)
     first = torch.empty(distinct, dtype=torch.int64)
-    first[index.flatten()] = torch.arange(index.numel())  # whichever comes last: all are the same
+    first[index.flatten()] = torch.arange(index.numel())  # any of them will do: all are equal
     return index, first
 
 
@@ -126,7 +126,7 @@ def _attention(attn: nn.MultiheadAttention, x: Tensor, index: Tensor, first: Ten
 
 
 def _is_plain(tower: Any) -> bool:
-    """Whether the tower is CLIP's own: causal, plain blocks, read at the end mark."""
+    """Return whether the tower is like CLIP's: causal, plain blocks, read at the end mark."""
     pool = getattr(tower, 'text_pool_type', getattr(tower, 'pool_type', ''))
     blocks = getattr(getattr(tower, 'transformer', None), 'resblocks', ())
     return (

@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A file over HTTP that goes on where it broke off, in this process or in a later one.
+"""Downloads over HTTP that resume where they stopped, in this process or in a later one.
 
-What has arrived lies beside the target as NAME.part. The target appears when the whole content has
-arrived and is the one that was asked for. Proxies: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+An unfinished download is stored beside the target as NAME.part. The target appears when the
+content is complete and has the expected digest. Proxies: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _log = logging.getLogger(__name__)
 
 
 class DiskError(TransferError):
-    """A file that cannot be written here."""
+    """A file cannot be written."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file that somebody publishes.
+    """A published file.
 
     Attributes:
         url: http or https.
-        digest: How its content is known: SHA-256 (64 hexadecimal digits) or the id under which
-            git stores it (40). Anything else: it is not known.
+        digest: Of its content: SHA-256 (64 hexadecimal digits) or the id under which git stores it
+            (40). Anything else: not known.
         size: In bytes; None: not known.
-        headers: Sent along; an authorization not to where the URL redirects to.
+        headers: Of the request. An authorization is not sent to another host after a redirect.
     """
 
     url: str
@@ -56,7 +56,7 @@ class Published:
         return self.url.rsplit('/', 1)[1]
 
     def is_at(self, path: Path) -> bool:
-        """Whether a file has this content, as far as that is known."""
+        """Return whether a file has this content, as far as its digest is known."""
         return path.is_file() and self.digest in ('', digest_of(path, len(self.digest)))
 
 
@@ -65,7 +65,7 @@ def digest_of(path: Path, digits: int) -> str:
     if digits == 64:
         digest = hashlib.sha256()
     elif digits == 40:
-        # git's format, not a choice; it names the content that the authors published
+        # git's format, not our choice; the authors' file is known by this id
         digest = hashlib.sha1(b'blob %d\0' % path.stat().st_size)  # noqa: S324
     else:
         return ''
@@ -76,19 +76,19 @@ def digest_of(path: Path, digits: int) -> str:
 
 
 def fetch(published: Published, target: Path) -> None:
-    """Bring a published file to a path, from where an earlier attempt got to.
+    """Download a published file to a path, resuming an earlier attempt.
 
-    Several processes may want the same file: one brings it, the others wait.
+    If several processes want the same file, one downloads it and the others wait.
 
     Raises:
-        TransferError: It does not come, is another one, or cannot be written.
+        TransferError: The download failed, has other content, or cannot be written.
     """
     part = target.with_name(f'{target.name}.part')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open('ab') as file:
             _lock(file, published.name)
-            if target.exists():  # meanwhile another process has brought it
+            if target.exists():  # another process has downloaded it meanwhile
                 return
             _fill(file, published, target)
             part.replace(target)
@@ -105,7 +105,7 @@ def _cannot_write(path: Path, error: OSError) -> DiskError:
 def _lock(file: BinaryIO, name: str) -> None:
     """Wait until no other process writes the file."""
     try:
-        import fcntl  # a laptop that downloads for a robot may lack it
+        import fcntl  # missing on Windows, where someone may download for a robot
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -114,12 +114,12 @@ def _lock(file: BinaryIO, name: str) -> None:
     except (
         ImportError,
         OSError,
-    ) as error:  # a file system without locks; the digest finds out what that costs
+    ) as error:  # a file system without locks; the digest shows damage
         _log.info('%s: not locked: %s', name, error)
 
 
 def _fill(file: BinaryIO, published: Published, target: Path) -> None:
-    """Complete what has arrived; begin once more where what had arrived earlier is no use."""
+    """Complete the download; restart once if the earlier part is unusable."""
     earlier = file.seek(0, 2)
     while True:
         persist(lambda: _receive(file, published, target), lambda: file.seek(0, 2))
@@ -142,14 +142,14 @@ def _fill(file: BinaryIO, published: Published, target: Path) -> None:
 
 
 def _receive(file: BinaryIO, published: Published, target: Path) -> None:
-    """Append what is missing; one attempt."""
+    """Append the missing part; one attempt."""
     have = file.seek(0, 2)
     if have and have == published.size:
         return
     try:
         response = _open(published, have)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # there is nothing behind what has arrived
+        if error.code == 416:  # nothing is left to send
             file.truncate(0)
             raise ConnectionError(f'{published.url} is shorter than what had arrived') from error
         raise
@@ -165,10 +165,10 @@ def _receive(file: BinaryIO, published: Published, target: Path) -> None:
 
 
 def reach(published: Published) -> Published:
-    """Ask for a published file without bringing it; return it with the size that is announced.
+    """Ask for a published file without downloading it; return it with the announced size.
 
     Raises:
-        TransferError: It does not come; says why.
+        TransferError: The request failed; the message says why.
     """
 
     def ask() -> Published:
@@ -188,13 +188,13 @@ def _open(published: Published, have: int) -> HTTPResponse:
         (request.add_unredirected_header if secret else request.add_header)(name, value)
     if have:
         request.add_header('Range', f'bytes={have}-')
-    # an opener of its own: the shared one keeps the proxies of its first use
+    # a new opener, since the shared one keeps the proxies of its first use
     response: HTTPResponse = urllib.request.build_opener().open(request, timeout=TIMEOUT_S)
     return response
 
 
 def _total(response: HTTPResponse, have: int, published: Published) -> int | None:
-    """Return the size of the whole file in bytes; None: neither side knows it."""
+    """Return the size of the whole file in bytes; None: not known."""
     length = response.headers.get('Content-Length')
     total = published.size if length is None else have + int(length)
     if published.size not in (None, total):
@@ -214,13 +214,13 @@ def _check_space(folder: Path, missing: int) -> None:
 
 
 def _copy(response: HTTPResponse, file: BinaryIO, progress: Progress) -> int:
-    """Append a response to a file; return how long that is then."""
+    """Append a response to a file; return the new length of the file."""
     done = file.seek(0, 2)
     while chunk := response.read(CHUNK_BYTES):
         try:
             file.write(chunk)
             file.flush()
-        except OSError as error:  # not one of the network: another attempt would not help
+        except OSError as error:  # not a network error: another attempt would not help
             raise _cannot_write(Path(file.name), error) from error
         done += len(chunk)
         progress.tell(done)

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from clip_dinoiser_ros.core import upsample_triton
 
-TILE_ELEMENTS = 1 << 20  # float32 elements enlarged at once: 4 MiB, which stay in a CPU's caches
+TILE_ELEMENTS = 1 << 20  # float32 elements enlarged at once: 4 MiB, which fit into a CPU's caches
 GPU_ELEMENTS = 1 << 25  # the same on a GPU without Triton: 128 MiB, 16 classes of 1920x1080
-FEW_CLASSES = 16  # with more, those that cannot win are left out on a GPU too
-MARGIN = 1e-5  # more than the rounding of an interpolation of numbers up to 1
+FEW_CLASSES = 16  # with more classes, a GPU also leaves out those that cannot win
+MARGIN = 1e-5  # more than the rounding error of interpolated numbers up to 1
 
 
 class Enlarged(NamedTuple):
-    """What is seen in every pixel of an image.
+    """The class of every pixel of an image.
 
     Attributes:
         labels: (H, W), uint8 up to 256 classes, else int16.
@@ -70,7 +70,7 @@ def _enlarge_by_bands(
     extent: tuple[float, float],
     background: tuple[int, Tensor] | None,
 ) -> Enlarged:
-    """Do it band by band, with only those classes that can win there: for a CPU."""
+    """Enlarge band by band, with only the classes that can win there: for a CPU."""
     count, dtype = len(probabilities), _label_type(probabilities)
     labels = torch.empty(size, dtype=dtype)
     confidence = torch.empty(size, dtype=torch.float32)
@@ -79,7 +79,7 @@ def _enlarge_by_bands(
         maps = torch.cat([maps, background[1][None]])
     for band in _bands(size[0], maps.shape[1], extent[0]):
         classes = _possible(probabilities[:, band.upper : band.lower + 1])
-        # the background's own confidence goes along as the last map
+        # the confidence of the background is the last map
         chosen = classes if background is None else F.pad(classes, (0, 1), value=count)
         names = classes.to(dtype)
         for rows, tile in _tiles(maps[chosen], band, size[1], extent[1]):
@@ -97,9 +97,9 @@ def _enlarge_by_classes(
     extent: tuple[float, float],
     background: tuple[int, Tensor] | None,
 ) -> Enlarged:
-    """Do it with few operations on whole images: for a GPU where Triton does not run."""
+    """Enlarge whole images in few operations: for a GPU without Triton."""
     dtype, chosen = _label_type(probabilities), None
-    if len(probabilities) > FEW_CLASSES:  # waits for the device, once: the list has to be known
+    if len(probabilities) > FEW_CLASSES:  # waits for the device once, to get the list
         chosen = _possible(probabilities)
         probabilities = probabilities[chosen]
     step = max(1, GPU_ELEMENTS // (size[0] * size[1]))
@@ -109,7 +109,7 @@ def _enlarge_by_classes(
         if best is None or label is None:
             best, label = value, found
         else:
-            label = torch.where(value > best, found + start, label)  # the first of equals stays
+            label = torch.where(value > best, found + start, label)  # ties: the first class
             best = torch.maximum(value, best)
     assert best is not None
     assert label is not None
@@ -122,7 +122,7 @@ def _enlarge_by_classes(
 
 
 def _interpolate(maps: Tensor, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
-    """Interpolate maps (K, h, w) as the bands do: (K, H, W)."""
+    """Interpolate maps (K, h, w) to (K, H, W), as the bands do."""
     scales = (size[0] / extent[0], _full_width(size[1], maps.shape[2], extent[1]) / maps.shape[2])
     large = F.interpolate(
         maps[None],
@@ -221,7 +221,7 @@ def _of_corners(maps: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Ten
 
 
 def _full_width(width: int, grid_w: int, extent: float) -> int:
-    """Return the width in pixels of all patches, where the image has `width` and so many."""
+    """Return the width in pixels of all patches, of which `extent` cover `width` pixels."""
     return round(width * grid_w / extent)
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The enlarging of `upsample` as one kernel on a GPU: reads the patches, writes the pixels."""
+"""The enlarging of `upsample` as a single GPU kernel, from patches to pixels."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ BLOCK = 256  # pixels of a row for each program
 LABEL_TYPES = (torch.uint8, torch.int16)  # the kernel is compiled once for each
 
 _log = logging.getLogger(__name__)
-_works: dict[torch.device, bool] = {}  # what will not change while the process runs
+_works: dict[torch.device, bool] = {}  # does not change while the process runs
 
 
 def usable(device: torch.device) -> bool:
-    """Whether the kernel runs on this device, which has an index if it is a GPU.
+    """Return whether the kernel runs on this device. A GPU must have an index.
 
-    The first call compiles it, which takes seconds where Triton has not kept it from an earlier
-    process. One warning where a GPU has to do without.
+    The first call compiles the kernel, which takes seconds unless Triton has it in its cache. One
+    warning says that the kernel does not run on a GPU.
     """
     if device.type != 'cuda':
         return False
     if device not in _works:
         try:
             reason = _try_out(device)
-        except Exception as error:  # not installed, no compiler, a GPU it does not know: many types
-            if is_out_of_memory(error):  # which may pass
+        except Exception as error:  # not installed, no compiler, an unknown GPU: many types
+            if is_out_of_memory(error):  # temporary
                 return False
             reason = f'{type(error).__name__}: {error}'
         if reason:
@@ -51,7 +51,7 @@ def try_enlarge(
     extent: tuple[float, float],
     background: tuple[int, Tensor] | None = None,
 ) -> bool:
-    """Do what `enlarge_into` does, if the kernel runs on the device; return whether it did.
+    """Call `enlarge_into` if the kernel runs on the device; return whether it did.
 
     Raises:
         RuntimeError: Too little memory.
@@ -61,7 +61,7 @@ def try_enlarge(
         return False
     try:
         enlarge_into(labels, confidence, mono8, probabilities, extent, background)
-    except Exception as error:  # of a compiler, a driver, Python: many types
+    except Exception as error:  # compiler, driver and Python raise many types
         if is_out_of_memory(error):
             raise
         _rule_out(device, f'{type(error).__name__}: {error}')
@@ -75,7 +75,7 @@ def _rule_out(device: torch.device, reason: str) -> None:
 
 
 def _try_out(device: torch.device) -> str:
-    """Run the kernel on a small image; return what is wrong with its answer, or ''."""
+    """Run the kernel on a small image; return what is wrong with the result, or ''."""
     maps = torch.eye(2, device=device).reshape(2, 1, 2)
     for dtype in LABEL_TYPES:
         labels = torch.empty((1, 16), dtype=dtype, device=device)
@@ -116,17 +116,17 @@ def enlarge_into(
             grid_w / full_width,
             index,
             BLOCK=BLOCK,
-            enable_fp_fusion=False,  # the mono8 of a confidence is rounded as OpenCV rounds it
+            enable_fp_fusion=False,  # so that mono8 is rounded as by OpenCV
         )
 
 
 @cache
 def kernel() -> Any:
-    """Compile the kernel when it is first needed; Triton is not there on every machine."""
+    """Compile the kernel when it is first needed; not every machine has Triton."""
     import triton
     import triton.language as tl
 
-    # compiled once for all of these: no prompt, camera or part of a batch may wait for a compiler
+    # not specialised, so that no new prompt, camera or batch size waits for the compiler
     general = ('maps', 'own', 'labels', 'confidence', 'mono8',
                'count', 'grid_h', 'grid_w', 'width', 'background')  # fmt: skip
 
@@ -139,7 +139,7 @@ def kernel() -> Any:
         row = tl.program_id(0)
         x = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         inside = x < width
-        # where the pixel's centre lies among the centres of the patches
+        # position of the pixel's centre among the centres of the patches
         centre_y = tl.minimum(tl.maximum((row + 0.5) * scale_y - 0.5, 0.0), grid_h - 1.0)
         centre_x = tl.minimum(tl.maximum((x + 0.5) * scale_x - 0.5, 0.0), grid_w - 1.0)
         top, left = centre_y.to(tl.int32), centre_x.to(tl.int32)
@@ -157,7 +157,7 @@ def kernel() -> Any:
             for corner in tl.static_range(4):
                 at = k * grid_h * grid_w + corners[corner]
                 value += shares[corner] * tl.load(maps + at, mask=inside, other=0.0)
-            better = value > best  # the first of equals stays
+            better = value > best  # ties: the first class
             best = tl.where(better, value, best)
             label = tl.where(better, k, label)
         mine = tl.zeros((BLOCK,), tl.float32)

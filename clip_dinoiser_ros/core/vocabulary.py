@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Prompts -> Vocabulary: the classes' names and their unit text embeddings."""
+"""Turns prompts into a Vocabulary: the names of the classes and their unit text embeddings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEMPLATES: tuple[str, ...] = get_args(Templates)
 
 
 class PromptError(ValueError):
-    """A prompt that cannot be used; says which, and what is allowed."""
+    """A prompt cannot be used; the message names it and says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The classes that a segmentation chooses between.
+    """The classes that a segmentation can assign.
 
     Attributes:
         prompts: One per class, in the order given.
         embeddings: float32 (K, C), unit rows: each the mean over templates and synonyms.
         background: Index of the class that receives the background filter; None: filter off.
-        templates: Which sentences the prompts were put into.
+        templates: Name of the sentences that contained the prompts.
     """
 
     prompts: tuple[Prompt, ...]
@@ -77,12 +77,12 @@ class Vocabulary:
 def parse_prompts(prompts: Sequence[str]) -> tuple[Prompt, ...]:
     """Check prompts and split them into synonyms.
 
-    Texts are trimmed and brought to Unicode's normal form C. Two names are the same when they
-    differ only in case, spacing or Unicode compatibility: CLIP reads them alike.
+    Texts are trimmed and converted to Unicode's normal form C. Names that differ only in case,
+    spacing or Unicode compatibility count as equal, because CLIP reads them alike.
 
     Raises:
         PromptError: No prompt, too many, an empty or overlong one, a control character, or a name
-            that stands twice.
+            that occurs twice.
     """
     if isinstance(prompts, str):
         raise PromptError(f'prompts must be a list of texts, got the single text {_show(prompts)}')
@@ -103,14 +103,14 @@ def parse_prompts(prompts: Sequence[str]) -> tuple[Prompt, ...]:
 
 
 def join_prompts(prompts: Sequence[str], negatives: Sequence[str]) -> list[str]:
-    """Put prompts and negative ones behind each other: together they make one vocabulary.
+    """Append negative prompts to prompts; together they form one vocabulary.
 
     Args:
         prompts: Of the classes that are looked for.
         negatives: Of classes that only compete with them; may be empty.
 
     Raises:
-        PromptError: As of `parse_prompts`; a name that stands in both.
+        PromptError: As of `parse_prompts`; a name that occurs in both.
     """
     joined = [*prompts, *negatives]
     if negatives:
@@ -145,7 +145,7 @@ def _parse_prompt(prompt: str, index: int) -> Prompt:
 
 
 def _is_visible(text: str) -> bool:
-    """Whether any character shows: spaces and format characters alone do not."""
+    """Return whether any character is visible, unlike spaces and format characters."""
     return any(unicodedata.category(character)[0] not in 'CZ' for character in text)
 
 
@@ -155,13 +155,13 @@ def _show(text: str) -> str:
 
 
 class TextEncoder:
-    """Prompts to embeddings; encodes every text once.
+    """Encodes prompts, every text once.
 
     Args:
         clip: OpenCLIP model.
         tokenizer: Its tokenizer, `open_clip.get_tokenizer(...)`.
-        cache: Where embeddings are kept on disk; None: nowhere.
-        half: Keep the weights in float16; see `TextTower.halve`.
+        cache: Folder for embeddings; None: not stored on disk.
+        half: Use float16; see `TextTower.halve`.
     """
 
     def __init__(
@@ -205,13 +205,13 @@ class TextEncoder:
         )
 
     def missing(self, prompts: Sequence[str], templates: Templates) -> list[str]:
-        """Return what `encode` would take time for; see `Segmenter.missing`."""
+        """Return the prompts that `encode` has not encoded yet; see `Segmenter.missing`."""
         synonyms = [synonym for prompt in parse_prompts(prompts) for synonym in prompt.synonyms]
         return [synonym for synonym in synonyms if (templates, synonym) not in self._known]
 
     @torch.inference_mode()
     def _encode_missing(self, texts: Sequence[str], templates: Templates) -> None:
-        """Make the unit embeddings of texts that are not known yet."""
+        """Compute the unit embeddings of texts that are not known yet."""
         missing = [text for text in texts if (templates, text) not in self._known]
         sentences = {text: _sentences(text, templates) for text in missing}
         for text in missing:
@@ -229,13 +229,13 @@ class TextEncoder:
                 self._disk.put(text, sentences[text], embedding.cpu().numpy())
 
     def _tokenize(self, text: str, sentences: list[str]) -> Tensor:
-        """Tokens, int64 (S, context length), of the sentences made of one text.
+        """Return tokens, int64 (S, context length), of the sentences made from one text.
 
         Raises:
             PromptError: A sentence would be cut, or the text contains one of CLIP's own marks.
         """
-        room = self._limit - 2  # without the start and the end mark
-        # one more than the tower takes, so that a cut shows
+        room = self._limit - 2  # without start and end mark
+        # one more than the tower accepts, so that a cut is noticed
         tokens: Tensor = self._tokenizer(sentences, context_length=self._limit + 1)
         if bool(tokens[:, -1].any()):
             raise PromptError(
@@ -251,20 +251,20 @@ class TextEncoder:
         return tokens[:, :-1]
 
     def _forget_oldest(self) -> None:
-        """Forget the prompts that have been known longest when there are too many."""
+        """Drop the oldest prompts if there are too many."""
         for key in list(self._known)[: max(0, len(self._known) - MAX_CACHED_PROMPTS)]:
             del self._known[key]
 
 
 def _settled(embeddings: Tensor) -> Tensor:
-    """Wait until embeddings are computed: the thread that segments may use another stream."""
+    """Wait until the embeddings are computed; the worker thread may use another stream."""
     if embeddings.device.type == 'cuda':
         cuda.current_stream(embeddings.device).synchronize()
     return embeddings
 
 
 def _sentences(text: str, templates: Templates) -> list[str]:
-    """Put a text into every template."""
+    """Return the sentences that the templates make of a text."""
     if templates == 'none':
         return [text]
     known = open_clip_module('zero_shot_metadata')

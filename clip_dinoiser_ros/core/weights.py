@@ -30,7 +30,7 @@ from clip_dinoiser_ros.core.sources import (
     local_clip,
 )
 
-DEMO = 'demo'  # stands for the small model that this package brings along
+DEMO = 'demo'  # means the small model that is part of this package
 DEMO_FOLDER = Path(__file__).parents[1] / 'demo' / 'model'
 DEMO_FILES = {
     'model': 'clip-dinoiser-demo.json',
@@ -38,7 +38,7 @@ DEMO_FILES = {
     'heads': 'heads.safetensors',
 }
 DEMO_VOCABULARY = 'vocabulary.json'
-DEMO_GAMMA = 0.7  # best for it on validation scenes; the paper's 0.2 lets things leak
+DEMO_GAMMA = 0.7  # best on validation scenes; the paper's 0.2 lets objects spill over
 
 _HEAD_DIMENSIONS = {
     'obj_proj.weight': '(A, D, 3, 3)',
@@ -54,26 +54,26 @@ def demo_files(folder: Path = DEMO_FOLDER) -> dict[str, str]:
     """Return `model`, `pretrained` and `heads` of the small model, for the loaders below.
 
     Raises:
-        WeightsError: A file is missing or is not the one that its manifest lists.
+        WeightsError: A file is missing or differs from its manifest.
     """
     check_shipped(folder, [*DEMO_FILES.values(), DEMO_VOCABULARY])
     return {role: str(folder / name) for role, name in DEMO_FILES.items()}
 
 
 def default_gamma(model: str) -> float:
-    """Return the threshold of the guided pooling that goes with a model; see `load_clip`."""
+    """Return the default threshold of the guided pooling for a model; see `load_clip`."""
     return DEMO_GAMMA if model == DEMO else GAMMA
 
 
 def description(model: str, pretrained: str, heads: str | Path) -> str:
-    """Say in a few words what is loaded; arguments as of `Segmenter.load`."""
+    """Describe in a few words what is loaded; arguments as for `Segmenter.load`."""
     if model == DEMO:
         return f'{DEMO} (the small model of this package)'
     return f'{model} ({pretrained}), heads {heads}'
 
 
 def check_shipped(folder: Path, names: Iterable[str]) -> None:
-    """Raise WeightsError unless the files in a folder are those that its manifest lists."""
+    """Raise WeightsError unless the files in a folder match its manifest."""
     changed = changed_files(folder, names)
     if changed:
         raise WeightsError(
@@ -83,14 +83,14 @@ def check_shipped(folder: Path, names: Iterable[str]) -> None:
 
 
 def demo_words(folder: Path = DEMO_FOLDER) -> frozenset[str]:
-    """Return the words, lower case, that the small model has met in its training."""
+    """Return the words, in lower case, on which the small model was trained."""
     return frozenset(json.loads((folder / DEMO_VOCABULARY).read_text())['words'])
 
 
 def load_frozen(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Tensor]]:
-    """Do what `load_clip` does, for a model that `Segmenter` is to use and nothing else.
+    """Load a model as `load_clip` does, for use by `Segmenter` only.
 
-    Plain models whose weights are in a file are loaded without OpenCLIP's slow import.
+    A plain model whose weights are in a file is loaded without OpenCLIP's slow import.
     """
     checkpoint = _find_file(model, pretrained)
     plain = None if checkpoint is None else load_plain(model, checkpoint)
@@ -98,7 +98,7 @@ def load_frozen(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., T
 
 
 def _find_file(model: str, pretrained: str) -> Path | None:
-    """Return the weights file that is given or pinned; None: OpenCLIP has to find it."""
+    """Return the given or pinned weights file; None: OpenCLIP has to find it."""
     if Path(pretrained).is_file():
         return Path(pretrained)
     if (model, pretrained) not in PINNED:
@@ -129,14 +129,14 @@ def load_clip(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., Ten
     try:
         with WithoutDrawing():
             clip = open_clip.create_model(name, pretrained=checkpoint, weights_only=True)
-    except Exception as error:  # OpenCLIP raises whatever the reader of the file raises
+    except Exception as error:  # OpenCLIP passes on errors of many types
         reason = one_line(error)
         raise WeightsError(f'{pretrained!r} cannot be loaded into {model!r}: {reason}') from error
     return clip.eval().requires_grad_(False), open_clip.get_tokenizer(name)
 
 
 def _register_config(path: Path) -> str:
-    """Make an OpenCLIP JSON config known to OpenCLIP; return the name it goes by."""
+    """Register an OpenCLIP JSON config; return its name."""
     import open_clip
 
     try:
@@ -153,7 +153,7 @@ def _register_config(path: Path) -> str:
 
 
 def _find_checkpoint(name: str, pretrained: str) -> str:
-    """Return what OpenCLIP loads: a file, or a tag whose revision is not pinned here."""
+    """Return what OpenCLIP has to load: a file, or a tag whose revision is not pinned."""
     import open_clip
 
     file = _find_file(name, pretrained)
@@ -171,13 +171,13 @@ def _find_checkpoint(name: str, pretrained: str) -> str:
 def load_heads(heads: str | Path, width: int | None = None) -> dict[str, Tensor]:
     """Load the two heads, strictly: exactly four tensors, of shapes that fit each other.
 
-    In the authors' own file, entries beyond the four are named in the log and left out, as the
-    authors' loader does. In any other file they are refused: they may belong to another method.
+    Further entries in the authors' own file are ignored, as by the authors' loader, and logged. In
+    any other file they are refused, because they may belong to another method.
 
     Args:
         heads: A safetensors file, a PyTorch file with the tensors under `model_state_dict` (the
-            layout of the authors' last.pt), 'authors': that very file, downloaded once and
-            verified, or the URL of a mirror of it.
+            layout of the authors' last.pt), 'authors' (that file, downloaded once and verified), or
+            the URL of a mirror of it.
         width: Channels D of the image tower that the heads must fit; None: any.
 
     Returns:
@@ -199,7 +199,7 @@ def load_heads(heads: str | Path, width: int | None = None) -> dict[str, Tensor]
         if extra and is_authors_file(path):
             _log.info('%s: not used: %s', path, ', '.join(sorted(extra)))
             tensors = {name: tensors[name] for name in tensors.keys() - extra}
-    except Exception as error:  # the readers raise many types
+    except Exception as error:  # readers raise many types
         raise WeightsError(f'heads {str(path)!r} cannot be read: {error}') from error
     return check_heads(tensors, width, str(path))
 
@@ -246,7 +246,7 @@ def check_heads(
 
 
 def convert_heads(source: str | Path, target: str | Path) -> None:
-    """Write heads of any layout that `load_heads` reads as a safetensors file."""
+    """Convert heads, in any layout that `load_heads` reads, to a safetensors file."""
     from safetensors.torch import save_file
 
     save_file(load_heads(source), target)
