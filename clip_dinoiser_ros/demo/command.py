@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser demo`: see it work on a generated world; record a drive; make the model again."""
+"""`clip-dinoiser demo`: run the demo, record a generated drive, or train the demo model again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; return the exit code."""
+    """Run the chosen verb; return the exit code."""
     if args.action == 'train':
         return _train(args)
     if args.action == 'picture':
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    """Make both image towers, the text tower they share, and the heads of each."""
+    """Train both image towers, their common text tower, and the heads of each."""
     from clip_dinoiser_ros.core.segmenter import find_device
     from clip_dinoiser_ros.evaluation.captions_tower import train as train_captions
     from clip_dinoiser_ros.training.demo_model import train
@@ -98,7 +98,7 @@ def _picture(path: Path) -> int:
 
 
 def _table(report: dict[str, Any]) -> str:
-    """The report as a short table."""
+    """Return the report as a short table."""
     latency = report['latency_ms']
     rows = [
         ('frames in, segmented', f'{report["frames_in"]}, {report["frames_segmented"]}'),

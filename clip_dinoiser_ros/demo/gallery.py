@@ -24,11 +24,11 @@ TILE = (300, 400)  # height, width
 GAP, HEADING = 6, 26
 INK, PAPER, GROUND = (30, 30, 30), (255, 255, 255), (38, 38, 38)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-FRAME = 80  # of the drive: things of many classes in view
-LABEL_SHARE = 0.7  # of a point's colour; the rest is the camera's, which shows the shape
+FRAME = 80  # of the drive: shows objects of many classes
+LABEL_SHARE = 0.7  # of a point's colour; the rest is from the camera image, to show shapes
 SPLAT = 3  # pixels that a point covers in either direction
 _COARSE = np.minimum((np.arange(256) + 4) // 8 * 8, 255).astype(np.uint8)  # a third of the PNG
-# from where the points are looked at, seen from the camera: metres back, left and up, radians down
+# viewpoint of the points, relative to the camera: metres back, left and up, radians down
 BACK_M, LEFT_M, UP_M, DOWN = 1.5, 1.2, 2.2, 0.38
 
 
@@ -37,7 +37,7 @@ def draw_gallery(scene: Scene, prompts: Sequence[str], segmenter: Segmenter) -> 
 
     Args:
         scene: With depth.
-        prompts: Without a background, which would be drawn black.
+        prompts: Without a background class, which would be drawn black.
         segmenter: The model.
     """
     vocabulary = segmenter.encode(list(prompts), None)
@@ -46,7 +46,7 @@ def draw_gallery(scene: Scene, prompts: Sequence[str], segmenter: Segmenter) -> 
     ids = list(range(len(names)))
     labels, confidence = result.labels, result.confidence
     small = shrink(scene.image, TILE)
-    # the legend is written in the size of the tile, so that it can be read
+    # the overlay is drawn at the size of the tile, so that the legend is readable
     overlay = draw_overlay(
         small,
         cv2.resize(labels, TILE[::-1], interpolation=cv2.INTER_NEAREST),
@@ -105,7 +105,7 @@ def _splat(
     colours: Image,
     size: tuple[int, ...],
 ) -> Image:
-    """Draw points as little squares, the far ones first so that near ones cover them."""
+    """Draw points as small squares, far ones first, so that near ones cover them."""
     height, width = size
     picture = np.full((height, width, 3), GROUND, np.uint8)
     left_top = np.floor(pixels).astype(np.int64)

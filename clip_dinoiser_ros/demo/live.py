@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A real node in its own process, a recorded drive played to it, what it publishes collected."""
+"""Plays a recorded drive to a real node in its own process and collects what it publishes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ END_TIMEOUT_S = 10.0
 
 
 class DemoError(ValueError):
-    """The demo did not show what it should; says what was seen."""
+    """The demo did not show what it should; the message says what it did show."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Received:
 
     Attributes:
         output: Last part of its topic.
-        time_ns: When it came, by the wall clock.
+        time_ns: When it arrived, by the wall clock.
         data: CDR.
     """
 
@@ -46,12 +46,14 @@ class Received:
 
 
 class NodeProcess:
-    """The segmentation node as a robot would start it; SIGINT ends it with the `with` block.
+    """The segmentation node, started as on a robot and killed at the end of the `with` block.
+
+    `end` stops it by SIGINT.
 
     Args:
         params_file: Its parameters.
-        domain_id: ROS domain of its own; nothing leaves this machine.
-        log: File for what it prints.
+        domain_id: A ROS domain for this node only; no packet leaves this machine.
+        log: File for its output.
     """
 
     def __init__(self, params_file: Path, domain_id: int, log: Path) -> None:
@@ -74,14 +76,18 @@ class NodeProcess:
             )
 
     def check(self) -> None:
-        """Raise DemoError with the end of its log when it has ended."""
+        """Raise DemoError with the end of the log if the node has ended."""
         code = self._process.poll()
         if code is not None:
             tail = '\n'.join(self._log.read_text(errors='replace').splitlines()[-5:])
             raise DemoError(f'the node ended with code {code}:\n{tail}')
 
     def end(self) -> int:
-        """Ask it to end; return its exit code, or kill it and raise DemoError."""
+        """Stop the node; return its exit code.
+
+        Raises:
+            DemoError: It did not end in time.
+        """
         self._process.send_signal(signal.SIGINT)
         try:
             return self._process.wait(END_TIMEOUT_S)
@@ -98,7 +104,7 @@ class NodeProcess:
 
 
 class Listener:
-    """Collects all that the node publishes, serialized, and sets its parameters.
+    """Collects the messages of the node, serialized, and sets its parameters.
 
     Args:
         context: rclpy's, initialised.
@@ -150,11 +156,11 @@ class Listener:
                 return
 
     def count(self, output: str) -> int:
-        """How many messages of an output have come."""
+        """Return how many messages of an output have arrived."""
         return sum(message.output == output for message in self.received)
 
     def wait(self, output: str, count: int, node: NodeProcess, timeout_s: float) -> bool:
-        """Wait until so many messages of an output have come; return whether they did."""
+        """Wait until `count` messages of an output have arrived; return whether they did."""
         deadline = time.monotonic() + timeout_s
         while self.count(output) < count:
             node.check()
@@ -164,7 +170,7 @@ class Listener:
         return True
 
     def set_prompts(self, prompts: Sequence[str]) -> None:
-        """Change the prompts by the parameter service, as `ros2 param set` does."""
+        """Set the prompts by the parameter service, as `ros2 param set` does."""
         from rcl_interfaces.srv import SetParameters
         from rclpy.parameter import Parameter
 
@@ -181,7 +187,7 @@ class Listener:
             raise DemoError(f'the node refused the prompts: {result.reason}')
 
     def close(self) -> None:
-        """End the thread; the context has to be shut down first."""
+        """End the thread; the context must be shut down first."""
         self._thread.join()
         self._executor.shutdown()
 
@@ -195,7 +201,7 @@ def segment_live(
         drive: Bag written by `write_drive`.
         params_file: Parameters of the node.
         prompts_after: For the second half.
-        log: File for what the node prints.
+        log: File for the output of the node.
 
     Raises:
         DemoError: The node did not come up, refused the prompts, or did not end well.
@@ -234,7 +240,7 @@ def _play(
     node: NodeProcess,
     prompts_after: Sequence[str],
 ) -> None:
-    """Play the recording in real time in a thread of its own; set the prompts half way."""
+    """Play the recording in real time in a separate thread; set the prompts half way."""
     from clip_dinoiser_ros.bag.play import Player
 
     player = Player(context, recording, [IMAGE, DEPTH, CAMERA_INFO], clock=False)
@@ -248,6 +254,6 @@ def _play(
         node.check()
         thread.join(0.1)
     settled = -1
-    while listener.count('frame_info') != settled:  # frames that are still in work
+    while listener.count('frame_info') != settled:  # frames that are still being processed
         settled = listener.count('frame_info')
         time.sleep(1.0)

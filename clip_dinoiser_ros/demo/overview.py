@@ -48,7 +48,7 @@ def _row(title: str, frame: ComparedFrame, width: int) -> list[Image]:
 
 
 def _classes(frame: ComparedFrame) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and colour of every class."""
+    """Return name and colour of every class."""
     vocabulary = frame.result.vocabulary
     return [
         (name, BACKGROUND if name == vocabulary.background else colour(class_id))
@@ -57,7 +57,7 @@ def _classes(frame: ComparedFrame) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _coloured(labels: npt.NDArray[np.unsignedinteger], colours: Sequence[tuple[int, ...]]) -> Image:
-    """Every class in its colour, what is none of them in light grey."""
+    """Draw every class in its colour, and all other pixels in light grey."""
     table = np.full((256, 3), FAINT, np.uint8)
     table[: len(colours)] = colours
     return table[labels]
@@ -73,7 +73,7 @@ def _heading(title: str, width: int) -> Image:
 
 
 def _legend(frame: ComparedFrame, width: int) -> Image:
-    """Name the colours: the prompts in their order, and the scale of the confidence."""
+    """Draw the legend: the prompts in order, and the scale of the confidence."""
     strip = _paper(44, width)
     left = GAP
     swatches = _classes(frame)

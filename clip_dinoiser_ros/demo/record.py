@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A generated drive as a recording: what the camera saw, and the true label of every pixel."""
+"""Writes a generated drive as a recording: camera images and the true label of every pixel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.world.classes import CLASSES
 from clip_dinoiser_ros.world.render import Scene
 
-START_NS = 1_700_000_000 * 10**9  # stamp of the first frame; fixed, so that a seed says everything
+START_NS = 1_700_000_000 * 10**9  # stamp of the first frame, always the same
 FRAME_ID = 'camera_optical_frame'
 IMAGE = '/camera/image_raw'
 DEPTH = '/camera/depth/image_rect'
@@ -40,14 +40,14 @@ def write_drive(path: Path, scenes: Iterable[Scene], force: bool = False) -> int
 
     Args:
         path: NAME.mcap, NAME.db3, or a folder.
-        scenes: From `world.drive`.
+        scenes: From `scenes.drive`.
         force: Replace what is there.
 
     Returns:
         The number of frames.
 
     Raises:
-        BagError: `path` is there.
+        BagError: `path` exists.
     """
     topics = {
         name: make_topic(name, type_name, latched=name == TRUTH_INFO)
@@ -67,7 +67,7 @@ def write_drive(path: Path, scenes: Iterable[Scene], force: bool = False) -> int
 
 
 def _messages(scene: Scene, time_ns: int, first: bool) -> Iterator[tuple[str, Any]]:
-    """Make the messages of one frame; the first one says what the true labels mean."""
+    """Make the messages of one frame; the first frame has the names of the true labels."""
     types = typestore().types
     seconds, nanoseconds = divmod(time_ns, 10**9)
     stamp = types['builtin_interfaces/msg/Time'](sec=seconds, nanosec=nanoseconds)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the node published of a drive, frame by frame, held against the true labels."""
+"""Compares the output of the node for a drive with the true labels, frame by frame."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Result:
 
     Attributes:
         stamp_ns: Of the camera image.
-        received_ns: When its labels came, by the wall clock.
+        received_ns: When its labels arrived, by the wall clock.
         labels: (H, W) class ids.
-        confidence: uint8 (H, W), 255 is certain.
+        confidence: uint8 (H, W), 255 for certain.
         info: FrameInfo message.
-        vocabulary: Vocabulary message that its FrameInfo names.
+        vocabulary: Vocabulary message of the version in its FrameInfo.
     """
 
     stamp_ns: int
@@ -46,12 +46,12 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class ComparedFrame:
-    """A frame of the drive with its result, as indices into the names of its vocabulary.
+    """A frame of the drive with its result; labels are indices into the names of its vocabulary.
 
     Attributes:
         image: uint8 (H, W, 3) RGB.
-        truth: uint8 (H, W); `IGNORED` where the true label is none of the prompts.
-        labels: (H, W), index of the node's class.
+        truth: uint8 (H, W); `IGNORED` where no prompt names the true class.
+        labels: (H, W), classes found by the node.
         result: What the node published.
     """
 
@@ -61,7 +61,7 @@ class ComparedFrame:
     result: Result
 
     def confusion(self) -> Confusion:
-        """Count the pixels whose true label is among the prompts."""
+        """Count the pixels whose true class is among the prompts."""
         counts = Confusion(tuple(self.result.vocabulary.names))
         known = self.truth != IGNORED
         counts.add(self.truth[known], self.labels[known])
@@ -69,11 +69,10 @@ class ComparedFrame:
 
 
 def collect(received: Sequence[Received]) -> list[Result]:
-    """Put the messages of each frame together, in the order of the stamps.
+    """Group the messages by frame, in the order of the stamps.
 
     Raises:
-        DemoError: Nothing was segmented; labels without the vocabulary that explains them, or with
-            ids that it does not have.
+        DemoError: Nothing was segmented, or labels lack their vocabulary or have ids that it lacks.
     """
     store = typestore()
     outputs: dict[str, dict[int, Any]] = {name: {} for name in OUTPUTS}
@@ -91,7 +90,7 @@ def collect(received: Sequence[Received]) -> list[Result]:
     for stamp, labels in sorted(outputs['labels'].items()):
         info, confidence = (outputs[name].get(stamp) for name in ('frame_info', 'confidence'))
         if info is None or confidence is None:
-            continue  # the drive ended while they were on their way
+            continue  # the drive ended before they arrived
         vocabulary = vocabularies.get(info.vocabulary_version)
         if vocabulary is None:
             raise DemoError(f'vocabulary {info.vocabulary_version} was never announced')
@@ -112,7 +111,7 @@ def _pixels(message: Any) -> npt.NDArray[Any]:
 
 
 def compare(drive: Path, results: Sequence[Result]) -> Iterator[ComparedFrame]:
-    """Read the drive beside its results; frames that were replaced are left out."""
+    """Read the drive together with its results; replaced frames are left out."""
     by_stamp = {result.stamp_ns: result for result in results}
     image: npt.NDArray[np.uint8] | None = None
     with Recording(drive) as recording:
@@ -132,7 +131,7 @@ def compare(drive: Path, results: Sequence[Result]) -> Iterator[ComparedFrame]:
 
 
 def total_miou(frames: Sequence[ComparedFrame]) -> float:
-    """Return the mean IoU over the classes that occur, the pixels of all frames together."""
+    """Return the mean IoU over all pixels of all frames, for the classes that occur."""
     total = frames[0].confusion()
     for frame in frames[1:]:
         total.counts += frame.confusion().counts

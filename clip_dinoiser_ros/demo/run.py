@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The whole of `make demo`: a recorded drive, a real node, prompts that change on the way."""
+"""`make demo`: a recorded drive, a real node, and prompts that change half way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, tour
 
 
 def run_demo(output: Path, seconds: float = 20.0, rate_hz: float = 10.0) -> dict[str, Any]:
-    """Record a drive, play it to a real node, change the prompts half way, show what came out.
+    """Record a drive, play it to a real node, change the prompts half way, draw the results.
 
     Args:
         output: Folder for drive.mcap, segmented.mcap, overview.png, drive.mp4, report.json and
@@ -40,7 +40,7 @@ def run_demo(output: Path, seconds: float = 20.0, rate_hz: float = 10.0) -> dict
         The report, as in report.json.
 
     Raises:
-        DemoError: What was shown is not what it should be.
+        DemoError: The result is not as it should be.
     """
     from ament_index_python.packages import get_package_share_directory
 
@@ -63,15 +63,15 @@ def run_demo(output: Path, seconds: float = 20.0, rate_hz: float = 10.0) -> dict
 
 
 def say(text: str) -> None:
-    """Tell the user what goes on."""
+    """Print a line about the progress."""
     print(f'demo: {text}', flush=True)  # noqa: T201
 
 
 def split(frames: Sequence[ComparedFrame]) -> tuple[list[ComparedFrame], list[ComparedFrame]]:
-    """Part the frames by their vocabulary.
+    """Split the frames by their vocabulary.
 
     Raises:
-        DemoError: There are not two, the second one that was asked for.
+        DemoError: There are not exactly two, or the second is not the requested one.
     """
     versions = sorted({frame.result.vocabulary.version for frame in frames})
     if len(versions) != 2:
@@ -90,7 +90,7 @@ def make_report(
     results: Sequence[Result],
     halves: tuple[list[ComparedFrame], list[ComparedFrame]],
 ) -> dict[str, Any]:
-    """Sum up: counts, agreement with the true labels, times. All times in milliseconds."""
+    """Return counts, agreement with the true labels, and times in milliseconds."""
     last = results[-1].info
     latency = [result.info.total_ms for result in results]
     span_s = (results[-1].received_ns - results[0].received_ns) * 1e-9
@@ -114,7 +114,7 @@ def make_report(
 
 
 def ros_distro() -> str:
-    """Name the distribution: from the environment, or by the version of rclpy."""
+    """Return the ROS distribution, from the environment or the version of rclpy."""
     from importlib.metadata import version
 
     names = {'7': 'jazzy', '9': 'kilted'}
@@ -122,7 +122,7 @@ def ros_distro() -> str:
 
 
 def write_received(path: Path, received: Sequence[Received]) -> None:
-    """Write what the node published as a bag, in the order it came."""
+    """Write the messages of the node as a bag, in the order of their arrival."""
     topics = {
         name: make_topic(f'/{NODE}/{CAMERA}/{name}', kind.type_name, kind.latched)
         for name, kind in OUTPUTS.items()
