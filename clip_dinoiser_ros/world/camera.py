@@ -4,8 +4,8 @@
 """A pinhole camera that looks over flat ground.
 
 World: x forward at yaw 0, y left, z up, metres. Camera: the optical frame of ROS (REP 103): x
-right, y down, z forward. The camera does not roll, so the height component of a ray is one number
-per row.
+right, y down, z forward. The camera does not roll, so all rays of a row have the same height
+component.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from clip_dinoiser_ros.frames.intrinsics import Intrinsics
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the camera is (metres) and looks (radians; pitch is positive downward)."""
+    """Position (metres) and direction (radians; positive pitch looks down) of the camera."""
 
     x: float = 0.0
     y: float = 0.0
@@ -65,7 +65,7 @@ class Rays:
         return Rays(self.origin, self.x[rows, cols], self.y[rows, cols], self.z[rows])
 
     def local(self, x: float, y: float, yaw: float) -> 'Rays':
-        """Return the same rays in the frame of a thing that stands at (x, y), turned by yaw."""
+        """Return the same rays in the frame of an object that stands at (x, y), turned by yaw."""
         cos, sin = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
         dx, dy = self.origin[0] - x, self.origin[1] - y
         origin = np.array([cos * dx + sin * dy, -sin * dx + cos * dy, self.origin[2]])

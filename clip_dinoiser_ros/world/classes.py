@@ -1,16 +1,16 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The words of the generated world: colours, objects, ground, and the pairs kept from training."""
+"""The classes of the generated world: colours, objects, surfaces, and held-out pairs."""
 
 COLOURS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'white', 'black')
 OBJECTS = ('ball', 'box', 'cone', 'barrel', 'door', 'pallet')
 STUFF = ('floor', 'road', 'grass', 'wall', 'sky')
 PERSON = 'person'
-BACKGROUND = 'background'  # in training: everything that is not prompted
+BACKGROUND = 'background'  # in training: everything without a prompt
 OF_COLOUR = ('thing', 'object')  # 'red thing'
 
-# Each colour once, each object at least once: no colour and no object is itself unseen.
+# Each colour once, each object at least once, so that each is in the training with others.
 HELD_OUT = (
     'purple ball',
     'black ball',
@@ -22,7 +22,7 @@ HELD_OUT = (
     'orange pallet',
 )
 
-# Other words for the same thing, met now and then in training.
+# Other words for the same object, sometimes used in training.
 SYNONYMS = {
     'ball': ('sphere',),
     'box': ('crate',),

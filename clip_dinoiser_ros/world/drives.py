@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The drive that `make demo` shows, and what it asks for before and after the prompts change."""
+"""The drive of `make demo`, and the prompts before and after they change."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from clip_dinoiser_ros.world.render import Scene
 from clip_dinoiser_ros.world.scenes import drive
 
 SEED = 21
-# What stands along the way, from its start.
+# Objects along the way, from its start.
 THINGS = (
     'red ball',
     'blue barrel',
@@ -35,8 +35,8 @@ PROMPTS_BEFORE = (
     'green pallet',
     'white box',
 )
-# Everything in view, the ground too. 'background' would take the ground, so it is not among them.
-# 'purple ball', 'green box', 'blue cone' and 'yellow barrel' were never met in training.
+# Everything in view, also the ground. Without 'background', which would take the ground.
+# 'purple ball', 'green box', 'blue cone' and 'yellow barrel' were not in the training.
 PROMPTS_AFTER = (
     'person',
     'purple ball',
@@ -57,5 +57,5 @@ PROMPTS_AFTER = (
 def tour(
     seconds: float = 20.0, rate_hz: float = 10.0, width: int = 640, height: int = 480
 ) -> Iterator[Scene]:
-    """Yield the frames of the shown drive."""
+    """Yield the frames of the drive."""
     return drive(SEED, seconds, rate_hz, width, height, names=THINGS)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What stands where: a yard or a warehouse drawn from a random generator."""
+"""Random yards and warehouses: surfaces, light, and objects with their sizes and colours."""
 
 import colorsys
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _HSV = {
 
 @dataclass(frozen=True)
 class SceneLayout:
-    """A place: things, what is around them, and its light."""
+    """A place: objects, surroundings and light."""
 
     things: tuple[Thing, ...]
     around: Surroundings
@@ -48,7 +48,7 @@ def albedo(colour: str, rng: np.random.Generator) -> tuple[float, float, float]:
 def make_thing(
     name: tuple[str, str], x: float, y: float, yaw: float, rng: np.random.Generator
 ) -> Thing:
-    """Make a thing of a (colour, kind) at a place, with a size drawn for its kind."""
+    """Make an object of a (colour, kind) at a place, with a random size for its kind."""
     colour, kind = name
     if kind == 'ball':
         size = (rng.uniform(0.5, 1.0),) * 3
@@ -72,7 +72,7 @@ def make_thing(
 
 
 def draw_name(rng: np.random.Generator, held_out: bool | None) -> tuple[str, str]:
-    """Draw (colour, kind); `held_out` False: never a held-out pair, True: only, None: any."""
+    """Draw (colour, kind); `held_out` False: no held-out pair, True: only these, None: any pair."""
     if held_out:
         colour, kind = HELD_OUT[rng.integers(len(HELD_OUT))].split()
         return colour, kind
@@ -86,7 +86,7 @@ def draw_name(rng: np.random.Generator, held_out: bool | None) -> tuple[str, str
 
 
 def draw_door(rng: np.random.Generator, held_out: bool | None) -> tuple[str, str]:
-    """Draw the (colour, 'door') of a door, by the same rule."""
+    """Draw the (colour, 'door') of a door; `held_out` None: any colour, else no held-out one."""
     allowed = [c for c in COLOURS if held_out is None or f'{c} door' not in HELD_OUT]
     return str(rng.choice(allowed)), 'door'
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How light and pattern make each kind of thing look."""
+"""Draws each kind of object with its pattern and the light on it."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ _PALLET_LAYER_M = 0.145
 
 
 def paint_thing(rays: Rays, thing: Thing, light: Light) -> tuple[np.ndarray, np.ndarray]:
-    """Return depth float32 (h, w), inf where missed, and RGB float32 (h, w, 3) of one thing."""
+    """Return depth float32 (h, w), inf where missed, and RGB float32 (h, w, 3) of one object."""
     local = rays.local(thing.x, thing.y, thing.yaw)
     painters = {
         'ball': _ball,
@@ -34,12 +34,12 @@ def paint_thing(rays: Rays, thing: Thing, light: Light) -> tuple[np.ndarray, np.
 
 
 def scaled(rgb: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Return RGB (h, w, 3) times a factor per pixel (h, w)."""
+    """Multiply RGB (h, w, 3) by a factor per pixel (h, w)."""
     return cv2.multiply(rgb, cv2.merge([factor.astype(np.float32)] * 3))
 
 
 def put(target: np.ndarray, source: np.ndarray, where: np.ndarray) -> None:
-    """Copy what a mask (h, w) marks, in place; 8 times as fast as `np.copyto`."""
+    """Copy the pixels of a mask (h, w) in place; 8 times as fast as `np.copyto`."""
     cv2.copyTo(source, where.view(np.uint8), target)
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where things stand: apart from each other, within view, doors on the walls."""
+"""Places objects: apart from each other, within view, doors on the walls."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +19,8 @@ from clip_dinoiser_ros.world.layout import (
 )
 from clip_dinoiser_ros.world.things import Thing
 
-WAY_M = 9.0  # how far a drive goes
-_VIEW_M = 7.5  # how far beyond its end things still stand
+WAY_M = 9.0  # length of a drive
+_VIEW_M = 7.5  # objects stand up to so far beyond its end
 
 
 def _radius(thing: Thing) -> float:
@@ -35,7 +35,7 @@ def _free(thing: Thing, others: Sequence[Thing]) -> bool:
 
 
 def spread(rng: np.random.Generator, held_out: bool | None, hfov_deg: float) -> list[Thing]:
-    """Place things in front of the origin, each in its own part of the view."""
+    """Place objects in front of the origin, each in its own part of the view."""
     count = int(rng.integers(3, 8)) if hfov_deg > 50 else int(rng.integers(2, 5))
     half = np.radians(hfov_deg) / 2 * 0.92
     edges = np.linspace(-half, half, count + 1)
@@ -57,7 +57,7 @@ def spread(rng: np.random.Generator, held_out: bool | None, hfov_deg: float) -> 
 
 
 def furnish(things: list[Thing], rng: np.random.Generator, held_out: bool | None) -> SceneLayout:
-    """Put surroundings about the things, and doors on the walls."""
+    """Add surroundings to the objects, and doors to the walls."""
     room = (
         -4.0,
         max(thing.x for thing in things) + float(rng.uniform(0.9, 3.0)),
@@ -96,7 +96,7 @@ def drive_layout(
     names: Sequence[str] | None = None,
     held_out: bool | None = None,
 ) -> SceneLayout:
-    """Draw the place of a drive: things left and right of the way, and at its end."""
+    """Draw the place of a drive: objects left and right of the way, and at its end."""
     rng = np.random.default_rng([seed, 1])
     things: list[Thing] = []
     places = np.arange(2.6, WAY_M + _VIEW_M, 1.05)
@@ -104,7 +104,7 @@ def drive_layout(
         side = 1 if number % 2 else -1
         for _ in range(8):
             reach = rng.uniform(1.2, 3.0) if x < WAY_M + 2 else rng.uniform(0.2, 3.0)
-            if names:  # asked for by name: near enough to be seen well
+            if names:  # named objects are near enough to be seen well
                 reach = 1.25 + (reach - 1.2) * 0.45
             name = split_name(names[number % len(names)]) if names else draw_name(rng, held_out)
             if name[1] == 'door':
@@ -129,7 +129,7 @@ def _with_doors(
     wanted: list[tuple[str, str]],
     rng: np.random.Generator,
 ) -> SceneLayout:
-    """Hang the wanted doors side by side on the far wall, and no others; a wall if none stood."""
+    """Put exactly these doors side by side on the far wall; add a wall if there is none."""
     around = layout.around
     if not around.wall_height:
         around = replace(around, wall_height=3.2)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Render a layout: things over surroundings by depth, shadows, and a camera's blur and noise."""
+"""Renders a layout: objects and surroundings by depth, shadows, the camera's blur and noise."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +27,7 @@ class Scene:
     """One image and its true labels, instances and depth."""
 
     image: np.ndarray  # uint8 RGB (H, W, 3)
-    labels: np.ndarray  # uint8 (H, W): index into words.CLASSES
+    labels: np.ndarray  # uint8 (H, W): index into classes.CLASSES
     instances: np.ndarray  # uint8 (H, W): 0 = ground, wall or sky; i = things[i - 1]
     depth: np.ndarray  # float32 (H, W): metres along the optical axis; inf in the sky
     intrinsics: Intrinsics
@@ -36,7 +36,7 @@ class Scene:
     stamp_s: float = 0.0  # since the start of the drive
 
     def names(self, min_pixels: int = 1) -> list[str]:
-        """Return the classes in the image that cover at least so many pixels."""
+        """Return the classes that cover at least so many pixels of the image."""
         counts = np.bincount(self.labels.ravel(), minlength=len(CLASSES))
         return [name for name, count in zip(CLASSES, counts, strict=True) if count >= min_pixels]
 
@@ -48,7 +48,7 @@ def render(
     time_s: float = 0.0,
     noise_seed: int = 0,
 ) -> Scene:
-    """Render a layout from a pose at a time."""
+    """Render a layout from a pose at a moment."""
     rays = cast_rays(intrinsics, pose)
     things = tuple(thing.at(time_s) for thing in layout.things)
     rgb, depth, labels = paint_surroundings(rays, layout.around, layout.light)
@@ -87,7 +87,7 @@ def _window(thing: Thing, pose: Pose, intrinsics: Intrinsics) -> tuple[slice, sl
 
 
 def _cut(outline: np.ndarray) -> np.ndarray:
-    """Return what of a convex outline (N, 3), in the camera's frame, lies before the camera."""
+    """Return the part in front of the camera of a convex outline (N, 3) in the camera's frame."""
     kept = []
     for a, b in zip(outline, np.roll(outline, -1, axis=0), strict=True):
         if a[2] > _NEAR_M:
@@ -122,7 +122,7 @@ def _cast_shadows(
     pose: Pose,
     intrinsics: Intrinsics,
 ) -> None:
-    """Darken the ground where things hide the sun, and right under them; in place."""
+    """Darken the ground in the shadow of objects and right under them; in place."""
     cast = np.zeros(labels.shape, np.uint8)
     contact = np.zeros(labels.shape, np.uint8)
     lx, ly, lz = layout.light.direction
@@ -168,7 +168,7 @@ def _vignette(height: int, width: int) -> np.ndarray:
 
 
 def _expose(rgb: np.ndarray, tint: tuple[float, float, float], seed: int) -> np.ndarray:
-    """Return the image a camera with a little blur, noise and vignetting takes, uint8."""
+    """Add a camera's slight blur, noise and vignetting; return uint8."""
     height, width = rgb.shape[:2]
     rng = np.random.default_rng(seed)
     out = cv2.GaussianBlur(rgb, (3, 3), 0.55)

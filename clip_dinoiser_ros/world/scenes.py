@@ -1,11 +1,11 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A generated yard or warehouse as a robot's camera sees it, with the truth of every pixel.
+"""Images of a generated yard or warehouse, with the true class of every pixel.
 
-`scene(seed)` is one image; `drive(seed)` is a camera moving through one place, so that the same
-things keep their geometry from frame to frame. Everything follows from the seed. The model shipped
-beside this module is trained on these images and knows nothing else.
+`scene(seed)` is one image. `drive(seed)` is a camera that moves through one place, so the geometry
+is consistent from frame to frame. The seed decides everything. The demo model is trained on such
+images only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,9 +33,9 @@ def scene(
         seed: Decides everything.
         width: Of the image, pixels.
         height: Of the image, pixels.
-        hfov_deg: Horizontal field of view; a narrow one looks through a longer lens.
-        held_out: False: never a held-out colour-object pair (training), True: at least one of the
-            things is such a pair (where it is not hidden), None: any pair.
+        hfov_deg: Horizontal field of view; a narrow one is that of a longer lens.
+        held_out: False: no held-out pair of colour and object (training); True: at least one such
+            pair, unless it is hidden; None: any pair.
     """
     rng = np.random.default_rng(seed)
     things = spread(rng, held_out, hfov_deg)
@@ -55,7 +55,7 @@ def drive(
     names: Sequence[str] | None = None,
     held_out: bool | None = None,
 ) -> Iterator[Scene]:
-    """Move a camera through one place and yield what it sees.
+    """Move a camera through one place and yield its frames.
 
     Args:
         seed: Decides the place, the light and the path.
@@ -64,9 +64,9 @@ def drive(
         width: Of the image, pixels.
         height: Of the image, pixels.
         moving: Whether people walk and balls roll.
-        names: Classes of the things along the way, in order from the start ('red ball', 'person');
-            repeated until the way is full. None: drawn by the rule of `held_out`.
-        held_out: As in `scene`, for what is drawn; by default any pair.
+        names: Classes of the objects along the way, from its start ('red ball', 'person'), repeated
+            until the way is full. None: drawn at random, as `held_out` says.
+        held_out: As in `scene`, for random objects.
     """
     layout = drive_layout(seed, moving, names, held_out)
     intrinsics = Intrinsics.from_fov(width, height, HFOV_DEG)
@@ -78,7 +78,7 @@ def drive(
 
 
 def glimpse(seed: int, width: int = 640, height: int = 480, held_out: bool | None = False) -> Scene:
-    """Return one frame out of the middle of a drive, drawn by the seed."""
+    """Return one frame of a drive; the seed decides which."""
     rng = np.random.default_rng([seed, 2])
     seconds = 20.0
     time_s = float(rng.uniform(0, seconds))
@@ -89,7 +89,7 @@ def glimpse(seed: int, width: int = 640, height: int = 480, held_out: bool | Non
 
 
 def _along(time_s: float, seconds: float, seed: int) -> Pose:
-    """Return the pose on a gently winding way; the camera nods as on uneven ground."""
+    """Return the pose on a gently winding way; the camera pitches as on uneven ground."""
     done = time_s / seconds
     side = 1 if seed % 2 else -1
     return Pose(

@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where a ray meets a box, an upright cylinder, an upright cone or a ball, in closed form.
+"""Intersections of rays with a box, an upright cylinder or cone, or a ball, in closed form.
 
-Every function takes rays in the frame of the thing (its footprint centred on the origin, standing
-on z = 0) and returns a `Hit`; depths are infinite where the ray misses.
+Every function takes rays in the frame of the object, whose footprint is centred on the origin, and
+which stands on z = 0. It returns a `Hit`, with infinite depth where the ray misses.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _TINY = np.float32(1e-9)
 
 @dataclass(frozen=True)
 class Hit:
-    """The first meeting of each ray with a surface; all arrays are float32 (h, w)."""
+    """The first intersection of each ray with a surface; all arrays are float32 (h, w)."""
 
     depth: np.ndarray  # metres along the optical axis, inf where missed
-    x: np.ndarray  # the point, metres, in the frame of the thing
+    x: np.ndarray  # the point, metres, in the frame of the object
     y: np.ndarray
     z: np.ndarray
     face: np.ndarray  # uint8: box 0, 1, 2 = the axis of the face; others 0 = side, 2 = top
@@ -34,7 +34,7 @@ def _points(rays: Rays, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def intersect_box(rays: Rays, length: float, width: float, bottom: float, top: float) -> Hit:
-    """Meet a box of the given length (x) and width (y) between two heights, all metres."""
+    """Intersect a box of the given length (x) and width (y) between two heights, all in metres."""
     ox, oy, oz = (np.float32(value) for value in rays.origin)
     near, far = [], []
     for origin, direction, low, high in (
@@ -55,12 +55,12 @@ def intersect_box(rays: Rays, length: float, width: float, bottom: float, top: f
 
 
 def intersect_cylinder(rays: Rays, radius: float, height: float) -> Hit:
-    """Meet an upright closed cylinder."""
+    """Intersect an upright closed cylinder."""
     return intersect_frustum(rays, radius, radius, height)
 
 
 def intersect_frustum(rays: Rays, bottom: float, top: float, height: float) -> Hit:
-    """Meet an upright cone cut off at the top, with radii `bottom` and `top`, seen from outside."""
+    """Intersect an upright truncated cone with radii `bottom` and `top`, seen from outside."""
     ox, oy, oz = (np.float32(value) for value in rays.origin)
     slope = np.float32((top - bottom) / height)
     radius = np.float32(bottom) + slope * oz  # of the infinite cone at the height of the camera
@@ -82,7 +82,7 @@ def intersect_frustum(rays: Rays, bottom: float, top: float, height: float) -> H
 
 
 def intersect_ball(rays: Rays, radius: float) -> Hit:
-    """Meet a ball that lies on the ground."""
+    """Intersect a ball that lies on the ground."""
     ox, oy, oz = (np.float32(value) for value in rays.origin)
     oz = oz - np.float32(radius)
     a = rays.x * rays.x + rays.y * rays.y + rays.z * rays.z

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The ground, the walls and the sky behind the things: exact planes with textures on them."""
+"""Ground, walls and sky behind the objects: exact planes with textures."""
 
 from dataclasses import dataclass
 
@@ -19,18 +19,18 @@ FAR_M = 60.0  # ground beyond is haze; the sky has no depth
 
 @dataclass(frozen=True)
 class Surface:
-    """What a plane is covered with."""
+    """The texture of a plane."""
 
     name: str  # class: 'floor', 'road', 'grass' or 'wall'
     texture: str
     dark: tuple[float, float, float]  # RGB where the texture is 0
     light: tuple[float, float, float]  # RGB where the texture is 1
-    period_m: float  # after how many metres the texture repeats
+    period_m: float  # the texture repeats after so many metres
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Everything that is not a thing. Lengths in metres."""
+    """Everything except the objects. Lengths in metres."""
 
     ground: Surface
     beside: Surface  # the ground left and right of `strip`
@@ -50,7 +50,7 @@ def _sample(texture: str, x: np.ndarray, y: np.ndarray, period_m: float) -> np.n
 
 
 def _within(place: np.ndarray) -> np.ndarray:
-    """Return the same places in the first tile; exact, since the size is a power of two."""
+    """Return the same positions in the first tile; exact, since the size is a power of two."""
     start = np.floor(place * np.float32(1 / SIZE))
     start *= np.float32(SIZE)
     return np.subtract(place, start, out=start)
@@ -96,18 +96,18 @@ def _ground(rays: Rays, around: Surroundings) -> tuple[np.ndarray, np.ndarray]:
         other = _cover(around.beside, x[part], y[part], depth[part[0]])
         put(rgb[part], other, np.ascontiguousarray(beside[part]))
         np.copyto(classes, CLASSES.index(around.beside.name), where=beside)
-    far = depth[:, 0] > 12  # depth is one number per row
+    far = depth[:, 0] > 12  # all pixels of a row have the same depth
     haze = np.clip((depth[far] - 12) / np.float32(FAR_M), 0, 0.6)[..., None]
     rgb[far] += haze * (np.asarray(around.horizon, np.float32) - rgb[far])
     return rgb, classes
 
 
 def _wall_depth(rays: Rays, around: Surroundings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the depth of the walls, inf where the ray passes over them, and which are the ends."""
+    """Return the depth of the walls (inf above them), and where the end walls are."""
     ox, oy, oz = (np.float32(value) for value in rays.origin)
     x0, x1, y0, y1 = (np.float32(value) for value in around.room)
     with np.errstate(divide='ignore'):
-        # a ray along a wall never meets it, whatever the sign of the zero
+        # a ray parallel to a wall never meets it, whatever the sign of the zero
         tx = np.abs(np.where(rays.x > 0, x1 - ox, x0 - ox) / rays.x)
         ty = np.abs(np.where(rays.y > 0, y1 - oy, y0 - oy) / rays.y)
     depth = np.minimum(np.minimum(tx, ty), np.float32(1e4))
@@ -153,7 +153,7 @@ def paint_surroundings(
     rgb = np.empty((*shape, 3), np.float32)
     depth = np.full(shape, np.inf, np.float32)
     classes = np.full(shape, CLASSES.index('sky'), np.uint8)
-    horizon = int(np.searchsorted(-rays.z[:, 0], 1e-3))  # first row that looks down
+    horizon = int(np.searchsorted(-rays.z[:, 0], 1e-3))  # first row below the horizon
     np.copyto(depth[horizon:], np.float32(-rays.origin[2]) / rays.z[horizon:])
     wall = np.zeros(shape, bool)
     if around.wall_height:

@@ -35,7 +35,7 @@ def _joints(texture: np.ndarray, rows: int, cols: int, width: int, shift: bool) 
         start = wide // 2 if shift and row % 2 else 0
         for col in range(cols):
             left = (start + col * wide) % SIZE
-            tone = 0.86 + 0.14 * ((row * 7 + col * 13) % 5) / 4  # no two neighbours quite alike
+            tone = 0.86 + 0.14 * ((row * 7 + col * 13) % 5) / 4  # neighbours differ slightly
             part = np.take(band, range(left, left + wide), axis=1, mode='wrap') * tone
             part[:, :width] = 0.0
             band[:, np.arange(left, left + wide) % SIZE] = part
@@ -69,8 +69,8 @@ def textures() -> dict[str, np.ndarray]:
 
 @cache
 def tile(name: str) -> np.ndarray:
-    """Return a texture with its first two rows and columns once more at its end.
+    """Return a texture with its first two rows and columns repeated at its end.
 
-    So a place between two pixels never has a neighbour outside, which `cv2.remap` is slow at.
+    So no interpolated position has a neighbour outside, where `cv2.remap` is slow.
     """
     return np.ascontiguousarray(np.pad(textures()[name], (0, 2), mode='wrap'))

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The things that stand in the world, and the light on them."""
+"""The objects of the generated world, and the light on them."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ Number = float | np.float32 | np.ndarray  # float32, alone or per pixel
 
 @dataclass(frozen=True)
 class Light:
-    """One sun and an even sky; strengths multiply the albedo."""
+    """A sun and a uniform sky; their strengths multiply the albedo."""
 
     direction: tuple[float, float, float]  # unit, towards the sun, world or local frame
     ambient: float
@@ -34,7 +34,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something with an outline that stands on the ground; lengths in metres, angles in radians."""
+    """An object that stands on the ground; lengths in metres, angles in radians."""
 
     kind: str
     colour: str  # '' for a person
@@ -45,7 +45,7 @@ class Thing:
     length: float  # along its own x
     width: float
     height: float
-    style: float = 0.5  # in [0, 1], picks among small differences of the same kind
+    style: float = 0.5  # in [0, 1], chooses a variant of the kind
     sway: tuple[float, float] = (0.0, 0.0)  # amplitude of its motion, metres
     period_s: float = 6.0
 
@@ -55,7 +55,7 @@ class Thing:
         return f'{self.colour} {self.kind}'.strip()
 
     def at(self, time_s: float) -> 'Thing':
-        """Return the thing where it is at a time; a person looks where they walk."""
+        """Return the object at its position at a time; a person faces the direction of walking."""
         if self.sway == (0.0, 0.0):
             return self
         angle = 2 * np.pi * (time_s / self.period_s + self.style)
