@@ -6,7 +6,7 @@
 import numpy as np
 import pytest
 from golden_data import golden
-from harness import NAME, NodeProcess, Peer, ticking
+from harness import NAME, WAIT_S, NodeProcess, Peer, ticking
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
