@@ -248,7 +248,9 @@ class TextEncoder:
     def _embed(self, texts: Sequence[tuple[str, list[str]]]) -> tuple[Tensor, ...]:
         """Return the unit embeddings (n, C) of the n sentences of each text."""
         tokens = torch.cat([self._tokenize(text, sentences) for text, sentences in texts])
-        return self._tower(tokens).split([len(sentences) for _, sentences in texts])
+        counts = [len(sentences) for _, sentences in texts]
+        units: tuple[Tensor, ...] = self._tower(tokens).split(counts)
+        return units
 
     def _tokenize(self, text: str, sentences: list[str]) -> Tensor:
         """Return tokens, int64 (S, context length), of the sentences made from one text.

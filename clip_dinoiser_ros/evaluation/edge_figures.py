@@ -34,6 +34,7 @@ LIGHT = 0.3  # of the light that there was
 READ_NOISE = 2.0  # of 255, in low light
 ELECTRONS = 1.5  # per step of 255: what makes shot noise
 JPEG_QUALITY = 50
+PICTURE_QUALITY = 80
 SHOWN = ('clean', 'low light', 'JPEG 50')  # in the picture
 CROP = np.s_[120:420, 160:560]  # of 640x480
 
@@ -210,7 +211,8 @@ def draw_pictures(
         columns.append(_tinted(shown.image, truth))
         rows.append(np.concatenate([column[CROP] for column in columns], axis=1))
     picture = np.concatenate(rows)
-    cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]))
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, PICTURE_QUALITY])
 
 
 def _tinted(image: Rgb, labels: npt.NDArray[Any]) -> Rgb:

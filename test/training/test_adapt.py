@@ -111,7 +111,7 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
         (('--prompts', 'road', 'Road'), 'names must differ'),
         (('--keep', '0'), '--keep is 0; allowed is 1 to 200'),
         (('--images', '0'), '0 images asked for; at least 1'),
-        (('--topic', '/no'), 'has no image topic /no'),
+        (('--topic', '/no'), '/no is no image topic here'),
         (('--gamma', '2'), 'gamma'),
         (('--output', 'a.yaml'), 'the name has to end in .json'),
         (('--output', 'no/a.json'), 'no is no folder'),
