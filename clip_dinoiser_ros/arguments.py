@@ -111,10 +111,8 @@ class _Texts(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_vocabulary_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --prompts, --background, --templates; return their group."""
-    from clip_dinoiser_ros.core.vocabulary import TEMPLATES
-
+def add_prompts_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --prompts; return its group."""
     group = parser.add_argument_group('prompts')
     group.add_argument(
         '--prompts',
@@ -124,19 +122,41 @@ def add_vocabulary_arguments(parser: argparse.ArgumentParser) -> argparse._Argum
         metavar='TEXT',
         help="a class each, or one text 'a, b, c'; 'a|b': synonyms",
     )
+    return group
+
+
+def add_vocabulary_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --prompts, --background, --templates; return their group."""
+    group = add_prompts_argument(parser)
     group.add_argument(
         '--background',
         default='background',
         metavar='NAME',
         help="prompt that takes what looks like no object; '': none (%(default)s)",
     )
+    add_templates_argument(group)
+    return group
+
+
+def add_templates_argument(group: argparse._ArgumentGroup) -> None:
+    """Add --templates."""
     group.add_argument(
         '--templates',
+        type=_templates,
         default='imagenet',
-        choices=TEMPLATES,
-        help='%(default)s',
+        metavar='NAME',
+        help='imagenet, simple, none, or a file from `clip-dinoiser adapt` (%(default)s)',
     )
-    return group
+
+
+def _templates(text: str) -> str:
+    from clip_dinoiser_ros.core.templates import find_sentences
+
+    try:
+        find_sentences(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:

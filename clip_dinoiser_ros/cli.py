@@ -45,6 +45,10 @@ VERBS = {
         'clip_dinoiser_ros.export.command',
         'write the image path as an ONNX file, for machines without torch',
     ),
+    'adapt': (
+        'clip_dinoiser_ros.training.adapt_command',
+        "choose templates for each prompt on a robot's own recording, without labels",
+    ),
     'train': (
         'clip_dinoiser_ros.training.command',
         'train the two heads on images or recordings, without labels',

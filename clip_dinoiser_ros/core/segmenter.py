@@ -28,7 +28,7 @@ from clip_dinoiser_ros.core.pipeline import Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, Segmentation, enlarge_all
 from clip_dinoiser_ros.core.sources import AUTHORS
-from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder, Vocabulary
+from clip_dinoiser_ros.core.vocabulary import TextEncoder, Vocabulary
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 RgbImage = npt.NDArray[np.uint8]
@@ -166,7 +166,7 @@ class Segmenter:
         self,
         prompts: Sequence[str],
         background: str | None = 'background',
-        templates: Templates = 'imagenet',
+        templates: str = 'imagenet',
     ) -> Vocabulary:
         """Turn prompts into a vocabulary; prompts encoded before are cached.
 
@@ -175,14 +175,19 @@ class Segmenter:
                 embedding is the mean of theirs.
             background: Name of the class that receives the background filter, at any place among
                 the prompts. None, or a name that is not a prompt: no filter.
-            templates: 'imagenet' (80 sentences), 'simple' (7) or 'none' (the prompt as it is).
+            templates: 'imagenet' (80 sentences), 'simple' (7), 'none' (the prompt as it is), or the
+                .json file that `clip-dinoiser adapt` has written.
 
         Raises:
             PromptError: A prompt that cannot be used; which one and why.
         """
         return self._text.encode(prompts, background, templates)
 
-    def missing(self, prompts: Sequence[str], templates: Templates = 'imagenet') -> list[str]:
+    def encode_each(self, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Encode prompts in each template by itself; see `TextEncoder.encode_each`."""
+        return self._text.encode_each(prompts, templates)
+
+    def missing(self, prompts: Sequence[str], templates: str = 'imagenet') -> list[str]:
         """Return the prompts, synonyms one by one, that `encode` has not encoded yet.
 
         They may be encoded in parts, each a list of prompts. After that, `encode` of the whole list
@@ -337,6 +342,22 @@ class Segmenter:
             for part in self.pipeline.parts(preprocess.upload(images))
             for found in self._run(part, query).images()
         ]
+
+    @torch.inference_mode()
+    def pooled_features(self, image: RgbImage, gamma: float | None = None) -> Tensor:
+        """Return what the classes of an image are found from, whatever they are.
+
+        Arguments and errors as for `segment`.
+
+        Returns:
+            float32 (1, C, h, w), on the device.
+        """
+        gamma = self.gamma if gamma is None else gamma
+        check_thresholds(gamma, dinoiser.DELTA)
+        self._check_image(image)
+        pixels = self.pipeline.preprocess.upload([image])
+        features = self.pipeline.backbone(self.pipeline.preprocess(pixels))
+        return self.pipeline.pool(features, gamma, with_objectness=False).features
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return the grid of patches (h, w) of an image of this size."""

@@ -9,22 +9,18 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, cuda, nn
 
 from clip_dinoiser_ros.core.embedding_cache import EmbeddingCache
-from clip_dinoiser_ros.core.plain_clip import open_clip_module
+from clip_dinoiser_ros.core.templates import Sentences, TemplateError, find_sentences
 from clip_dinoiser_ros.core.text_tower import TextTower
 
-Templates = Literal['imagenet', 'simple', 'none']
 MAX_CLASSES = 1000
 MAX_PROMPT_CHARACTERS = 1000
 MAX_CACHED_PROMPTS = 4096
-
-TEMPLATES: tuple[str, ...] = get_args(Templates)
 
 
 class PromptError(ValueError):
@@ -57,13 +53,13 @@ class Vocabulary:
         prompts: One per class, in the order given.
         embeddings: float32 (K, C), unit rows: each the mean over templates and synonyms.
         background: Index of the class that receives the background filter; None: filter off.
-        templates: Name of the sentences that contained the prompts.
+        templates: Name or file of the sentences that contained the prompts.
     """
 
     prompts: tuple[Prompt, ...]
     embeddings: Tensor
     background: int | None
-    templates: Templates
+    templates: str
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -183,15 +179,14 @@ class TextEncoder:
         self,
         prompts: Sequence[str],
         background: str | None = 'background',
-        templates: Templates = 'imagenet',
+        templates: str = 'imagenet',
     ) -> Vocabulary:
         """Turn prompts into a Vocabulary; see `Segmenter.encode`."""
         parsed = parse_prompts(prompts)
-        if templates not in TEMPLATES:
-            raise PromptError(f'templates is {templates!r}; allowed: {", ".join(TEMPLATES)}')
-        self._encode_missing([s for p in parsed for s in p.synonyms], templates)
+        chosen = _sentences(templates)
+        self._encode_missing([s for p in parsed for s in p.synonyms], chosen)
         rows = [
-            torch.stack([self._known[templates, synonym] for synonym in prompt.synonyms]).mean(0)
+            torch.stack([self._known[chosen.key, synonym] for synonym in prompt.synonyms]).mean(0)
             for prompt in parsed
         ]
         names = [prompt.name for prompt in parsed]
@@ -204,29 +199,58 @@ class TextEncoder:
             templates=templates,
         )
 
-    def missing(self, prompts: Sequence[str], templates: Templates) -> list[str]:
+    def missing(self, prompts: Sequence[str], templates: str) -> list[str]:
         """Return the prompts that `encode` has not encoded yet; see `Segmenter.missing`."""
         synonyms = [synonym for prompt in parse_prompts(prompts) for synonym in prompt.synonyms]
-        return [synonym for synonym in synonyms if (templates, synonym) not in self._known]
+        key = _sentences(templates).key
+        return [synonym for synonym in synonyms if (key, synonym) not in self._known]
 
     @torch.inference_mode()
-    def _encode_missing(self, texts: Sequence[str], templates: Templates) -> None:
+    def _encode_missing(self, texts: Sequence[str], chosen: Sentences) -> None:
         """Compute the unit embeddings of texts that are not known yet."""
-        missing = [text for text in texts if (templates, text) not in self._known]
-        sentences = {text: _sentences(text, templates) for text in missing}
+        missing = [text for text in texts if (chosen.key, text) not in self._known]
+        sentences = {text: chosen.of(text) for text in missing}
         for text in missing:
             kept = self._disk.get(text, sentences[text]) if self._disk else None
             if kept is not None:
-                self._known[templates, text] = torch.from_numpy(kept).to(self._tower.device)
-        missing = [text for text in missing if (templates, text) not in self._known]
+                self._known[chosen.key, text] = torch.from_numpy(kept).to(self._tower.device)
+        missing = [text for text in missing if (chosen.key, text) not in self._known]
         if not missing:
             return
-        tokens = torch.cat([self._tokenize(text, sentences[text]) for text in missing])
-        unit = self._tower(tokens).unflatten(0, (len(missing), -1))  # (texts, templates, C)
-        for text, embedding in zip(missing, F.normalize(unit.mean(dim=1), dim=1), strict=True):
-            self._known[templates, text] = embedding
+        units = self._embed([(text, sentences[text]) for text in missing])
+        for text, unit in zip(missing, units, strict=True):
+            embedding = F.normalize(unit.mean(dim=0), dim=0)
+            self._known[chosen.key, text] = embedding
             if self._disk:
                 self._disk.put(text, sentences[text], embedding.cpu().numpy())
+
+    @torch.inference_mode()
+    def encode_each(self, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Encode prompts in each template by itself; nothing is kept.
+
+        Args:
+            prompts: As of `encode`.
+            templates: M texts in which '{}' stands for the prompt.
+
+        Returns:
+            float32 (M, K, C), unit vectors: the mean over the synonyms of a prompt.
+
+        Raises:
+            PromptError: A prompt that cannot be used.
+        """
+        means = []
+        for prompt in parse_prompts(prompts):
+            given = Sentences('', templates, {})
+            units = self._embed([(text, given.of(text)) for text in prompt.synonyms])
+            means.append(F.normalize(torch.stack(units).mean(dim=0), dim=1))
+        return _settled(torch.stack(means, dim=1))
+
+    def _embed(self, texts: Sequence[tuple[str, list[str]]]) -> tuple[Tensor, ...]:
+        """Return the unit embeddings (n, C) of the n sentences of each text."""
+        tokens = torch.cat([self._tokenize(text, sentences) for text, sentences in texts])
+        counts = [len(sentences) for _, sentences in texts]
+        units: tuple[Tensor, ...] = self._tower(tokens).split(counts)
+        return units
 
     def _tokenize(self, text: str, sentences: list[str]) -> Tensor:
         """Return tokens, int64 (S, context length), of the sentences made from one text.
@@ -263,13 +287,8 @@ def _settled(embeddings: Tensor) -> Tensor:
     return embeddings
 
 
-def _sentences(text: str, templates: Templates) -> list[str]:
-    """Return the sentences that the templates make of a text."""
-    if templates == 'none':
-        return [text]
-    known = open_clip_module('zero_shot_metadata')
-    chosen = {
-        'imagenet': known.OPENAI_IMAGENET_TEMPLATES,
-        'simple': known.SIMPLE_IMAGENET_TEMPLATES,
-    }
-    return [template(text) for template in chosen[templates]]
+def _sentences(templates: str) -> Sentences:
+    try:
+        return find_sentences(templates)
+    except TemplateError as error:
+        raise PromptError(str(error)) from error

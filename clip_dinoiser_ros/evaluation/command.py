@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.edges import STEPS
-from clip_dinoiser_ros.evaluation import data_set_command
+from clip_dinoiser_ros.evaluation import data_set_command, edge_figures, world_table
 from clip_dinoiser_ros.evaluation.benchmarks import BENCHMARKS
 from clip_dinoiser_ros.evaluation.data_set_arguments import (
     add_bag_arguments,
@@ -26,6 +28,7 @@ from clip_dinoiser_ros.evaluation.overhead import BLOCKS, measure_overhead
 from clip_dinoiser_ros.evaluation.overhead import table as overhead_table
 from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_TOWER, GAMMA
 from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
+from clip_dinoiser_ros.world.render import Scene
 
 DRIVE_FRAMES = 200
 TOWERS = ('demo', 'captions')
@@ -83,6 +86,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     overhead.add_argument(
         '--images', type=int, default=100, metavar='N', help='generated, 640x480 (%(default)s)'
     )
+    edges = _kind(kinds, 'edges', 'sharp edges on the drive, clean and as bad cameras show it')
+    edges.add_argument(
+        '--pairs', type=int, default=10, metavar='N', help='of consecutive frames (%(default)s)'
+    )
+    edges.add_argument(
+        '--compare', action='store_true', help='with a guided filter and a joint bilateral one'
+    )
+    edges.add_argument('--picture', type=Path, metavar='FILE', help='PNG or JPEG, before and after')
+    edges.add_argument(
+        '--share-of',
+        metavar='MODEL',
+        help='only the share of a frame, with this OpenCLIP model and random weights',
+    )
+    rows = _kind(kinds, 'table', 'rows of the Table 2 of the paper, on generated scenes')
+    rows.add_argument(
+        '--captions',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='as of `evaluate demo`: test/evaluation/captions_tower in the repository',
+    )
+    rows.add_argument(
+        '--scenes', type=int, default=40, metavar='N', help='of each draw (%(default)s)'
+    )
+    rows.add_argument(
+        '--start',
+        type=int,
+        nargs='+',
+        default=list(world_table.STARTS),
+        metavar='SEED',
+        help='first seed of each draw of scenes (%(default)s)',
+    )
 
 
 def _kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -104,6 +139,10 @@ def run(args: argparse.Namespace) -> int:
         return _smoothing(args)
     if args.what == 'overhead':
         return _overhead(args)
+    if args.what == 'edges':
+        return _edges(args)
+    if args.what == 'table':
+        return _table(args)
     return data_set_command.run(args)
 
 
@@ -155,4 +194,45 @@ def _overhead(args: argparse.Namespace) -> int:
     if args.images < BLOCKS:
         raise ValueError(f'--images {args.images}: at least {BLOCKS}')
     print(overhead_table(measure_overhead(args.images)))  # noqa: T201
+    return 0
+
+
+def _edges(args: argparse.Namespace) -> int:
+    if not 1 <= args.pairs <= DRIVE_FRAMES // 2:
+        raise ValueError(f'--pairs {args.pairs}: 1 to {DRIVE_FRAMES // 2} are allowed')
+    pairs = list(edge_figures.frames_in_pairs(tour(), args.pairs, DRIVE_FRAMES))
+    if args.share_of is not None:
+        return _edge_share(args, pairs)
+    segmenter = Segmenter.load('demo', device='cpu')
+    for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
+        vocabulary = segmenter.encode(prompts)
+        found = {
+            condition: edge_figures.measure_edges(
+                segmenter, vocabulary, pairs, condition, args.compare
+            )
+            for condition in edge_figures.CONDITIONS
+        }
+        print(f'{", ".join(prompts)}:\n\n{edge_figures.table(found)}\n')  # noqa: T201
+    if args.picture is not None:
+        shown = pairs[len(pairs) // 2][0]
+        edge_figures.draw_pictures(args.picture, segmenter, vocabulary, shown)
+    return 0
+
+
+def _edge_share(args: argparse.Namespace, pairs: list[list[Scene]]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_random_weights(args.share_of, Path(folder))
+        segmenter = Segmenter.load(**files, device='cpu')
+        vocabulary = segmenter.encode(PROMPTS_AFTER, templates='none')
+        figures = edge_figures.measure_edges(segmenter, vocabulary, pairs, 'clean', args.compare)
+    print(edge_figures.share(figures))  # noqa: T201
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    if args.scenes < 1:
+        raise ValueError(f'--scenes {args.scenes}: at least 1')
+    _check_captions(args.captions)
+    found = world_table.measure_table(args.captions, args.scenes, args.start)
+    print(world_table.table(found))  # noqa: T201
     return 0

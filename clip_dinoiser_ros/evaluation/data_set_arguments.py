@@ -12,7 +12,6 @@ from typing import Any
 from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.core.dinoiser import GAMMA
 from clip_dinoiser_ros.core.edges import STEPS
-from clip_dinoiser_ros.core.vocabulary import TEMPLATES
 from clip_dinoiser_ros.core.weights import DEMO_GAMMA
 from clip_dinoiser_ros.evaluation.journal import check_folder
 from clip_dinoiser_ros.evaluation.samples import DataError
@@ -157,7 +156,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='of clip-keys: keys behind the output projection, as maskclip-keys reads them',
     )
-    group.add_argument('--templates', default='imagenet', choices=TEMPLATES, help='%(default)s')
+    arguments.add_templates_argument(group)
     group = arguments.add_weights_arguments(parser)
     group.add_argument('--dino-base', metavar='FILE', help='DINO ViT-B/16; without: timm downloads')
     group.add_argument('--dino-small', metavar='FILE', help='DINO ViT-S/8; without: timm downloads')

@@ -17,7 +17,7 @@ from clip_dinoiser_ros.core import Vocabulary, dinoiser
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.upsample import enlarge
-from clip_dinoiser_ros.core.vocabulary import Templates, TextEncoder
+from clip_dinoiser_ros.core.vocabulary import TextEncoder
 from clip_dinoiser_ros.core.weights import (
     check_heads,
     check_shipped,
@@ -111,7 +111,7 @@ class Bench:
             self._backbone.patch_size, short_side, config, torch.device('cpu'), torch.float32
         )
 
-    def encode(self, names: Iterable[str], templates: Templates = 'imagenet') -> Vocabulary:
+    def encode(self, names: Iterable[str], templates: str = 'imagenet') -> Vocabulary:
         """Turn class names into a vocabulary."""
         return self._texts.encode(list(names), BACKGROUND, templates)
 
@@ -161,7 +161,7 @@ def measure(
     count: int = 300,
     gamma: float | None = None,
     start: int = TEST_SEED,
-    templates: Templates = 'imagenet',
+    templates: str = 'imagenet',
 ) -> list[Row]:
     """Measure plain MaskCLIP features and guided pooling on the same scenes.
 

@@ -19,7 +19,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.edges import STEPS
-from clip_dinoiser_ros.core.vocabulary import TEMPLATES, join_prompts, parse_prompts
+from clip_dinoiser_ros.core.templates import ALLOWED as TEMPLATES
+from clip_dinoiser_ros.core.templates import find_sentences
+from clip_dinoiser_ros.core.vocabulary import join_prompts, parse_prompts
 from clip_dinoiser_ros.frames.class_ids import MAX_CLASS_ID
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES
 from clip_dinoiser_ros.frames.fixed_ids import parse_fixed_ids
@@ -120,8 +122,8 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'templates': _runtime(
         'imagenet',
-        'Sentences the prompts are put into: 80, 7, or none',
-        allowed=', '.join(TEMPLATES),
+        'Sentences the prompts are put into: 80, 7, none, or those of a file',
+        allowed=TEMPLATES,
     ),
     'gamma': _runtime(
         dinoiser.GAMMA,
@@ -379,6 +381,7 @@ def read_settings(node: Node, cameras: Iterable[str]) -> Settings:
     Raises:
         ParameterError: A value that cannot be used.
         PromptError: A prompt that cannot be used.
+        TemplateError: Templates that cannot be used.
     """
     names = [name for name, spec in SPECS.items() if spec.runtime]
     names += [f'{c}.{key}' for c in cameras for key, spec in CAMERA_SPECS.items() if spec.runtime]
@@ -402,6 +405,8 @@ def changed_settings(current: Settings, parameters: list[Parameter]) -> Settings
             own = of_cameras.get(camera, CameraSettings())
             of_cameras[camera] = replace(own, **{key: _frozen(parameter.value)})
     changed = _settings({**values, 'of_cameras': of_cameras}, current)
+    if changed.templates != current.templates:  # else a lost file would stop every change
+        find_sentences(changed.templates)
     return current if changed == current else _check_settings(changed)
 
 
@@ -430,7 +435,6 @@ def _check_settings(settings: Settings) -> Settings:
     parse_prompts(settings.prompts)
     # each alone: combinations are checked when all parameters are known
     join_prompts((), settings.negative_prompts)
-    _check_choice('templates', settings.templates, TEMPLATES)
     _check_choice('confidence_encoding', settings.confidence_encoding, CONFIDENCE_ENCODINGS)
     _check_choice('cloud', settings.cloud, CLOUDS)
     _check_choice('edges', settings.edges, tuple(STEPS))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clip_dinoiser_ros import PromptError
 from clip_dinoiser_ros.core import vocabulary as module
+from clip_dinoiser_ros.core.templates import find_sentences
 from clip_dinoiser_ros.core.vocabulary import TextEncoder, join_prompts, parse_prompts
 
 
@@ -151,9 +152,9 @@ def test_synonyms_are_averaged(encoder):
 def test_templates(encoder):
     import open_clip
 
-    assert module._sentences('dog', 'none') == ['dog']
-    assert len(module._sentences('dog', 'simple')) == 7
-    assert module._sentences('dog', 'imagenet') == [
+    assert find_sentences('none').of('dog') == ['dog']
+    assert len(find_sentences('simple').of('dog')) == 7
+    assert find_sentences('imagenet').of('dog') == [
         template('dog') for template in open_clip.OPENAI_IMAGENET_TEMPLATES
     ]
     with pytest.raises(PromptError, match=r"'photo'.*imagenet, simple, none"):

@@ -4,6 +4,7 @@
 """What only counting calls can show, so the node runs in this process; DDS is real."""
 
 import gc
+import json
 import socket
 import sys
 import threading
@@ -11,6 +12,7 @@ import weakref
 
 import numpy as np
 import pytest
+import torch
 from golden_data import golden
 from harness import Peer, array, class_topics
 from sensor_msgs.msg import CompressedImage, Image
@@ -228,6 +230,25 @@ def test_clip_is_loaded_once_whatever_the_prompts(active_node, monkeypatch):
         assert not peer.set(prompts=['cat', 'cat'])[0].successful
     assert not loads
     assert sum(encoded) == 240
+
+
+def test_templates_of_a_file(active_node, tmp_path):
+    path = tmp_path / 'yard.json'
+    path.write_text(json.dumps({'templates': {'dog': ['one {}.']}}))
+    with Peer() as peer:
+        assert peer.set(prompts=['dog', 'cat'])[0].successful
+        assert peer.set(templates=str(path))[0].successful
+        found = active_node._active.vocabulary
+        assert found.templates == str(path)
+        expected = active_node._pipeline.segmenter.encode(['one dog.'], None, 'none').embeddings
+        torch.testing.assert_close(found.embeddings[:1], expected)
+        path.unlink()  # what was read stays in use, and other changes go on
+        assert peer.set(gamma=0.31)[0].successful
+        result = peer.set(prompts=['cow', 'cat'])[0]
+        assert not result.successful
+        assert f"templates '{path}' cannot be used" in result.reason
+        assert peer.set(templates='simple')[0].successful
+        assert peer.set(prompts=['cow', 'cat'])[0].successful
 
 
 def test_nothing_is_downloaded_while_active(active_node):

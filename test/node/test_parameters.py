@@ -87,6 +87,7 @@ def test_an_id_never_changes_its_meaning(peer):
         ('prompts', ['dog ' * 100], 'tokens; at most 75'),
         ('prompts', [f'class {i}' for i in range(1001)], '1001 prompts given; at most 1000'),
         ('templates', 'poem', "'poem'; allowed: imagenet, simple, none"),
+        ('templates', '/no/yard.json', "templates '/no/yard.json' cannot be used"),
         ('gamma', 1.5, '0.99'),
         ('gamma', float('nan'), 'Max: 0.99, value: nan'),
         ('delta', -0.5, '0.0'),

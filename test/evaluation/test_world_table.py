@@ -1,0 +1,69 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""The paper's Table 2 in miniature: every row is what the parts of the method give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_dinoiser_ros.cli import main
+from clip_dinoiser_ros.evaluation import world_table
+from clip_dinoiser_ros.evaluation.metric import Counts
+from clip_dinoiser_ros.world.classes import CLASSES, STUFF, THING_CLASSES
+from clip_dinoiser_ros.world.scenes import scene
+
+CAPTIONS = Path(__file__).parent / 'captions_tower'
+
+
+def test_a_row_is_summed_over_the_scenes_of_a_draw(monkeypatch):
+    chosen = ('MaskCLIP', 'trained affinity and objectness')
+    monkeypatch.setattr(world_table, 'ROWS', {name: world_table.ROWS[name] for name in chosen})
+    found = world_table.measure_table(CAPTIONS, 2, [910_001, 910_003])
+    assert list(found) == list(chosen)
+    for name, columns in found.items():
+        segmenters = world_table._segmenters(CAPTIONS, world_table.ROWS[name])
+        for place, draws in enumerate(columns):
+            if place not in segmenters:
+                assert name == chosen[1]
+                assert np.isnan(draws).all()
+                continue
+            column = world_table.COLUMNS[place]
+            for first, miou in zip((910_001, 910_003), draws, strict=True):
+                counts = Counts.zero(len(column.prompts))
+                for seed in (first, first + 1):
+                    shown = scene(seed, 640, 480)
+                    resized = world_table.resize(shown.image)
+                    (labels,) = segmenters[place].segment([resized], [shown.labels.shape])
+                    counts += Counts.of(
+                        column.truth(shown), labels.numpy().astype(np.uint16), len(column.prompts)
+                    )
+                assert miou == pytest.approx(100 * counts.miou)
+    assert np.mean(found['MaskCLIP'][0]) > 10
+
+
+def test_things_have_the_places_of_their_prompts():
+    shown = scene(910_001, 160, 120)
+    every, things = (column.truth(shown) for column in world_table.COLUMNS)
+    for truth, column in zip((every, things), world_table.COLUMNS, strict=True):
+        for index in np.unique(truth):
+            name = column.prompts[index]
+            of_world = {CLASSES[label] for label in np.unique(shown.labels[truth == index])}
+            assert of_world == {name} or (name == 'background' and of_world <= set(STUFF))
+    assert set(THING_CLASSES).isdisjoint(STUFF)
+
+
+def test_mean_and_deviation():
+    found = {'a': [[1.0, 2.0, 3.0], [np.nan] * 3], 'b': [[4.0, 4.0, 4.0], [0.0, 0.0, 6.0]]}
+    assert world_table.table(found).splitlines()[2:] == [
+        '| a | 2.00 ± 1.00 |  |',
+        '| b | 4.00 ± 0.00 | 2.00 ± 3.46 |',
+    ]
+
+
+def test_nonsense_is_refused(tmp_path, capsys):
+    assert main(['evaluate', 'table', '--captions', str(tmp_path)]) == 1
+    assert 'there is no captions-tower' in capsys.readouterr().err
+    assert main(['evaluate', 'table', '--captions', str(CAPTIONS), '--scenes', '0']) == 1
+    assert '--scenes 0: at least 1' in capsys.readouterr().err

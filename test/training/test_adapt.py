@@ -1,0 +1,139 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Templates chosen on a recording: by entropy, against a slow reference; the command."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_dinoiser_ros import Segmenter
+from clip_dinoiser_ros.cli import main
+from clip_dinoiser_ros.core.templates import common_templates, find_sentences
+from clip_dinoiser_ros.training.template_choice import Entropies, as_templates, measure_entropies
+
+pytest.importorskip('rosbags', reason='recordings need rosbags')
+
+from clip_dinoiser_ros.demo.record import write_drive
+from clip_dinoiser_ros.world.scenes import drive, scene
+
+PROMPTS = ('road', 'grass', 'wall|building', 'sky', 'person')
+
+
+@pytest.fixture(scope='module')
+def segmenter():
+    return Segmenter.load('demo', device='cpu', precision='fp32', short_side=128)
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory):
+    path = tmp_path_factory.mktemp('bag') / 'drive.mcap'
+    write_drive(path, drive(3, seconds=0.6, rate_hz=10.0, width=160, height=120))
+    return path
+
+
+def command(bag, output, *more):
+    return [
+        *('adapt', str(bag), '--output', str(output), '--prompts', *PROMPTS),
+        *('--model', 'demo', '--device', 'cpu', '--short-side', '128', *more),
+    ]
+
+
+def test_entropies_are_those_of_one_template_after_the_other(segmenter):
+    images = [scene(seed, 160, 120).image for seed in (1, 2)]
+    templates = ['a photo of a {}.', 'the {}!']
+    found = measure_entropies(segmenter, images, PROMPTS, templates)
+    for number, template in enumerate(templates):
+        prompts = [
+            '|'.join(template.replace('{}', word) for word in prompt.split('|'))
+            for prompt in PROMPTS
+        ]
+        vocabulary = segmenter.encode(prompts, None, 'none')
+        patches, total = np.zeros(len(PROMPTS)), np.zeros(len(PROMPTS))
+        for image in images:
+            p = segmenter.patch_probabilities(image, vocabulary).astype(np.float64)
+            entropy = -(p * np.log(p.clip(1e-30))).sum(axis=0)
+            for k in range(len(PROMPTS)):
+                patches[k] += (p.argmax(axis=0) == k).sum()
+                total[k] += entropy[p.argmax(axis=0) == k].sum()
+        np.testing.assert_array_equal(found.patches[number], patches)
+        np.testing.assert_allclose(found.total[number], total, rtol=1e-3, atol=1e-4)
+    assert found.patches.sum() == 2 * 2 * np.prod(segmenter.grid(120, 160))
+
+
+def test_the_surest_of_those_that_find_enough():
+    #        sure of few, sure, less sure, unsure; the second class is never seen
+    patches = np.array([[10, 0], [100, 0], [120, 0], [100, 0]], float)
+    total = np.array([[0.1, 0], [50, 0], [72, 0], [90, 0]])
+    found = Entropies(patches, total)
+    assert found.mean[0, 0] == 0.01
+    assert np.isinf(found.mean[:, 1]).all()
+    assert found.choose(2) == [[1, 2], []]
+    assert found.choose(9) == [[1, 2, 3], []]
+
+
+def test_synonyms_share_and_unseen_classes_are_left_out():
+    found = as_templates(['wall|building', 'sky'], ['a {}', 'b {}'], [[1, 0], []])
+    assert found == {'wall': ['b {}', 'a {}'], 'building': ['b {}', 'a {}']}
+
+
+def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
+    output = tmp_path / 'yard.json'
+    assert main(command(bag, output, '--images', '3', '--keep', '2')) == 0
+    content = json.loads(output.read_text())
+    assert content['about']['images']['used'] == 3
+    assert content['templates']['wall'] == content['templates']['building']
+    known = set(common_templates('imagenet'))
+    said = capsys.readouterr().out
+    for templates in content['templates'].values():
+        assert len(templates) == 2
+        assert set(templates) <= known
+        assert '; '.join(templates) in said
+    vocabulary = segmenter.encode(PROMPTS, None, str(output))
+    assert vocabulary.templates == str(output)
+    road = find_sentences(str(output)).of('road')
+    assert road == [text.replace('{}', 'road') for text in content['templates']['road']]
+
+    assert main(command(bag, output)) == 1
+    assert '--force replaces it' in capsys.readouterr().err
+    out, picture = tmp_path / 'out', tmp_path / 'a.png'
+    Image.fromarray(scene(1, 160, 120).image).save(picture)
+    options = ('--prompts', *PROMPTS, '--templates', str(output), '--model', 'demo')
+    assert main(['image', str(picture), '--output', str(out), *options]) == 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (('--prompts', 'road'), 'give all classes'),
+        (('--prompts', 'road', 'Road'), 'names must differ'),
+        (('--keep', '0'), '--keep is 0; allowed is 1 to 200'),
+        (('--images', '0'), '0 images asked for; at least 1'),
+        (('--topic', '/no'), '/no is no image topic here'),
+        (('--gamma', '2'), 'gamma'),
+        (('--output', 'a.yaml'), 'the name has to end in .json'),
+        (('--output', 'no/a.json'), 'no is no folder'),
+    ],
+)
+def test_what_is_refused(options, said, bag, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(command(bag, 'a.json', *options)) == 1
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bag_that_is_not_there(tmp_path, capsys):
+    assert main(command(tmp_path / 'no', tmp_path / 'a.json')) == 1
+    assert 'does not exist' in capsys.readouterr().err
+
+
+def test_a_template_file_is_checked_by_every_command(bag, tmp_path, capsys):
+    odd = tmp_path / 'odd.json'
+    odd.write_text('{}')
+    options = ('--prompts', *PROMPTS, '--templates', str(odd), '--model', 'demo')
+    with pytest.raises(SystemExit) as end:
+        main(['bag', str(bag), str(tmp_path / 'out'), *options])
+    assert end.value.code == 2
+    assert 'it needs "templates"' in capsys.readouterr().err
