@@ -45,6 +45,10 @@ VERBS = {
         'clip_dinoiser_ros.export.command',
         'write the image path as an ONNX file, for machines without torch',
     ),
+    'quantize': (
+        'clip_dinoiser_ros.evaluation.quantize_command',
+        'make the image tower in 8-bit integers of your own frames, and say what that changes',
+    ),
     'train': (
         'clip_dinoiser_ros.training.command',
         'train the two heads on images or recordings, without labels',

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--precisions',
         nargs='+',
-        choices=['auto', *DTYPES],
+        choices=['auto', *(name for name in DTYPES if name != 'int8')],
         help='several in one run, instead of --precision',
     )
     parser.add_argument(
@@ -213,12 +213,14 @@ def _measure(
 def _forms(args: argparse.Namespace, weights: Mapping[str, str]) -> dict[str, Segmenter]:
     """Load the model for every engine and precision that this CPU has in hardware."""
     best = find_precision('auto', torch.device('cpu'))
-    precisions = args.precisions or list(dict.fromkeys(['fp32', best]))
+    precisions = list(dict.fromkeys(args.precisions or ['fp32', best]))
     forms = {'torch fp32, weights as they are': _load(args, weights, 'fp32', 'torch', pack=False)}
     for precision in precisions:
         forms[f'torch {precision}'] = _load(args, weights, precision, 'torch')
         if find_spec('openvino') is not None:
             forms[f'OpenVINO {precision}'] = _load(args, weights, precision, 'openvino')
+    if args.quantized:
+        forms['OpenVINO int8'] = _load(args, weights, 'int8', 'openvino')
     return forms
 
 
@@ -261,6 +263,7 @@ def _load(
             short_side=args.short_side or None,
             pack=pack,
             engine=engine or args.engine,
+            quantized=args.quantized if precision == 'int8' else None,
         )
     finally:
         os.environ.pop(SWITCH)
@@ -299,6 +302,7 @@ def _starts(
         'precision': (args.precisions or [args.precision])[0],
         'short_side': args.short_side,
         'engine': args.engine,
+        **({'quantized': args.quantized} if args.quantized else {}),
     }
     options = [
         text
