@@ -41,6 +41,7 @@ setup(
     extras_require={
         'bags': ['rosbags', 'apsw', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],
         'openvino': ['openvino'],  # an engine for CPUs and Intel's GPUs and NPUs
+        'quantize': ['openvino', 'nncf'],  # the image tower in 8-bit integers
         'onnx': ['onnx', 'onnxscript', 'onnxruntime'],  # to write a file and to check it
     },
     entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `clip-dinoiser doctor` reads these arguments where torch and numpy are missing
@@ -49,15 +50,20 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._Argument
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `add_weights_arguments` does, and --device, --precision, --engine, --short-side."""
+    """Add what `add_weights_arguments` does, and all that `load_segmenter` reads."""
     group = add_weights_arguments(parser)
-    add_device_arguments(group)
+    add_device_arguments(group, ('auto', 'fp32', 'bf16', 'fp16', 'int8'))
+    group.add_argument(
+        '--quantized', metavar='DIR', help='of clip-dinoiser quantize, for --precision int8'
+    )
     group.add_argument(
         '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
     )
 
 
-def add_device_arguments(group: argparse._ArgumentGroup) -> None:
+def add_device_arguments(
+    group: argparse._ArgumentGroup, precisions: Sequence[str] = ('auto', 'fp32', 'bf16', 'fp16')
+) -> None:
     """Add --device, --precision, --engine."""
     group.add_argument(
         '--device',
@@ -65,13 +71,16 @@ def add_device_arguments(group: argparse._ArgumentGroup) -> None:
         help='auto, cpu, cuda, cuda:N, intel-gpu, intel-npu (%(default)s)',
     )
     group.add_argument(
-        '--precision', default='auto', choices=['auto', 'fp32', 'bf16', 'fp16'], help='%(default)s'
+        '--precision',
+        default='auto',
+        choices=precisions,
+        help='%(default)s',
     )
     group.add_argument(
         '--engine',
         default='auto',
         choices=['auto', 'torch', 'openvino'],
-        help='auto: openvino on the devices of Intel, else torch (%(default)s)',
+        help='auto: openvino on the devices of Intel and for int8, else torch (%(default)s)',
     )
 
 
@@ -87,6 +96,7 @@ def load_segmenter(args: argparse.Namespace) -> Segmenter:
         args.precision,
         args.short_side or None,
         engine=args.engine,
+        quantized=args.quantized,
     )
 
 

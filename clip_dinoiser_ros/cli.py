@@ -49,6 +49,10 @@ VERBS = {
         'clip_dinoiser_ros.training.adapt_command',
         "choose templates for each prompt on a robot's own recording, without labels",
     ),
+    'quantize': (
+        'clip_dinoiser_ros.evaluation.quantize_command',
+        'make the image tower in 8-bit integers of your own frames, and say what that changes',
+    ),
     'train': (
         'clip_dinoiser_ros.training.command',
         'train the two heads on images or recordings, without labels',

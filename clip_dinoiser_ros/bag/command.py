@@ -279,7 +279,7 @@ def _settings(
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
         'outputs output_scale region depth_topic camera_info_topic cloud sync_tolerance_ms '
         'max_pixels max_bytes delta smoothing edges model pretrained heads device precision '
-        'engine short_side every'
+        'engine quantized short_side every'
     )
     return {
         'input': str(args.input.resolve()),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.engines.intel import is_intel
 from clip_dinoiser_ros.evaluation.demo_model import Confusion, unseen_scenes
 from clip_dinoiser_ros.training.demo_model.files import GAMMA
 from clip_dinoiser_ros.world.classes import CLASSES
@@ -18,9 +19,10 @@ from clip_dinoiser_ros.world.classes import CLASSES
 
 @dataclass(frozen=True)
 class Agreement:
-    """A precision against float32, every class of the world as a prompt.
+    """A precision against float32 by torch, every class of the world as a prompt.
 
     Attributes:
+        engine: Of the other precision: torch or openvino.
         precision: fp32, bf16 or fp16.
         scenes: How many.
         same: Part of all pixels that are labelled alike.
@@ -29,6 +31,7 @@ class Agreement:
         miou_fp32: That of float32 on the same scenes.
     """
 
+    engine: str
     precision: str
     scenes: int
     same: float
@@ -37,10 +40,13 @@ class Agreement:
     miou_fp32: float
 
 
-def measure_agreement(precision: Any, scenes: int, device: str = 'auto') -> Agreement:
-    """Segment scenes with `model: demo` in float32 and in another precision."""
-    exact = Segmenter.load('demo', device=device, precision='fp32')
-    other = Segmenter.load('demo', device=device, precision=precision)
+def measure_agreement(
+    precision: Any, scenes: int, device: str = 'auto', engine: Any = 'auto'
+) -> Agreement:
+    """Segment scenes with `model: demo` by torch in float32, and in another precision."""
+    exact_on = 'cpu' if is_intel(device) else device
+    exact = Segmenter.load('demo', device=exact_on, precision='fp32', engine='torch')
+    other = Segmenter.load('demo', device=device, precision=precision, engine=engine)
     vocabulary = exact.encode(CLASSES)
     same, truth_exact, truth_other = [], Confusion(CLASSES), Confusion(CLASSES)
     for scene in unseen_scenes(scenes):
@@ -50,6 +56,7 @@ def measure_agreement(precision: Any, scenes: int, device: str = 'auto') -> Agre
         truth_exact.add(scene.labels, first)
         truth_other.add(scene.labels, second)
     return Agreement(
+        other.engine,
         other.precision,
         scenes,
         float(np.mean(same)),

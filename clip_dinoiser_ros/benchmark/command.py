@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +29,16 @@ from clip_dinoiser_ros.benchmark.agreement import measure_agreement
 from clip_dinoiser_ros.benchmark.authors import Authors
 from clip_dinoiser_ros.benchmark.limits import Limits, measure_limits
 from clip_dinoiser_ros.benchmark.machine import describe_machine
-from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow, measure_row
+from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow, camera_image, measure_row
 from clip_dinoiser_ros.benchmark.node_start import measure_node_start
 from clip_dinoiser_ros.benchmark.prompts import fresh_words, time_change
 from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
 from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
 from clip_dinoiser_ros.benchmark.start import measure_start
+from clip_dinoiser_ros.benchmark.turns import Labels, TurnRow, measure_turns
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.embedding_cache import SWITCH
-from clip_dinoiser_ros.core.segmenter import DTYPES, find_device
+from clip_dinoiser_ros.core.segmenter import DTYPES, find_device, find_precision
 
 PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
 CHANGES = 5
@@ -58,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--precisions',
         nargs='+',
-        choices=['auto', *DTYPES],
+        choices=['auto', *(name for name in DTYPES if name != 'int8')],
         help='several in one run, instead of --precision',
     )
     parser.add_argument(
@@ -84,6 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='PATH',
         help="checkout of wysoczanska/clip_dinoiser: the authors' code in turn with ours",
+    )
+    parser.add_argument(
+        '--turns',
+        action='store_true',
+        help='on a CPU: every engine and precision that runs here in turn; --compare does so too',
     )
     parser.add_argument(
         '--scenes',
@@ -128,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
     print(text)  # noqa: T201
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / 'benchmark.md').write_text(text + '\n')
-    content = {**result, 'rows': [asdict(row) for row in rows]}
+    turns = {image: [asdict(row) for row in own] for image, own in result['turns'].items()}
+    content = {**result, 'turns': turns, 'rows': [asdict(row) for row in rows]}
     (args.output / 'benchmark.json').write_text(json.dumps(content, indent=1) + '\n')
     (args.output / 'benchmark.svg').write_text(report.drawing(rows))
     return 0
@@ -164,10 +173,18 @@ def _measure(
                         args.seconds,
                         limit,
                         publisher,
-                        authors,
+                        authors if device.type == 'cuda' else None,
                         clock,
                     )
                 )
+    turns = {}
+    if device.type == 'cpu' and (authors is not None or args.turns):
+        forms = _forms(args, weights)
+        for size in args.sizes:
+            name = f'{size[1]}x{size[0]}'
+            _say(f'{name}, in turn: {", ".join(forms)}')
+            turns[name] = _in_turn(authors, forms, prompts, size, args.seconds)
+        del forms
     _say('prompt changes')
     changes = _prompt_changes(segmenter, authors, clock)
     del segmenter, authors  # their memory is not to be in the way of the process to be timed
@@ -175,7 +192,9 @@ def _measure(
     agreements = []
     for precision in (args.precisions or [args.precision]) if args.scenes else []:
         _say(f'{args.scenes} scenes in precision {precision}')
-        agreements.append(asdict(measure_agreement(precision, args.scenes, args.device)))
+        agreements.append(
+            asdict(measure_agreement(precision, args.scenes, args.device, args.engine))
+        )
     result = {
         'date': date.today().isoformat(),
         'machine': describe_machine(device),
@@ -183,6 +202,7 @@ def _measure(
         'model': weights['model'] + (', random weights' if args.random_weights else ''),
         'published': 'over DDS' if publisher.ros else 'not: no ROS here, messages were made only',
         'limits': {name: asdict(limit) for name, limit in limits.items()},
+        'turns': turns,
         'prompts': changes,
         'start': start,
         'agreement': agreements,
@@ -190,7 +210,48 @@ def _measure(
     return result, rows
 
 
-def _load(args: argparse.Namespace, weights: Mapping[str, str], precision: Any) -> Segmenter:
+def _forms(args: argparse.Namespace, weights: Mapping[str, str]) -> dict[str, Segmenter]:
+    """Load the model for every engine and precision that this CPU has in hardware."""
+    best = find_precision('auto', torch.device('cpu'))
+    precisions = list(dict.fromkeys(args.precisions or ['fp32', best]))
+    forms = {'torch fp32, weights as they are': _load(args, weights, 'fp32', 'torch', pack=False)}
+    for precision in precisions:
+        forms[f'torch {precision}'] = _load(args, weights, precision, 'torch')
+        if find_spec('openvino') is not None:
+            forms[f'OpenVINO {precision}'] = _load(args, weights, precision, 'openvino')
+    if args.quantized:
+        forms['OpenVINO int8'] = _load(args, weights, 'int8', 'openvino')
+    return forms
+
+
+def _in_turn(
+    authors: Authors | None,
+    forms: Mapping[str, Segmenter],
+    prompts: Sequence[str],
+    size: tuple[int, int],
+    seconds: float,
+) -> list[TurnRow]:
+    """Measure the authors' code and ours in turn on an image of a size (H, W)."""
+    any_form = next(iter(forms.values()))
+    image = camera_image(any_form, size)
+    vocabulary = any_form.encode(prompts)
+
+    def ours(segmenter: Segmenter) -> Callable[[], Labels]:
+        return lambda: segmenter.segment(image, vocabulary).labels
+
+    calls = {name: ours(segmenter) for name, segmenter in forms.items()}
+    if authors is not None:
+        calls = {"the authors' code": functools.partial(authors.segment, image), **calls}
+    return measure_turns(calls, seconds)
+
+
+def _load(
+    args: argparse.Namespace,
+    weights: Mapping[str, str],
+    precision: Any,
+    engine: Any = None,
+    pack: bool = True,
+) -> Segmenter:
     """Load the model, without the embeddings on disk: there the words of an earlier run are."""
     switch = os.environ.get(SWITCH)
     os.environ[SWITCH] = 'off'
@@ -200,7 +261,9 @@ def _load(args: argparse.Namespace, weights: Mapping[str, str], precision: Any) 
             device=args.device,
             precision=precision,
             short_side=args.short_side or None,
-            engine=args.engine,
+            pack=pack,
+            engine=engine or args.engine,
+            quantized=args.quantized if precision == 'int8' else None,
         )
     finally:
         os.environ.pop(SWITCH)
@@ -239,6 +302,7 @@ def _starts(
         'precision': (args.precisions or [args.precision])[0],
         'short_side': args.short_side,
         'engine': args.engine,
+        **({'quantized': args.quantized} if args.quantized else {}),
     }
     options = [
         text

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -40,6 +42,39 @@ def _cpu_info() -> dict[str, str]:
         return {}
     pairs = (line.split(':', 1) for line in lines if ':' in line)
     return {key.strip(): value.strip() for key, value in pairs}
+
+
+@dataclass(frozen=True)
+class CpuTimes:
+    """Seconds since the start of the machine, or of this process.
+
+    Attributes:
+        wall_s: Of the clock, times the number of processors.
+        busy_s: That the processors worked, stolen time included.
+        own_s: That they worked for this process.
+    """
+
+    wall_s: float
+    busy_s: float
+    own_s: float
+
+    def others_until(self, later: CpuTimes) -> float:
+        """Return the part of the machine that other processes used until then, 0 to 1."""
+        others = (later.busy_s - self.busy_s) - (later.own_s - self.own_s)
+        return min(max(others / max(later.wall_s - self.wall_s, 1e-9), 0.0), 1.0)
+
+
+def cpu_times(stat: Path = Path('/proc/stat')) -> CpuTimes | None:
+    """Return how long the processors have worked; None where there is no /proc/stat."""
+    try:
+        lines = stat.read_text().splitlines()
+        user, nice, system, _, _, irq, soft_irq, stolen = map(int, lines[0].split()[1:9])
+    except (OSError, ValueError, IndexError):
+        return None
+    processors = sum(line.startswith('cpu') for line in lines) - 1
+    busy = user + nice + system + irq + soft_irq + stolen
+    own = time.process_time()
+    return CpuTimes(time.monotonic() * processors, busy / os.sysconf('SC_CLK_TCK'), own)
 
 
 def forget_peak_memory(device: torch.device) -> None:

@@ -18,9 +18,10 @@ from clip_dinoiser_ros.benchmark.arithmetic import Shape, authors_gflop, needed_
 from clip_dinoiser_ros.benchmark.authors import Authors
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.machine import forget_peak_memory, peak_memory_mib
-from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
+from clip_dinoiser_ros.benchmark.publishing import LabelPublisher, camera_message
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.frames import images
 
 LEAST_REPEATS = 3
 MOST_REPEATS = 500
@@ -130,6 +131,13 @@ def measure_row(
         share=shortest_ms / times.median('segment'),
         **theirs,
     )
+
+
+def camera_image(segmenter: Segmenter, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return a camera image of a size (H, W), resized to what the image tower gets of it."""
+    h, w = segmenter.grid(*size)
+    patch = segmenter.patch_size
+    return _resize(images.to_rgb(camera_message(*size, 0)), (h * patch, w * patch))
 
 
 def _resize(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

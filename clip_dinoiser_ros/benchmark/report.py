@@ -11,6 +11,7 @@ from typing import Any
 
 from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow
 from clip_dinoiser_ros.benchmark.stages import STAGES
+from clip_dinoiser_ros.benchmark.turns import QUIET, TurnRow
 from clip_dinoiser_ros.frames.overlay import colour
 
 _WIDTH, _BAR, _GAP, _LEFT = 900, 22, 10, 210
@@ -38,6 +39,8 @@ def text(result: Mapping[str, Any], rows: Sequence[BenchmarkRow]) -> str:
         parts += ['', several]
     if any(row.ratio is not None for row in rows):
         parts += ['', _authors_table(rows)]
+    for image, turns in result['turns'].items():
+        parts += ['', f'{image}, in turn:', '', _turns_table(turns)]
     parts += ['', _prompt_table(result['prompts'])]
     if result['agreement']:
         parts += ['', _agreement_table(result['agreement'])]
@@ -124,6 +127,27 @@ def _authors_table(rows: Sequence[BenchmarkRow]) -> str:
     )
 
 
+def _turns_table(turns: Sequence[TurnRow]) -> str:
+    lines = [
+        [
+            row.name,
+            f'{row.ms:.1f}',
+            f'{row.ratio:.2f}',
+            f'{row.same_labels:.2%}',
+            'not known' if row.others is None else f'{row.others:.0%}',
+            str(row.repeated),
+        ]
+        for row in turns
+    ]
+    head = ['', 'ms', f'times {turns[0].name}', 'same labels', 'used by others', 'repeated']
+    table = _table(head, lines)
+    disturbed = [row.name for row in turns if row.others is not None and row.others > QUIET]
+    if disturbed:
+        table += f'\n\nOthers used more than {QUIET:.0%} of the machine in every try of: '
+        table += f'{", ".join(disturbed)}. Measure again when it is quiet.'
+    return table
+
+
 def _prompt_table(prompts: Mapping[str, float]) -> str:
     return _table(
         ['prompt change', 'ms'],
@@ -132,9 +156,18 @@ def _prompt_table(prompts: Mapping[str, float]) -> str:
 
 
 def _agreement_table(agreements: Sequence[Mapping[str, Any]]) -> str:
-    head = ['precision', 'scenes', 'same labels as fp32', 'least of a scene', 'mIoU', 'mIoU fp32']
+    head = [
+        'engine',
+        'precision',
+        'scenes',
+        'same labels as fp32',
+        'least of a scene',
+        'mIoU',
+        'mIoU fp32',
+    ]
     rows = [
         [
+            a['engine'],
             a['precision'],
             str(a['scenes']),
             *(f'{a[key]:.2%}' for key in ('same', 'least', 'miou', 'miou_fp32')),

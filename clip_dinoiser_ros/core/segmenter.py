@@ -30,14 +30,19 @@ from clip_dinoiser_ros.core.segmentation import Patches, Segmentation, enlarge_a
 from clip_dinoiser_ros.core.sources import AUTHORS
 from clip_dinoiser_ros.core.vocabulary import TextEncoder, Vocabulary
 
-Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
+Precision = Literal['auto', 'fp32', 'bf16', 'fp16', 'int8']
 RgbImage = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
 WARM_UP_SIZES = ((480, 640), (720, 1280))  # (H, W); the two aspect ratios of most cameras
 MAX_PATCHES = 16384  # their affinity takes 1 GiB
 DEVICES = 'auto, cpu, cuda, cuda:N, intel-gpu, intel-npu'
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+DTYPES = {
+    'fp32': torch.float32,
+    'bf16': torch.bfloat16,
+    'fp16': torch.float16,
+    'int8': torch.float32,
+}
 
 
 class Segmenter:
@@ -52,7 +57,8 @@ class Segmenter:
         device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:1', ...; 'intel-gpu' or
             'intel-npu': the image tower runs there, by OpenVINO.
         precision: Of the image tower and the heads. 'auto': the fastest that the device supports in
-            hardware. Norms, cosines and softmax are always float32.
+            hardware. Norms, cosines and softmax are always float32. 'int8': the image tower of
+            `quantized`, by OpenVINO; the heads in float32.
         short_side: Images are resized to this short side in pixels, both sides rounded to
             multiples of the patch; None: keep the size and pad with black to such multiples.
         cache: Folder for text embeddings; None: in memory only.
@@ -61,6 +67,7 @@ class Segmenter:
             'auto': OpenVINO on the devices of Intel, else torch.
         method: 'dinoiser'. For comparison: 'maskclip' without pooling, 'maskclip-keys' with
             MaskCLIP's own refinement, on torch only.
+        quantized: Folder that `clip-dinoiser quantize` wrote, for precision int8.
 
     Attributes:
         gamma: Default threshold of the guided pooling: that of the paper, or of the model that
@@ -69,7 +76,7 @@ class Segmenter:
     Raises:
         ValueError: Unknown device, precision, engine or method, short side below one patch,
             unusable model.
-        WeightsError: Heads that do not fit.
+        WeightsError: Heads or a quantized tower that do not fit.
     """
 
     def __init__(
@@ -84,6 +91,7 @@ class Segmenter:
         pack: bool = True,
         engine: Engine = 'torch',
         method: Method = 'dinoiser',
+        quantized: str | Path | None = None,
     ) -> None:
         keys = check_method(method)
         self.device = find_device(device)
@@ -93,7 +101,8 @@ class Segmenter:
         )
         dtype = torch.float32 if intel else DTYPES[self.precision]  # of the work that torch does
         place = device if intel else str(self.device)
-        chosen = _engine_for(method, engine, place)
+        chosen = _engine_for(method, engine, place, self.precision)
+        _check_quantized(self.precision, quantized)
         cuda = self.device.type == 'cuda'
         half = cuda and self.precision != 'fp32'
         self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
@@ -106,7 +115,8 @@ class Segmenter:
         self.short_side = short_side
         self.known_words: frozenset[str] | None = None  # None: all that CLIP was trained on
         self.gamma = dinoiser.GAMMA
-        tower = engines.make_tower(chosen, visual, place, self.precision, dtype)
+        folder = Path(quantized) if quantized else None
+        tower = engines.make_tower(chosen, visual, place, self.precision, dtype, folder)
         self.engine: Engine = 'torch' if tower is None else 'openvino'
         preprocess = Preprocess(
             self.patch_size,
@@ -136,6 +146,7 @@ class Segmenter:
         pack: bool = True,
         engine: Engine = 'auto',
         method: Method = 'dinoiser',
+        quantized: str | Path | None = None,
     ) -> Segmenter:
         """Load the weights and make a segmenter; see `load_frozen`, `load_heads` and the class.
 
@@ -147,7 +158,9 @@ class Segmenter:
         # refuse bad names before loading
         found = find_device(device)
         find_precision(precision, found)
-        engine = _engine_for(method, engine, device if is_intel(device) else str(found))
+        _check_quantized(precision, quantized)
+        place = device if is_intel(device) else str(found)
+        engine = _engine_for(method, engine, place, precision)
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
         if model == weights.DEMO:
             files = weights.demo_files()
@@ -155,7 +168,17 @@ class Segmenter:
         tensors = weights.load_heads(files['heads'])
         cache = default_folder()
         segmenter = cls(
-            clip, tensors, tokenizer, device, precision, short_side, cache, pack, engine, method
+            clip,
+            tensors,
+            tokenizer,
+            device,
+            precision,
+            short_side,
+            cache,
+            pack,
+            engine,
+            method,
+            quantized,
         )
         if model == weights.DEMO:
             segmenter.known_words = weights.demo_words()
@@ -384,13 +407,27 @@ class Segmenter:
             )
 
 
-def _engine_for(method: Method, engine: Engine, device: str) -> Literal['torch', 'openvino']:
+def _engine_for(
+    method: Method, engine: Engine, device: str, precision: Precision
+) -> Literal['torch', 'openvino']:
     """Choose the engine as `engines.find_engine` does; only torch can return keys."""
     if check_method(method) is None:
-        return engines.find_engine(engine, device)
-    if engine == 'openvino' or is_intel(device):
+        return engines.find_engine(engine, device, precision)
+    if engine == 'openvino' or is_intel(device) or precision == 'int8':
         raise ValueError(f'method is {method!r}; it needs engine torch, on cpu or cuda')
     return engines.find_engine('torch', device)
+
+
+def _check_quantized(precision: Precision, quantized: str | Path | None) -> None:
+    if precision == 'int8' and not quantized:
+        raise ValueError(
+            'precision is int8 and quantized is not given; it is the folder that '
+            '`clip-dinoiser quantize` writes'
+        )
+    if quantized and precision != 'int8':
+        raise ValueError(
+            f'quantized is {str(quantized)!r} and precision {precision}; it needs precision int8'
+        )
 
 
 def check_thresholds(gamma: float, delta: float) -> None:
@@ -429,7 +466,9 @@ def find_device(device: str) -> torch.device:
     return torch.device('cuda', torch.cuda.current_device() if found.index is None else found.index)
 
 
-def find_precision(precision: Precision, device: torch.device) -> Literal['fp32', 'bf16', 'fp16']:
+def find_precision(
+    precision: Precision, device: torch.device
+) -> Literal['fp32', 'bf16', 'fp16', 'int8']:
     """Choose the precision: 'auto' is bf16 in hardware, fp16 on GPUs since Volta, else fp32.
 
     Raises:

@@ -85,6 +85,7 @@ class Configuration:
     device: str
     precision: str
     engine: str
+    quantized: str
     short_side: int | None
     max_pixels: int
     max_bytes: int
@@ -187,13 +188,15 @@ SPECS: Mapping[str, _Spec] = {
     'precision': _Spec(
         'auto',
         'Number format of the model; auto: what the device has in hardware',
-        allowed='auto, fp32, bf16, fp16',
+        allowed='auto, fp32, bf16, fp16, int8',
     ),
     'engine': _Spec(
         'auto',
-        'What computes the image tower; auto: openvino on the devices of Intel, else torch',
+        'What computes the image tower; auto: openvino on the devices of Intel and for int8, else '
+        'torch',
         allowed='auto, torch, openvino',
     ),
+    'quantized': _Spec('', 'Folder that clip-dinoiser quantize wrote, for precision int8'),
     'short_side': _Spec(
         448,
         'Short side in pixels at which images are segmented; 0: as they come',
@@ -477,6 +480,7 @@ def read_configuration(node: Node) -> Configuration:
         device=values['device'],
         precision=values['precision'],
         engine=values['engine'],
+        quantized=values['quantized'],
         short_side=values['short_side'] or None,
         max_pixels=values['max_pixels'],
         max_bytes=values['max_bytes'],

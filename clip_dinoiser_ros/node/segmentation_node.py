@@ -157,6 +157,7 @@ class SegmentationNode(ParameterServicesNode):
                 configuration.precision,
                 configuration.short_side,
                 engine=configuration.engine,
+                quantized=configuration.quantized or None,
             )
             self._ids = self._ids_of(configuration, settings)
             active, ids = self._encode(settings, segmenter)

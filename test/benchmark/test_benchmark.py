@@ -81,7 +81,7 @@ def test_the_command(golden_files, tmp_path, capsys):
     out = tmp_path / 'out'
     options = ['--sizes', '64x48', '--batches', '1', '2', '--precisions', 'fp32', '--seconds', '0']
     weights = [text for name, value in golden_files.items() for text in (f'--{name}', value)]
-    weights += ['--short-side', '48', '--device', 'cpu', '--scenes', '1']
+    weights += ['--short-side', '48', '--device', 'cpu', '--scenes', '1', '--turns']
     assert cli.main(['benchmark', *options, *weights, '--output', str(out)]) == 0
     result = json.loads((out / 'benchmark.json').read_text())
     assert [row['batch'] for row in result['rows']] == [1, 2]
@@ -92,6 +92,10 @@ def test_the_command(golden_files, tmp_path, capsys):
         assert row['peak_memory_mib'] > 0
     assert result['limits']['fp32']['gflop_per_s'] > 0
     assert result['agreement'][0]['same'] == 1.0  # of fp32 with itself
+    first, *others = result['turns']['64x48']
+    assert first['name'] == 'torch fp32, weights as they are'
+    assert 'torch fp32' in {row['name'] for row in others}
+    assert min(row['same_labels'] for row in others) > 0.99
     assert 'a process' in result['start']
     for start in result['start'].values():
         # an image may be taken a moment before the node says that it is active

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.engines.intel import openvino_device
+from clip_dinoiser_ros.core.engines.quantized import load_quantized
 from clip_dinoiser_ros.core.errors import one_line
 
 Engine = Literal['auto', 'torch', 'openvino']
@@ -19,12 +21,15 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 INSTALL = 'pip install openvino'
 
 
-def find_engine(engine: Engine, device: str) -> Literal['torch', 'openvino']:
+def find_engine(
+    engine: Engine, device: str, precision: str = 'auto'
+) -> Literal['torch', 'openvino']:
     """Choose the engine for a device, before anything is loaded.
 
     Args:
-        engine: 'auto': OpenVINO on the devices of Intel, else torch.
+        engine: 'auto': OpenVINO on the devices of Intel and for int8, else torch.
         device: As for `Segmenter`; not 'auto', but what it stands for.
+        precision: As for `Segmenter`; int8 is OpenVINO's alone.
 
     Returns:
         The engine.
@@ -34,6 +39,10 @@ def find_engine(engine: Engine, device: str) -> Literal['torch', 'openvino']:
     """
     if engine not in ENGINES:
         raise ValueError(f'engine is {engine!r}; allowed: {", ".join(ENGINES)}')
+    if precision == 'int8':
+        if engine == 'torch':
+            raise ValueError('precision is int8 and engine torch; int8 needs openvino')
+        engine = 'openvino'
     intel = openvino_device(device) != 'CPU'
     if torch_device_type(device) == 'cuda':
         if engine == 'openvino':
@@ -60,8 +69,9 @@ def make_tower(
     engine: Literal['torch', 'openvino'],
     visual: Any,
     device: str,
-    precision: Literal['fp32', 'bf16', 'fp16'],
+    precision: Literal['fp32', 'bf16', 'fp16', 'int8'],
     dtype: torch.dtype,
+    quantized: Path | None = None,
 ) -> Backbone | None:
     """Compile the image tower for OpenVINO.
 
@@ -71,19 +81,22 @@ def make_tower(
         device: As for `find_engine`.
         precision: Of the arithmetic.
         dtype: In which the heads want their input.
+        quantized: Folder of the tower in int8.
 
     Returns:
         What computes the features; None: torch does.
 
     Raises:
         ValueError: OpenVINO cannot compute this tower.
+        WeightsError: The folder is damaged or was made of other weights.
     """
     if engine == 'torch':
         return None
+    model = None if quantized is None else load_quantized(quantized, visual)
     try:
         from clip_dinoiser_ros.core.engines.openvino_tower import OpenVinoTower
 
-        return OpenVinoTower(visual, openvino_device(device), precision, dtype)
+        return OpenVinoTower(visual, openvino_device(device), precision, dtype, model=model)
     except Exception as error:  # OpenVINO raises RuntimeError, ImportError and types of its own
         raise ValueError(
             f'OpenVINO cannot run this model on {device}: {one_line(error)}'

@@ -36,6 +36,7 @@ class OpenVinoTower(Backbone):
         precision: Of the arithmetic. A CPU without it in hardware computes in float32.
         dtype: Of `DenseFeatures.inner`.
         one_size: Compile for each size by itself, which an NPU needs; else once for all sizes.
+        model: The tower in int8, from `load_quantized`; None: it is built.
 
     Raises:
         ValueError: The tower has a part that is not known here.
@@ -46,19 +47,21 @@ class OpenVinoTower(Backbone):
         self,
         visual: Any,
         device: str = 'CPU',
-        precision: Literal['fp32', 'bf16', 'fp16'] = 'fp32',
+        precision: Literal['fp32', 'bf16', 'fp16', 'int8'] = 'fp32',
         dtype: torch.dtype = torch.float32,
         one_size: bool | None = None,
+        model: openvino.Model | None = None,
     ) -> None:
         super().__init__(visual)
         self._dtype = dtype
         self._device = device
-        self._model = build(visual)
+        self._model = model or build(visual)
         self._core = openvino.Core()
         self._options: dict[str, Any] = {
             'PERFORMANCE_HINT': 'LATENCY',
-            'INFERENCE_PRECISION_HINT': _HINTS[precision],
         }
+        if precision != 'int8':  # then OpenVINO chooses that of the rest: what the device has
+            self._options['INFERENCE_PRECISION_HINT'] = _HINTS[precision]
         if device == 'CPU':
             self._options['INFERENCE_NUM_THREADS'] = torch.get_num_threads()
         self._one_size = device.startswith('NPU') if one_size is None else one_size

@@ -1,0 +1,102 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Several forms of the model in turn on one image; what other processes disturb is repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.benchmark.machine import CpuTimes, cpu_times
+
+ROUNDS = 5
+TRIES = 3 * ROUNDS  # of each form, at most
+QUIET = 0.05  # part of the machine that others may use
+
+Labels = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class TurnRow:
+    """One form of the model; times in milliseconds of one image.
+
+    Attributes:
+        name: Of the form.
+        ms: Median of the calls in the quietest `ROUNDS` turns.
+        ratio: Time of the first form by that of this one.
+        same_labels: Part of the pixels that the first form labels alike.
+        others: Part of the machine that other processes used in these turns, the mean, 0 to 1;
+            None: not known here.
+        repeated: Turns that were disturbed and repeated.
+    """
+
+    name: str
+    ms: float
+    ratio: float
+    same_labels: float
+    others: float | None
+    repeated: int
+
+
+@dataclass
+class _Form:
+    segment: Callable[[], Labels]
+    turns: list[tuple[float, list[float]]] = field(default_factory=list)  # share of others, ms
+
+    def take_turn(self, seconds: float, read: Callable[[], CpuTimes | None]) -> None:
+        before, start = read(), time.perf_counter()
+        times: list[float] = []
+        while not times or time.perf_counter() - start < seconds:
+            began = time.perf_counter()
+            self.segment()
+            times.append(1e3 * (time.perf_counter() - began))
+        after = read()
+        others = 0.0 if before is None or after is None else before.others_until(after)
+        self.turns.append((others, times))
+
+    def is_done(self) -> bool:
+        quiet = sum(others <= QUIET for others, _ in self.turns)
+        return quiet >= ROUNDS or len(self.turns) >= TRIES
+
+    def quietest(self) -> list[tuple[float, list[float]]]:
+        return sorted(self.turns, key=lambda turn: turn[0])[:ROUNDS]
+
+    def median_ms(self) -> float:
+        return float(np.median([ms for _, times in self.quietest() for ms in times]))
+
+
+def measure_turns(
+    forms: Mapping[str, Callable[[], Labels]],
+    seconds: float,
+    read: Callable[[], CpuTimes | None] = cpu_times,
+) -> list[TurnRow]:
+    """Measure every form in `ROUNDS` turns; the first is what the others are compared with.
+
+    Args:
+        forms: By name, what segments the image and returns its labels.
+        seconds: For each form, without what is repeated.
+        read: Tells how busy the machine was so far; None: it cannot be known.
+    """
+    expected, *labels = (segment() for segment in forms.values())  # warms up
+    measured = {name: _Form(segment) for name, segment in forms.items()}
+    while waiting := [form for form in measured.values() if not form.is_done()]:
+        for form in waiting:
+            form.take_turn(seconds / ROUNDS, read)
+    known = read() is not None
+    first_ms = next(iter(measured.values())).median_ms()
+    return [
+        TurnRow(
+            name=name,
+            ms=form.median_ms(),
+            ratio=first_ms / form.median_ms(),
+            same_labels=float((own == expected).mean()),
+            others=float(np.mean([others for others, _ in form.quietest()])) if known else None,
+            repeated=len(form.turns) - ROUNDS,
+        )
+        for (name, form), own in zip(measured.items(), (expected, *labels), strict=True)
+    ]

@@ -1,0 +1,183 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Turn the image tower into 8-bit integers by NNCF, and compare its labels with those of float32.
+
+There are three sets of frames. The first shows NNCF the range of every activation. By the second
+it gives sensitive layers their precision back. The third has decided nothing and judges the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import nncf
+import numpy as np
+import numpy.typing as npt
+import openvino
+import torch
+from torch import Tensor
+
+from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core.backbone import DenseFeatures
+from clip_dinoiser_ros.core.dinoiser import DELTA
+from clip_dinoiser_ros.core.engines.openvino_tower import build
+from clip_dinoiser_ros.core.pipeline import Query
+from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.evaluation.demo_model import Confusion
+
+LEAST_AGREEMENT = 0.985
+
+Image = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image that labels are compared on.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        truth: (H, W), index of the true class, where it is known.
+    """
+
+    image: Image
+    truth: Labels | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The tower in int8 against float32 on frames that decided nothing.
+
+    Attributes:
+        frames: How many.
+        same: Part of all pixels that are labelled alike.
+        least: The same, of the frame where it is least.
+        miou: Mean IoU with the truth, 0 to 1; None: not known.
+        miou_fp32: That of float32 on the same frames.
+    """
+
+    frames: int
+    same: float
+    least: float
+    miou: float | None
+    miou_fp32: float | None
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Return the attributes by name."""
+        return asdict(self)
+
+
+class Labeller:
+    """Labels frames through any form of the tower.
+
+    Args:
+        segmenter: By torch in float32, on the CPU.
+        vocabulary: From its `encode`.
+    """
+
+    def __init__(self, segmenter: Segmenter, vocabulary: Vocabulary) -> None:
+        self._segmenter = segmenter
+        self._vocabulary = vocabulary
+
+    def inputs(self, image: Image) -> list[npt.NDArray[np.float32]]:
+        """Return what the OpenVINO graph takes: image and positional embedding."""
+        preprocess = self._segmenter.pipeline.preprocess
+        batch: Tensor = preprocess(preprocess.upload([image]))
+        return [batch.numpy(), self._positions(batch)[None].numpy()]
+
+    def expected(self, image: Image) -> Labels:
+        """Return the labels (H, W) of float32 by torch."""
+        return self._segmenter.segment(image, self._vocabulary).labels
+
+    @torch.inference_mode()
+    def found(self, infer: Any, image: Image) -> Labels:
+        """Return the labels (H, W) of a compiled OpenVINO model."""
+        inputs = self.inputs(image)
+        outputs = infer(inputs)
+        p = self._segmenter.patch_size
+        h, w = (side // p for side in inputs[0].shape[2:])
+        maskclip, inner = (
+            torch.from_numpy(outputs[i][:, 1:].copy()).transpose(1, 2).reshape(1, -1, h, w)
+            for i in (0, 1)
+        )
+        pipeline, words = self._segmenter.pipeline, self._vocabulary
+        query = Query(words.embeddings, words.background, self._segmenter.gamma, DELTA)
+        answer = pipeline.classify(DenseFeatures(maskclip, inner), query).images()[0]
+        size = image.shape[:2]
+        extent = pipeline.preprocess.extent(*size)
+        return Patches(*answer, extent, words).enlarge(size).labels
+
+    def _positions(self, batch: Tensor) -> Tensor:
+        p = self._segmenter.patch_size
+        h, w = (side // p for side in batch.shape[2:])
+        return self._segmenter.pipeline.backbone.positions(h, w)
+
+
+def quantize(
+    labeller: Labeller, visual: Any, calibration: Sequence[Image], control: Sequence[Image]
+) -> openvino.Model:
+    """Make the tower in int8; layers that cost too much agreement keep their precision.
+
+    Args:
+        labeller: Labels frames.
+        visual: The tower in float32.
+        calibration: Frames that show the range of the activations.
+        control: Frames on which the labels have to agree.
+
+    Returns:
+        The model; whether it agrees well enough is for `measure` to say.
+    """
+    expected = {index: labeller.expected(image) for index, image in enumerate(control)}
+
+    def agreement(compiled: Any, indices: Iterable[int]) -> tuple[float, list[float]]:
+        same = [_same(labeller.found(compiled, control[i]), expected[i]) for i in indices]
+        return float(np.mean(same)), same
+
+    return nncf.quantize_with_accuracy_control(
+        build(visual),
+        nncf.Dataset([labeller.inputs(image) for image in calibration]),
+        nncf.Dataset(range(len(control))),
+        agreement,
+        max_drop=1 - LEAST_AGREEMENT,
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(calibration),
+        model_type=nncf.ModelType.TRANSFORMER,
+    )
+
+
+def measure(
+    labeller: Labeller, model: openvino.Model, frames: Iterable[Frame], names: Sequence[str]
+) -> Agreement:
+    """Compare a model with float32 on frames, and both with the truth where all frames have it.
+
+    Args:
+        labeller: Labels frames.
+        model: From `quantize`.
+        frames: At least one.
+        names: Of the classes.
+    """
+    compiled = openvino.Core().compile_model(model, 'CPU')
+    same: list[float] = []
+    exact, other, known = Confusion(tuple(names)), Confusion(tuple(names)), True
+    for frame in frames:
+        expected = labeller.expected(frame.image)
+        found = labeller.found(compiled, frame.image)
+        same.append(_same(found, expected))
+        known = known and frame.truth is not None
+        if frame.truth is not None:
+            exact.add(frame.truth, expected)
+            other.add(frame.truth, found)
+    return Agreement(
+        frames=len(same),
+        same=float(np.mean(same)),
+        least=min(same),
+        miou=other.miou() if known else None,
+        miou_fp32=exact.miou() if known else None,
+    )
+
+
+def _same(found: Labels, expected: Labels) -> float:
+    return float((found == expected).mean())

@@ -1,0 +1,163 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""`clip-dinoiser quantize`: the image tower in 8-bit integers, by one's own frames."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.core import Segmenter
+from clip_dinoiser_ros.core.engines.quantized import RECORD, save_quantized
+from clip_dinoiser_ros.training.image_sources import FolderImages, ImageSource
+from clip_dinoiser_ros.world.classes import CLASSES
+
+if TYPE_CHECKING:
+    from clip_dinoiser_ros.evaluation.quantization import Agreement
+
+NEEDED = ('openvino', 'nncf')
+PARTS = 3  # to calibrate, to find sensitive layers, to judge
+FRAMES = 36
+REFUSED = 4  # exit code: it does not agree with float32
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        'output', type=Path, metavar='OUT', help='folder to write, for --quantized or `quantized`'
+    )
+    group = parser.add_argument_group('frames (one of these)')
+    source = group.add_mutually_exclusive_group(required=True)
+    source.add_argument('--folder', metavar='DIR', help='.jpg and .png files, at any depth')
+    source.add_argument('--bag', help='rosbag2: its folder, or one .mcap or .db3 file')
+    source.add_argument('--world', action='store_true', help='generated scenes, with their truth')
+    group.add_argument(
+        '--topic',
+        action='append',
+        default=[],
+        help='image topic of the bag, may be repeated; without: every one that has colour',
+    )
+    group.add_argument(
+        '--frames',
+        type=int,
+        default=FRAMES,
+        metavar='N',
+        help='how many; a third calibrates, by a third sensitive layers are found, a third judges '
+        '(%(default)s)',
+    )
+    parser.add_argument(
+        '--prompts',
+        nargs='+',
+        metavar='TEXT',
+        help='classes whose labels have to agree; with --world: all of the world',
+    )
+    parser.add_argument(
+        '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
+    )
+    parser.add_argument('--force', action='store_true', help='replace what is in OUT')
+    arguments.add_weights_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Quantize, judge, write what agrees; return the exit code."""
+    _check(args)
+    from clip_dinoiser_ros.evaluation import quantization  # needs what may be missing
+
+    images = _images(args)
+    total = len(images.names)
+    if total < PARTS:
+        raise ValueError(f'{total} frames; at least {PARTS} are needed')
+    segmenter = Segmenter.load(
+        args.model,
+        args.pretrained,
+        args.heads,
+        device='cpu',
+        precision='fp32',
+        short_side=args.short_side or None,
+        pack=False,
+        engine='torch',
+    )
+    prompts = list(CLASSES) if args.world else args.prompts
+    vocabulary = segmenter.encode(prompts, None)
+    labeller = quantization.Labeller(segmenter, vocabulary)
+    visual = segmenter.pipeline.backbone.visual
+    calibration, control, judged = (range(part, total, PARTS) for part in range(PARTS))
+    model = quantization.quantize(
+        labeller,
+        visual,
+        [images.read(index).image for index in calibration],
+        [images.read(index).image for index in control],
+    )
+    found = quantization.measure(
+        labeller,
+        model,
+        (quantization.Frame(*_image_and_truth(images, index)) for index in judged),
+        vocabulary.names,
+    )
+    print(_text(found))  # noqa: T201
+    if found.same < quantization.LEAST_AGREEMENT:
+        print(  # noqa: T201
+            f'nothing written: at least {quantization.LEAST_AGREEMENT:.1%} of the labels have to '
+            'be those of fp32; more --frames may help'
+        )
+        return REFUSED
+    report = {
+        'agreement': found.as_dict(),
+        'frames': {'source': images.about, 'calibration': len(calibration)},
+        'prompts': list(prompts),
+        'short_side': args.short_side,
+    }
+    save_quantized(args.output, model, visual, report)
+    print(f'written: {args.output}; use it by precision int8 and quantized {args.output}')  # noqa: T201
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be done before anything is loaded."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f'{" and ".join(missing)} missing: pip install {" ".join(missing)}, or the extra '
+            '`quantize` of this package'
+        )
+    if not args.world and not args.prompts:
+        raise ValueError('--prompts is missing: the classes whose labels have to agree')
+    if args.world and args.prompts:
+        raise ValueError('--world has prompts of its own; leave --prompts out')
+    if (
+        args.output.exists()
+        and not args.force
+        and (not args.output.is_dir() or (args.output / RECORD).exists())
+    ):
+        raise ValueError(f'{args.output} exists; --force replaces it')
+
+
+def _images(args: argparse.Namespace) -> ImageSource:
+    if args.folder:
+        return FolderImages(args.folder, args.frames)
+    if args.bag:
+        from clip_dinoiser_ros.training.bag_images import BagImages
+
+        return BagImages(args.bag, args.topic, args.frames)
+    from clip_dinoiser_ros.training.world_images import WorldImages
+
+    return WorldImages(args.frames)
+
+
+def _image_and_truth(images: ImageSource, index: int) -> tuple[Any, Any]:
+    read = images.read(index)
+    return read.image, None if read.truth is None else read.truth[..., 0]
+
+
+def _text(found: Agreement) -> str:
+    text = (
+        f'int8 labels {found.same:.2%} of the pixels as fp32 does, {found.least:.2%} in the worst '
+        f'of {found.frames} frames that were used for nothing else'
+    )
+    if found.miou is not None:
+        text += f'; mIoU {found.miou:.2%}, in fp32 {found.miou_fp32:.2%}'
+    return text
