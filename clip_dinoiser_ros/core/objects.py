@@ -175,6 +175,6 @@ def _fill(instances: npt.NDArray[np.uint16], runs: Runs) -> Integers:
     pixels, first = np.unique(pixels + steps(runs.length), return_index=True)
     image = instances.reshape(-1)
     empty = image[pixels] == 0
-    label = np.repeat(runs.label, runs.length)[first[empty]]
+    label: Integers = np.repeat(runs.label, runs.length)[first[empty]]
     image[pixels[empty]] = label
     return label
