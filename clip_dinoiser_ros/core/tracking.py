@@ -82,12 +82,12 @@ def _kept_numbers(last: _Frame, objects: Objects, names: Sequence[str]) -> dict[
         left, top, width, height = found.box
         before = last.objects.instances[top : top + height, left : left + width]
         common = np.bincount(before[objects.window(index) == index + 1])
-        for number in np.flatnonzero(common[1:]):
+        for number in np.flatnonzero(common[1:]).tolist():
             if last.names[number] == name:
                 both = int(common[number + 1])
                 iou = both / (found.area + last.objects.found[number].area - both)
                 if iou >= MIN_IOU:
-                    pairs.append((-iou, index, int(number)))
+                    pairs.append((-iou, index, number))
     kept: dict[int, int] = {}
     taken: set[int] = set()
     for _, index, number in sorted(pairs):
