@@ -24,6 +24,8 @@ from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import EXTRA_OUTPUTS, SECOND, VERSION, BagSegmenter, Progress
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
+from clip_dinoiser_ros.core.objects import MIN_OBJECT_SIZE
+from clip_dinoiser_ros.core.vocabulary import parse_prompts
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES
 from clip_dinoiser_ros.frames.images import MAX_PIXELS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, LIVE_OUTPUTS, OUTPUTS
@@ -58,6 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         choices=EXTRA_OUTPUTS,
         help="write these of the node's outputs too; classes: mask and confidence of every class",
+    )
+    group.add_argument(
+        '--object-classes',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='classes of detections and instances; without it all but the background',
+    )
+    group.add_argument(
+        '--min-object-size',
+        type=float,
+        default=MIN_OBJECT_SIZE,
+        metavar='S',
+        help='of an object, as a fraction of the image, 0 to 1 (%(default)s)',
     )
     group.add_argument(
         '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
@@ -209,6 +225,12 @@ def _check(args: argparse.Namespace) -> None:
         raise BagError(f'--min-confidence is {args.min_confidence}; allowed is 0 to 1')
     if not 0.01 <= args.output_scale <= 1.0:
         raise BagError(f'--output-scale is {args.output_scale}; allowed is 0.01 to 1')
+    if not 0.0 <= args.min_object_size <= 1.0:
+        raise BagError(f'--min-object-size is {args.min_object_size}; allowed is 0 to 1')
+    names = [prompt.name for prompt in parse_prompts(args.prompts)]
+    for name in args.object_classes:
+        if name not in names:
+            raise BagError(f'--object-classes {name!r} is no class; there are {", ".join(names)}')
     if not 0.0 <= args.smoothing <= 0.99:
         raise BagError(f'--smoothing is {args.smoothing}; allowed is 0 to 0.99')
     if not 0.0 <= args.sync_tolerance_ms < math.inf:
@@ -277,9 +299,9 @@ def _settings(
     """Return everything that determines the output; a resumed run must have the same."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
-        'outputs output_scale region depth_topic camera_info_topic cloud sync_tolerance_ms '
-        'max_pixels max_bytes delta smoothing edges model pretrained heads device precision '
-        'engine quantized short_side every'
+        'outputs object_classes min_object_size output_scale region depth_topic camera_info_topic '
+        'cloud sync_tolerance_ms max_pixels max_bytes delta smoothing edges model pretrained '
+        'heads device precision engine quantized short_side every'
     )
     return {
         'input': str(args.input.resolve()),
@@ -346,6 +368,8 @@ def _node_settings(args: argparse.Namespace, regions: Mapping[str, CameraSetting
         temporal_smoothing=args.smoothing,
         edges=args.edges,
         stale_after=0.0,
+        min_object_size=args.min_object_size,
+        object_classes=tuple(args.object_classes),
         of_cameras=regions,
     )
 

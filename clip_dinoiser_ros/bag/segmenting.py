@@ -17,7 +17,14 @@ import numpy as np
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.recording import Message, Topic, make_topic
-from clip_dinoiser_ros.bag.types import COMPRESSED, IMAGE, cloud_types, message_types, typestore
+from clip_dinoiser_ros.bag.types import (
+    COMPRESSED,
+    IMAGE,
+    cloud_types,
+    detection_types,
+    message_types,
+    typestore,
+)
 from clip_dinoiser_ros.bag.windows import RecordedFrame, Window
 from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.core.memory import is_out_of_memory
@@ -25,6 +32,7 @@ from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.class_slugs import class_slug
 from clip_dinoiser_ros.frames.cloud_messages import CLOUD_ERRORS, labels_camera_info, paired_cloud
+from clip_dinoiser_ros.frames.detections import detection_array
 from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS, LIVE_OUTPUTS, OUTPUTS, announcement
 from clip_dinoiser_ros.frames.process import (
     DecodedFrame,
@@ -39,7 +47,14 @@ VERSION = 1  # of the vocabulary: a recording has only one
 SECOND = 10**9
 MAX_LISTED = 100  # damaged messages that are listed one by one
 # outputs that are written only on request
-EXTRA_OUTPUTS = ('overlay', 'overlay/compressed', 'classes', 'class_confidences')
+EXTRA_OUTPUTS = (
+    'overlay',
+    'overlay/compressed',
+    'classes',
+    'class_confidences',
+    'detections',
+    'instances',
+)
 
 
 @dataclass
@@ -195,6 +210,11 @@ class BagSegmenter:
             self._write_message(frame, 'overlay/compressed', jpeg)
         if 'class_confidences' in self._extras:
             self._write_image(frame, 'class_confidences', outputs.class_confidences())
+        if 'detections' in self._extras:
+            detections = detection_array(outputs, detection_types())
+            self._write_message(frame, 'detections', detections)
+        if 'instances' in self._extras:
+            self._write_image(frame, 'instances', outputs.instances)
         if frame.camera.camera_info_topic:
             self._write_camera_info(frame, outputs)
         if frame.camera.depth_topic:

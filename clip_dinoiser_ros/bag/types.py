@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ def message_types() -> MessageTypes:
         vision_class=types['vision_msgs/msg/VisionClass'],
         vocabulary=types[VOCABULARY],
     )
+
+
+def detection_types() -> Mapping[str, Any]:
+    """Return the dataclasses of detections, by the names of their types."""
+    return typestore().types
 
 
 def cloud_types() -> CloudTypes:

@@ -31,6 +31,7 @@ from clip_dinoiser_ros.benchmark.limits import Limits, measure_limits
 from clip_dinoiser_ros.benchmark.machine import describe_machine
 from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow, camera_image, measure_row
 from clip_dinoiser_ros.benchmark.node_start import measure_node_start
+from clip_dinoiser_ros.benchmark.objects import time_objects
 from clip_dinoiser_ros.benchmark.prompts import fresh_words, time_change
 from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
 from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
@@ -107,6 +108,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='measure the start alone, and print it: of a process, and of the node where ROS is',
     )
     parser.add_argument(
+        '--only-objects',
+        action='store_true',
+        help='measure how long the objects of a label image take alone, in CPU time, and print it',
+    )
+    parser.add_argument(
         '--output',
         type=Path,
         default=Path('benchmark_out'),
@@ -122,6 +128,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError('--batches and --classes must be at least 1, --seconds at least 0')
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.only_objects:
+        for size in args.sizes:
+            print(report.objects(size, *time_objects(size, clock=time.thread_time)))  # noqa: T201
+        return 0
     with ExitStack() as stack:
         publisher = stack.enter_context(LabelPublisher())
         weights = {'model': args.model, 'pretrained': args.pretrained, 'heads': args.heads}

@@ -57,6 +57,8 @@ OUTPUTS = {
 LIVE_OUTPUTS = {
     'overlay/compressed': Output('sensor_msgs/msg/CompressedImage'),
     'class_confidences': Output('sensor_msgs/msg/Image'),
+    'detections': Output('vision_msgs/msg/Detection2DArray'),
+    'instances': Output('sensor_msgs/msg/Image'),
     'points': Output('sensor_msgs/msg/PointCloud2', needs='depth_topic'),
     'camera_info': Output('sensor_msgs/msg/CameraInfo', needs='camera_info_topic'),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.core import Segmentation, Segmenter
 from clip_dinoiser_ros.core.edges import refine
+from clip_dinoiser_ros.core.objects import Objects, find_objects
 from clip_dinoiser_ros.core.segmentation import Patches, enlarge_all
 from clip_dinoiser_ros.core.smoothing import Smoothing
+from clip_dinoiser_ros.core.tracking import Tracking
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.cloud_messages import CloudSource
 from clip_dinoiser_ros.frames.guard import FinalErrors, Guard, computes
@@ -72,6 +74,7 @@ class FrameOutputs:
         active: The settings and the vocabulary it was segmented with.
         batch_size: Frames in the batch.
         segment_ms: How long the model took for the batch, in milliseconds.
+        tracking: Numbers objects from frame to frame, with the setting `track`.
     """
 
     frame: DecodedFrame
@@ -80,6 +83,7 @@ class FrameOutputs:
     active: Active
     batch_size: int
     segment_ms: float
+    tracking: Tracking = field(default_factory=Tracking)
 
     @property
     def header(self) -> Any:
@@ -166,6 +170,47 @@ class FrameOutputs:
         maps = self.patches.class_confidences(self.size, range(count))
         return np.moveaxis(within(maps, self.shown.inside), 0, -1), f'32FC{count}'
 
+    @cached_property
+    def objects(self) -> Objects:
+        """The objects in the published labels, of the classes in `object_classes`."""
+        return find_objects(
+            self.shown.labels,
+            self.result.confidence,
+            list(self._object_classes),
+            self.active.settings.min_object_size,
+        )
+
+    @cached_property
+    def _object_classes(self) -> dict[int, str]:
+        """Name by class id of what can be an object; by default all but the background."""
+        wanted, vocabulary = self.active.settings.object_classes, self.active.vocabulary
+        count = published_classes(self.active.table)
+        return {
+            int(self.active.table[index]): name
+            for index, name in enumerate(vocabulary.names[:count])
+            if (name in wanted if wanted else index != vocabulary.background)
+        }
+
+    @cached_property
+    def object_names(self) -> tuple[str, ...]:
+        """The class of each object."""
+        return tuple(self._object_classes[one.label] for one in self.objects.found)
+
+    @cached_property
+    def object_ids(self) -> tuple[str, ...]:
+        """The id of each object: its value in `instances`, or the same in all frames (`track`)."""
+        numbers: Sequence[int] = range(1, len(self.objects.found) + 1)
+        if self.active.settings.track:
+            numbers = self.tracking.follow(
+                self.frame.camera, stamp_ns(self.header), self.objects, self.object_names
+            )
+        return tuple(map(str, numbers))
+
+    @property
+    def instances(self) -> Pixels:
+        """Index of the object + 1 in every pixel, 0 where no object is: uint16 (H, W)."""
+        return self.objects.instances, 'mono16'
+
 
 def cloud_source(frame: FrameOutputs) -> CloudSource:
     """Return the input of the labelled cloud of a frame, without the depth."""
@@ -195,6 +240,7 @@ class Processor:
         self.errors = FinalErrors(lambda: computes(segmenter.device))
         self._guard = Guard(self._segment, self.errors, logger, segmenter.free_memory)
         self._smoothing = Smoothing()
+        self._tracking = Tracking()
 
     def process(
         self, frames: Sequence[DecodedFrame], active: Active
@@ -217,13 +263,14 @@ class Processor:
         return [
             outcome
             if isinstance(outcome, Exception)
-            else FrameOutputs(frame, *outcome, active, len(frames), segment_ms)
+            else FrameOutputs(frame, *outcome, active, len(frames), segment_ms, self._tracking)
             for frame, outcome in zip(frames, outcomes, strict=True)
         ]
 
     def reset(self) -> None:
         """Forget earlier frames, after a jump of the clock."""
         self._smoothing.reset()
+        self._tracking.reset()
 
     def _segment(
         self, tasks: Sequence[tuple[DecodedFrame, Active]]

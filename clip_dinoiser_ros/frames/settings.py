@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.core import Vocabulary
 from clip_dinoiser_ros.core.edges import Edges
+from clip_dinoiser_ros.core.objects import MIN_OBJECT_SIZE
 from clip_dinoiser_ros.frames.region import EVERYTHING
 
 CLOUDS = ('organised', 'compact')
@@ -49,6 +50,9 @@ class Settings:
     temporal_smoothing: float
     edges: Edges
     stale_after: float
+    min_object_size: float = MIN_OBJECT_SIZE
+    object_classes: tuple[str, ...] = ()
+    track: bool = False
     of_cameras: Mapping[str, CameraSettings] = field(default_factory=dict)
 
     def camera(self, name: str) -> CameraSettings:

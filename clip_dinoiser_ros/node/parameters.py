@@ -19,6 +19,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from clip_dinoiser_ros.core import dinoiser
 from clip_dinoiser_ros.core.edges import STEPS
+from clip_dinoiser_ros.core.objects import MIN_OBJECT_SIZE
 from clip_dinoiser_ros.core.templates import ALLOWED as TEMPLATES
 from clip_dinoiser_ros.core.templates import find_sentences
 from clip_dinoiser_ros.core.vocabulary import join_prompts, parse_prompts
@@ -168,6 +169,16 @@ SPECS: Mapping[str, _Spec] = {
         'Sharpen labels along the edges of the image: fast or fine',
         allowed=', '.join(STEPS),
     ),
+    'min_object_size': _runtime(
+        MIN_OBJECT_SIZE,
+        'Smaller areas are no objects, and are closed where an object encloses them: a fraction of '
+        'the image',
+        range=(0.0, 1.0),
+    ),
+    'object_classes': _runtime(
+        [''], "Names of the classes that can be objects; ['']: all but the background"
+    ),
+    'track': _runtime(False, 'Objects keep their id from frame to frame, by overlap'),
     'stale_after': _runtime(
         5.0, 'Seconds without a frame after which a camera is stale', range=(0.1, 3600.0)
     ),
@@ -426,11 +437,11 @@ def _texts(value: Iterable[str]) -> tuple[str, ...]:
 
 def _settings(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
     values = dict(values)
-    for name in ('prompts', 'negative_prompts'):
+    if 'prompts' in values:
+        values['prompts'] = _frozen(values['prompts'])
+    for name in ('negative_prompts', 'object_classes'):
         if name in values:
-            values[name] = _frozen(values[name])
-    if 'negative_prompts' in values:
-        values['negative_prompts'] = _texts(values['negative_prompts'])
+            values[name] = _texts(values[name])
     return Settings(**values) if base is None else replace(base, **values)
 
 

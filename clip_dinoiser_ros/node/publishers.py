@@ -8,14 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import LabelInfo, VisionClass
+from vision_msgs.msg import (
+    BoundingBox2D,
+    Detection2D,
+    Detection2DArray,
+    LabelInfo,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+    Point2D,
+    Pose2D,
+    VisionClass,
+)
 
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
+from clip_dinoiser_ros.frames.detections import detection_array
 from clip_dinoiser_ros.frames.outputs import (
     LIVE_OUTPUTS,
     OUTPUTS,
@@ -39,8 +51,24 @@ _CLASSES = {
     'clip_dinoiser_ros/msg/FrameInfo': FrameInfo,
     'sensor_msgs/msg/PointCloud2': PointCloud2,
     'sensor_msgs/msg/CameraInfo': CameraInfo,
+    'vision_msgs/msg/Detection2DArray': Detection2DArray,
     'vision_msgs/msg/LabelInfo': LabelInfo,
     'clip_dinoiser_ros/msg/Vocabulary': VocabularyMessage,
+}
+DETECTION_TYPES = {
+    **{f'geometry_msgs/msg/{t.__name__}': t for t in (Point, Pose, PoseWithCovariance, Quaternion)},
+    **{
+        f'vision_msgs/msg/{t.__name__}': t
+        for t in (
+            BoundingBox2D,
+            Detection2D,
+            Detection2DArray,
+            ObjectHypothesis,
+            ObjectHypothesisWithPose,
+            Point2D,
+            Pose2D,
+        )
+    },
 }
 
 
@@ -64,6 +92,8 @@ class CameraPublishers:
         # made only for subscribers; None: cannot be made for this frame
         self._lazy: dict[str, Callable[[FrameOutputs], Any]] = {
             'class_confidences': self._class_confidences,
+            'detections': lambda frame: detection_array(frame, DETECTION_TYPES),
+            'instances': lambda frame: images.to_message(*frame.instances, frame.header, Image),
             'points': self._add_to_clouds,
             'camera_info': self._camera_info,
         }

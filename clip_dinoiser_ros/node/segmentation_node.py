@@ -439,8 +439,23 @@ class SegmentationNode(ParameterServicesNode):
         if active.version != self._version:  # before an image uses its ids
             used = {name: getattr(settings, name) for name in VOCABULARY_PARAMETERS}
             self.kept.save(ids.known, active.version, used)
+        before = self._settings
         self._settings, self._active, self._ids = settings, active, ids
+        if before is None or (before.object_classes, self._version) != (
+            settings.object_classes,
+            active.version,
+        ):
+            self._warn_of_object_classes(active)
         self._version = active.version
+
+    def _warn_of_object_classes(self, active: Active) -> None:
+        names = active.vocabulary.names[: len(active.settings.prompts)]
+        unknown = [name for name in active.settings.object_classes if name not in names]
+        if unknown:
+            self.get_logger().warning(
+                f'object_classes names what is not among the prompts: {", ".join(unknown)}; '
+                f'there are {", ".join(names)}'
+            )
 
     async def prepare(self, changes: list[Parameter]) -> None:
         """Encode new prompts while frames continue with the old ones."""

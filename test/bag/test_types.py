@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_dinoiser_ros.bag.types import DEFINITIONS, typestore
-from clip_dinoiser_ros.frames.outputs import OUTPUTS
+from clip_dinoiser_ros.frames.outputs import LIVE_OUTPUTS, OUTPUTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,5 +36,5 @@ def test_hashes_are_those_of_the_built_types():
                 built[entry['type_name']] = entry['hash_string']
     if not built:
         pytest.skip('no ROS in this environment')
-    for type_name in {output.type_name for output in OUTPUTS.values()}:
+    for type_name in {output.type_name for output in (*OUTPUTS.values(), *LIVE_OUTPUTS.values())}:
         assert typestore().hash_rihs01(type_name) == built[type_name]

@@ -14,6 +14,7 @@ from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow
 from clip_dinoiser_ros.benchmark.node_start import STEPS, measure_node_start
+from clip_dinoiser_ros.benchmark.objects import time_objects
 from clip_dinoiser_ros.benchmark.prompts import fresh_words
 from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
@@ -158,3 +159,12 @@ def test_what_further_images_gain_and_cost():
     lines = report._batch_table([one, four, other]).splitlines()
     assert lines[2:] == ['| 64x48 | 4 | fp32 | 6.00 | 3.00 | 10 |']
     assert report._batch_table([one, other]) == ''
+
+
+def test_objects_are_timed(capsys):
+    ticks = iter(range(1000))
+    count, found_ms, followed_ms = time_objects((120, 160), 5, 3, lambda: next(ticks))
+    assert (found_ms, followed_ms) == (1000.0, 1000.0)
+    assert count >= 5 + 3
+    assert cli.main(['benchmark', '--only-objects', '--sizes', '64x48']) == 0
+    assert capsys.readouterr().out.startswith('64x48, ')

@@ -16,6 +16,7 @@ import torch
 from golden_data import golden
 from harness import Peer, array, class_topics
 from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
 
 from clip_dinoiser_ros.core import weights
 from clip_dinoiser_ros.core.segmentation import Patches
@@ -152,6 +153,27 @@ def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, gol
             assert (masks, maps) == (expected_masks, expected_maps)
             masks.clear()
             maps.clear()
+
+
+def test_objects_are_found_for_those_who_listen(active_node, monkeypatch):
+    """Once for both outputs."""
+    found, find = [], process.find_objects
+    monkeypatch.setattr(process, 'find_objects', lambda *args: found.append(1) or find(*args))
+    image = golden('image_160x208_plain')['image']
+    publishers = active_node._pipeline.publishers['camera']._publishers
+    with Peer() as peer:
+        peer.listen()
+        peer.send(image, 1)
+        peer.of_frame('frame_info', 1)
+        assert not found
+        peer.hear('detections', Detection2DArray)
+        peer.hear('instances')
+        heard = publishers['detections'], publishers['instances']
+        peer.until(lambda: all(p.get_subscription_count() == 1 for p in heard))
+        peer.send(image, 10)
+        for output in ('detections', 'instances', 'frame_info'):
+            peer.of_frame(output, 10)
+        assert len(found) == 1
 
 
 def test_too_many_probabilities_are_refused_before_they_are_computed(active_node, monkeypatch):

@@ -15,7 +15,7 @@ from golden_data import golden
 from harness import NAME, Peer, array, class_topics
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from vision_msgs.msg import LabelInfo
+from vision_msgs.msg import Detection2DArray, LabelInfo
 
 pytest.importorskip('rosbags', reason='recordings need rosbags')
 sys.path.insert(0, str(Path(__file__).parents[1] / 'bag'))
@@ -35,13 +35,15 @@ SETTINGS = {
     'camera.region': [0.1, 0.2, 0.9, 1.0],
     'confidence_encoding': '32FC1',
     'cloud': 'compact',
+    'min_object_size': 0.02,
 }
 OPTIONS = (
     '--min-confidence 0.3 --output-scale 0.5 --temporal-smoothing 0.4 --edges fast '
     '--region 0.1,0.2,0.9,1.0 --confidence-encoding 32FC1 --cloud compact --batch 1 '
     f'--depth-topic {TOPICS["camera.depth_topic"]} '
     f'--camera-info-topic {TOPICS["camera.camera_info_topic"]} '
-    '--outputs overlay overlay/compressed classes class_confidences'
+    '--min-object-size 0.02 '
+    '--outputs overlay overlay/compressed classes class_confidences detections instances'
 ).split()
 PER_FRAME = {
     'labels': Image,
@@ -49,6 +51,8 @@ PER_FRAME = {
     'overlay': Image,
     'overlay/compressed': CompressedImage,
     'class_confidences': Image,
+    'detections': Detection2DArray,
+    'instances': Image,
     'points': PointCloud2,
     'camera_info': CameraInfo,
 }
@@ -120,6 +124,13 @@ def assert_same(offline, live, key):
     elif isinstance(offline, Image) and offline.encoding.startswith('32FC'):
         assert (offline.encoding, offline.height) == (live.encoding, live.height), key
         np.testing.assert_allclose(array(offline), array(live), atol=1e-5, err_msg=str(key))
+    elif isinstance(offline, Detection2DArray):
+        assert len(offline.detections) == len(live.detections) > 0
+        for ours, theirs in zip(offline.detections, live.detections, strict=True):
+            (one,), (other,) = ours.results, theirs.results
+            assert one.hypothesis.score == pytest.approx(other.hypothesis.score, abs=1e-5)
+            one.hypothesis.score = other.hypothesis.score
+            assert ours == theirs, key
     elif isinstance(offline, PointCloud2):
         assert offline.fields == live.fields
         ours, theirs = read_cloud(offline), read_cloud(live)

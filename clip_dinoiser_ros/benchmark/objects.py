@@ -1,0 +1,70 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""How long the objects of a label image take."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clip_dinoiser_ros.core.objects import find_objects
+from clip_dinoiser_ros.core.tracking import Tracking
+
+SURFACES = 3  # wall, floor and a road: each one object
+CLASSES = 10  # of the things on them
+ROUNDS = 100
+
+
+def crowded_labels(size: tuple[int, int], things: int) -> npt.NDArray[np.uint8]:
+    """Draw a label image (H, W) of three surfaces and discs on a grid, each with a hole."""
+    height, width = size
+    labels = np.zeros(size, np.uint8)
+    labels[height // 3 :] = 1
+    road = np.array([[0, height], [width // 2, height // 3], [width - 1, height]], np.int32)
+    cv2.fillConvexPoly(labels, road, 2)
+    columns = int(np.ceil(np.sqrt(things * width / height)))
+    cell = width // columns
+    for index in range(things):
+        row, column = divmod(index, columns)
+        centre = (cell // 2 + column * cell, cell // 2 + row * cell)
+        cv2.circle(labels, centre, cell // 3, SURFACES + index % CLASSES, cv2.FILLED)
+        cv2.circle(labels, centre, 3, 0, cv2.FILLED)
+    return labels
+
+
+def time_objects(
+    size: tuple[int, int] = (480, 640),
+    things: int = 20,
+    rounds: int = ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[int, float, float]:
+    """Measure how long it takes to find and to follow objects.
+
+    Args:
+        size: (H, W) of the label image.
+        things: Objects beside the surfaces.
+        rounds: How often.
+        clock: In seconds.
+
+    Returns:
+        The number of objects, and the medians of both times in milliseconds.
+    """
+    labels = crowded_labels(size, things)
+    confidence = np.full(size, 0.5, np.float32)
+    classes = range(SURFACES + CLASSES)
+    tracking = Tracking()
+    found_ms, followed_ms = [], []
+    for _ in range(rounds):
+        start = clock()
+        objects = find_objects(labels, confidence, classes)
+        middle = clock()
+        tracking.follow('camera', 0, objects, [str(one.label) for one in objects.found])
+        found_ms.append(1e3 * (middle - start))
+        followed_ms.append(1e3 * (clock() - middle))
+    return len(objects.found), statistics.median(found_ms), statistics.median(followed_ms)
