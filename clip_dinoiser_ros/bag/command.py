@@ -298,11 +298,10 @@ def _settings(
 ) -> dict[str, Any]:
     """Return everything that determines the output; a resumed run must have the same."""
     keys = (
-        'prompts negative_prompts background templates min_confidence confidence_encoding '
-        'overlay outputs object_classes min_object_size output_scale region depth_topic '
-        'camera_info_topic cloud sync_tolerance_ms max_pixels max_bytes delta smoothing edges '
-        'model pretrained heads device precision engine quantized '
-        'short_side every'
+        'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
+        'outputs object_classes min_object_size output_scale region depth_topic camera_info_topic '
+        'cloud sync_tolerance_ms max_pixels max_bytes delta smoothing edges model pretrained '
+        'heads device precision engine quantized short_side every'
     )
     return {
         'input': str(args.input.resolve()),
