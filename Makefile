@@ -90,7 +90,7 @@ benchmark: setup  ## measure speed; options in BENCHMARK_ARGS='--random-weights 
 COMPARE ?=
 gpu:  ## check and measure on a GPU, write the table into docs/performance.md; COMPARE=PATH to the authors' code
 	@{ [ ! -f scripts/env.sh ] || . scripts/env.sh >/dev/null 2>&1 || true; } \
-		&& python3 test/gpu/drive.py $(if $(COMPARE),--compare $(COMPARE))
+		&& PYTHONPATH=.:test/gpu:$$PYTHONPATH python3 test/gpu/run_gpu.py $(if $(COMPARE),--compare $(COMPARE))
 
 clean:  ## remove build outputs and caches
 	rm -rf build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -54,7 +54,7 @@ class QuickSegmenter:
     def free_memory(self):
         pass
 
-    def segment(self, image, vocabulary, gamma=0.2, delta=0.99):
+    def segment(self, image, vocabulary, gamma=0.2, delta=0.99, edges='off'):
         return enlarge_all([QuickPatches(image, vocabulary)], image.shape[:2])[0]
 
     def segment_patches(self, images, vocabulary, gamma=0.2, delta=0.99):

@@ -74,4 +74,4 @@ def test_gamma_may_be_on_the_device(segmenter):
     pixels = torch.zeros(1, 480, 640, 3, dtype=torch.uint8, device=SECOND)
     features = pipeline.backbone(pipeline.preprocess(pixels))
     pooled = pipeline.pool(features, torch.zeros((), device=SECOND))
-    assert {tensor.device for tensor in pooled} == {SECOND}
+    assert {tensor.device for tensor in (pooled.features, pooled.objectness)} == {SECOND}

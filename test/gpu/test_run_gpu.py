@@ -4,6 +4,7 @@
 """`make gpu` as far as it goes without a GPU."""
 
 import copy
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checks
-import drive
 import page
+import run_gpu
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core import graphs, memory
 
 ROWS = [('500 captures: memory growth', '0 MiB'), ('a | b', '1.00, 2.00 ms')]
-PAGE = drive.ROOT / 'docs' / 'performance.md'
+PAGE = run_gpu.ROOT / 'docs' / 'performance.md'
 
 
 def table(text, device='Made-up 9000', date='2031-01-02', rows=ROWS):
@@ -52,8 +53,10 @@ def test_no_made_up_table_is_in_the_page():
 def test_without_a_gpu_it_says_so_in_one_line(tmp_path):
     copied = tmp_path / 'performance.md'
     copied.write_text(PAGE.read_text())
-    command = [sys.executable, drive.__file__, '--page', str(copied)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, run_gpu.__file__, '--page', str(copied)]
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ['PYTHONPATH']])  # as make does
+    env = {**os.environ, 'PYTHONPATH': path}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stdout.count('\n') == 1
     assert ended.stdout.startswith('make gpu: torch ')
@@ -65,7 +68,7 @@ def test_a_step_that_fails_is_told_and_the_others_run():
     def fail():
         raise RuntimeError('CUDA error: illegal address')
 
-    rows, failed = drive.run_all(iter([('one', fail), ('two', lambda: ROWS)]))
+    rows, failed = run_gpu.run_all(iter([('one', fail), ('two', lambda: ROWS)]))
     assert failed == 1
     assert rows == [('one', '**failed**: RuntimeError: CUDA error: illegal address'), *ROWS]
 
@@ -81,7 +84,7 @@ def test_the_figures_of_a_benchmark():
         'rows': [row, {**row, 'batch': 16, 'ratio': None}],
         'prompts': {'three new words': 20.0},
     }
-    found = drive.benchmark_rows(result)
+    found = run_gpu.benchmark_rows(result)
     assert [value for _, value in found] == [
         '790 TFLOP/s',
         '4.00, 5.00 ms; 1.10 ms in stages; 40%',

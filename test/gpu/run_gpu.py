@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 try:
     import checks
@@ -33,7 +32,6 @@ except ImportError as error:
 
 TESTED = 'needs_gpu', 'DEVICES'  # files with these have tests for a GPU
 TEST_PACKAGES = 'pytest', 'pytest_timeout', 'hypothesis'
-os.environ['CLIP_DINOISER_CACHE'] = 'off'  # what made-up words mean is not worth a file
 Rows = list[tuple[str, str]]
 
 
@@ -44,6 +42,7 @@ def main() -> int:
     parser.add_argument('--page', type=Path, default=ROOT / 'docs' / 'performance.md')
     parser.add_argument('--output', type=Path, default=ROOT / 'benchmark_out' / 'gpu')
     args = parser.parse_args()
+    os.environ['CLIP_DINOISER_CACHE'] = 'off'  # what made-up words mean is not worth a file
     if not torch.cuda.is_available():
         from clip_dinoiser_ros.core.nvidia import unused_gpu
 
