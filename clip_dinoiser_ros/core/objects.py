@@ -73,43 +73,66 @@ def find_objects(
     """
     least = max(1, math.ceil(min_object_size * labels.size))
     first, length = rows_of(labels)
-    place = np.full(np.iinfo(labels.dtype).max + 1, -1, np.int64)
-    place[list(classes)] = np.arange(len(classes))
-    label = place[labels.ravel()[first]]
-    chosen = np.flatnonzero(label >= 0)
-    chosen = chosen[np.argsort(label[chosen], kind='stable')]
-    row, start = np.divmod(first[chosen], labels.shape[1])
-    runs = Runs(label[chosen], row, start, start + length[chosen])
-    sums = np.add.reduceat(confidence.ravel(), first)[chosen]
+    chosen, runs = _runs_of_classes(labels, first, length, classes)
     upper, lower = runs.neighbours(1)
-    root = connect(len(runs.row), upper, lower)
-    area = np.bincount(root, runs.length, len(root)).astype(np.int64)  # at the root, else 0
-    roots = np.flatnonzero(area >= least)
-    # the label of a run is the place of its class in `classes`; a root is the first run
-    order = (runs.start[roots], runs.row[roots], runs.label[roots], -area[roots])
-    roots = roots[np.lexsort(order)][:MAX_OBJECTS]
-    number = np.zeros(len(root), np.int64)
-    number[roots] = np.arange(1, len(roots) + 1)
-    number = number[root]  # of each run, 0: no object
+    roots, number = _number(runs, connect(len(runs.row), upper, lower), least)
     of_all = np.zeros(len(first), np.uint16)
     of_all[chosen] = number
     instances = np.repeat(of_all, length).reshape(labels.shape)
     members = np.flatnonzero(number)
     members = members[np.argsort(number[members], kind='stable')]
     own = Runs(number[members], runs.row[members], runs.start[members], runs.end[members])
-    scores = np.bincount(number, sums, len(roots) + 1)[1:] / np.maximum(area[roots], 1)
+    count = len(roots) + 1
+    areas = np.bincount(number, runs.length, count)
+    sums = np.add.reduceat(confidence.ravel(), first)[chosen]
+    scores = np.bincount(number, sums, count) / np.maximum(areas, 1)
     # a run more than pairs: a tree; each further pair closes a ring
-    pairs = np.bincount(number[lower], minlength=len(roots) + 1)
-    rings = pairs - np.bincount(number, minlength=len(roots) + 1) + 1
+    rings = np.bincount(number[lower], minlength=count) - np.bincount(number, minlength=count) + 1
     closed = _fill(instances, _holes(own, rings > 0, least))
-    areas = area[roots] + np.bincount(closed, minlength=len(roots) + 1)[1:]
+    areas += np.bincount(closed, minlength=count)
     found = (
-        FoundObject(int(classes[label]), float(score), box, int(pixels))
-        for label, score, box, pixels in zip(
-            runs.label[roots], scores, _boxes(own), areas, strict=True
+        FoundObject(int(classes[label]), float(score), box, int(area))
+        for label, score, box, area in zip(
+            runs.label[roots], scores[1:], _boxes(own), areas[1:], strict=True
         )
     )
     return Objects(tuple(found), instances)
+
+
+def _runs_of_classes(
+    labels: npt.NDArray[np.unsignedinteger],
+    first: Integers,
+    length: Integers,
+    classes: Sequence[int],
+) -> tuple[Integers, Runs]:
+    """Return which runs of an image are of a class, and these; their labels are places in it."""
+    place = np.full(np.iinfo(labels.dtype).max + 1, -1, np.int64)
+    place[list(classes)] = np.arange(len(classes))
+    label = place[labels.ravel()[first]]
+    chosen = np.flatnonzero(label >= 0)
+    chosen = chosen[np.argsort(label[chosen], kind='stable')]
+    row, start = np.divmod(first[chosen], labels.shape[1])
+    return chosen, Runs(label[chosen], row, start, start + length[chosen])
+
+
+def _number(runs: Runs, root: Integers, least: int) -> tuple[Integers, Integers]:
+    """Number the connected sets of at least `least` pixels from 1, the largest first.
+
+    Args:
+        runs: Of all classes.
+        root: The first run of the set of each run.
+        least: In pixels.
+
+    Returns:
+        The first run of each object, and the number of the object of each run, 0: none.
+    """
+    area = np.bincount(root, runs.length, len(root)).astype(np.int64)  # at the root, else 0
+    roots = np.flatnonzero(area >= least)
+    order = (runs.start[roots], runs.row[roots], runs.label[roots], -area[roots])
+    roots = roots[np.lexsort(order)][:MAX_OBJECTS]
+    number = np.zeros(len(root), np.int64)
+    number[roots] = np.arange(1, len(roots) + 1)
+    return roots, number[root]
 
 
 def _boxes(runs: Runs) -> list[tuple[int, int, int, int]]:
