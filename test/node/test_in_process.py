@@ -124,21 +124,21 @@ def test_classes_are_computed_for_those_who_listen(active_node, monkeypatch, gol
     monkeypatch.setattr(Patches, 'class_confidences', count_maps)
     image = golden('image_160x208_plain')['image']
     name = golden_prompts[2]
-    outputs = active_node._pipeline.publishers['camera']
-    heard = {
-        'class_confidences': (
-            outputs._publishers['class_confidences'],
-            [],
-            [range(len(golden_prompts))],
-        ),
-        class_topics(name)[0]: (outputs._classes._publishers[name]['mask'], [2], []),
-        class_topics(name)[1]: (outputs._classes._publishers[name]['confidence'], [], [[2]]),
-    }
     with Peer() as peer:
         peer.listen()
         peer.send(image, 1)
         peer.of_frame('frame_info', 1)
         assert (masks, maps) == ([], [])
+        outputs = active_node._pipeline.publishers['camera']
+        heard = {
+            'class_confidences': (
+                outputs._publishers['class_confidences'],
+                [],
+                [range(len(golden_prompts))],
+            ),
+            class_topics(name)[0]: (outputs._classes._publishers[name]['mask'], [2], []),
+            class_topics(name)[1]: (outputs._classes._publishers[name]['confidence'], [], [[2]]),
+        }
         for index, (topic, (publisher, expected_masks, expected_maps)) in enumerate(heard.items()):
             listener = peer.hear(topic)
             peer.until(lambda p=publisher: p.get_subscription_count() == 1)
