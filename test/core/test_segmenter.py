@@ -186,8 +186,10 @@ def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
     for device in ('gpu', 'meta', 'cuda:99'):
         with pytest.raises(ValueError, match=f"device '{device}'"):
             make(golden_clip, golden_heads, device=device)
-    with pytest.raises(ValueError, match="precision is 'int8'; allowed: auto, fp32, bf16, fp16"):
-        make(golden_clip, golden_heads, precision='int8')
+    with pytest.raises(
+        ValueError, match="precision is 'int4'; allowed: auto, fp32, bf16, fp16, int8"
+    ):
+        make(golden_clip, golden_heads, precision='int4')
     with pytest.raises(ValueError, match='short_side is 8; at least 16'):
         make(golden_clip, golden_heads, short_side=8)
     cpu = torch.device('cpu')

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from clip_dinoiser_ros.core.templates import find_sentences
 from clip_dinoiser_ros.core.text_tower import TextTower, share_beginnings
-from clip_dinoiser_ros.core.vocabulary import _sentences
 
 
 @given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6), min_size=1, max_size=12))
@@ -34,7 +34,8 @@ def test_sentences_share_a_place_exactly_where_they_begin_alike(sentences):
 @pytest.fixture
 def tokens(golden_clip):
     words = ('dog', 'open door', 'cyclist')
-    return golden_clip[1]([text for word in words for text in _sentences(word, 'imagenet')])
+    sentences = find_sentences('imagenet')
+    return golden_clip[1]([text for word in words for text in sentences.of(word)])
 
 
 def test_equals_openclips_own_tower(golden_clip, tokens):
