@@ -137,8 +137,8 @@ class TableModel:
         )
         probabilities = self._classes(seen, embeddings)
         if self.row.background != 'none' and background is not None:
-            struck = self._background(seen, probabilities)
-            probabilities[:, background].masked_fill_(struck, 1.0)
+            is_background = self._background(seen, probabilities)
+            probabilities[:, background].masked_fill_(is_background, 1.0)
         return probabilities
 
     def _fit(self, pixels: Tensor) -> Tensor:
