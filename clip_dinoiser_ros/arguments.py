@@ -49,6 +49,17 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._Argument
     return group
 
 
+def add_teacher_files(group: argparse._ArgumentGroup) -> None:
+    """Add --dino-base, --dino-small, --found: the weights of the paper's teachers."""
+    group.add_argument(
+        '--dino-base', metavar='FILE', help='weights of DINO ViT-B/16; without: timm downloads'
+    )
+    group.add_argument(
+        '--dino-small', metavar='FILE', help='weights of DINO ViT-S/8; without: timm downloads'
+    )
+    group.add_argument('--found', metavar='FILE', help="FOUND's decoder_weights.pt")
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `add_weights_arguments` does, and all that `load_segmenter` reads."""
     group = add_weights_arguments(parser)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.engines.quantized import RECORD, save_quantized
-from clip_dinoiser_ros.training.image_sources import FolderImages, ImageSource
+from clip_dinoiser_ros.training.image_sources import ImageSource
+from clip_dinoiser_ros.training.source_arguments import add_source_arguments, open_source
 from clip_dinoiser_ros.world.classes import CLASSES
 
 if TYPE_CHECKING:
@@ -30,18 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'output', type=Path, metavar='OUT', help='folder to write, for --quantized or `quantized`'
     )
-    group = parser.add_argument_group('frames (one of these)')
-    source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument('--folder', metavar='DIR', help='.jpg and .png files, at any depth')
-    source.add_argument('--bag', help='rosbag2: its folder, or one .mcap or .db3 file')
-    source.add_argument('--world', action='store_true', help='generated scenes, with their truth')
-    group.add_argument(
-        '--topic',
-        action='append',
-        default=[],
-        help='image topic of the bag, may be repeated; without: every one that has colour',
-    )
-    group.add_argument(
+    add_source_arguments(parser).add_argument(
         '--frames',
         type=int,
         default=FRAMES,
@@ -67,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     from clip_dinoiser_ros.evaluation import quantization  # needs what may be missing
 
-    images = _images(args)
+    images = open_source(args, args.frames)
     total = len(images.names)
     if total < PARTS:
         raise ValueError(f'{total} frames; at least {PARTS} are needed')
@@ -134,18 +124,6 @@ def _check(args: argparse.Namespace) -> None:
         and (not args.output.is_dir() or (args.output / RECORD).exists())
     ):
         raise ValueError(f'{args.output} exists; --force replaces it')
-
-
-def _images(args: argparse.Namespace) -> ImageSource:
-    if args.folder:
-        return FolderImages(args.folder, args.frames)
-    if args.bag:
-        from clip_dinoiser_ros.training.bag_images import BagImages
-
-        return BagImages(args.bag, args.topic, args.frames)
-    from clip_dinoiser_ros.training.world_images import WorldImages
-
-    return WorldImages(args.frames)
 
 
 def _image_and_truth(images: ImageSource, index: int) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
 from clip_dinoiser_ros.core.templates import MOST_TEMPLATES, SUFFIX, common_templates
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
-from clip_dinoiser_ros.training.bag_images import BagImages
+from clip_dinoiser_ros.training.source_arguments import open_bag
 from clip_dinoiser_ros.training.template_choice import (
     KEPT,
     as_templates,
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Choose templates and write them; return the exit code."""
     _check(args)
     templates = common_templates('imagenet')
-    source = BagImages(args.input, args.topic, args.images)
+    source = open_bag(args.input, args.topic, args.images)
     segmenter = arguments.load_segmenter(args)
     images = (source.read(index).image for index in range(len(source.names)))
     entropies = measure_entropies(

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.core.dinoiser import GAMMA
 from clip_dinoiser_ros.core.segmenter import find_device
 from clip_dinoiser_ros.core.weights import load_clip, load_heads
 from clip_dinoiser_ros.training import record
 from clip_dinoiser_ros.training.augment import Augmentation
 from clip_dinoiser_ros.training.batches import Sampling
-from clip_dinoiser_ros.training.image_sources import IMAGES, FolderImages, ImageSource
+from clip_dinoiser_ros.training.image_sources import IMAGES
 from clip_dinoiser_ros.training.precision import choose_precision
 from clip_dinoiser_ros.training.recipe import Recipe
+from clip_dinoiser_ros.training.source_arguments import add_source_arguments, open_source
 from clip_dinoiser_ros.training.teachers import Teacher, TeacherError, WorldTeacher
 from clip_dinoiser_ros.training.trainer import Running, train
 
@@ -27,7 +28,9 @@ DAMAGED = 3  # exit code: trained, but not all of the recording could be read
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument('out', help=f'folder for {record.HEADS} and {record.RECORD}')
-    _add_source_arguments(parser)
+    add_source_arguments(parser).add_argument(
+        '--images', type=int, default=IMAGES, metavar='N', help='how many (%(default)s)'
+    )
     _add_teacher_arguments(parser)
     _add_recipe_arguments(parser)
     group = parser.add_argument_group('model')
@@ -56,23 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--force', action='store_true', help='write over what is in OUT')
 
 
-def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('images (one of these)')
-    source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument('--folder', metavar='DIR', help='.jpg and .png files, at any depth')
-    source.add_argument('--bag', help='rosbag2: its folder, or one .mcap or .db3 file')
-    source.add_argument('--world', action='store_true', help='generated scenes')
-    group.add_argument(
-        '--topic',
-        action='append',
-        default=[],
-        help='image topic of the bag, may be repeated; without: every one that has colour',
-    )
-    group.add_argument(
-        '--images', type=int, default=IMAGES, metavar='N', help='how many (%(default)s)'
-    )
-
-
 def _add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('teacher')
     group.add_argument(
@@ -80,13 +66,7 @@ def _add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['dino', 'world'],
         help='dino; world reads the masks of generated scenes (dino; with --world: world)',
     )
-    group.add_argument(
-        '--dino-base', metavar='FILE', help='weights of DINO ViT-B/16; without: timm downloads'
-    )
-    group.add_argument(
-        '--dino-small', metavar='FILE', help='weights of DINO ViT-S/8; without: timm downloads'
-    )
-    group.add_argument('--found', metavar='FILE', help="FOUND's decoder_weights.pt")
+    arguments.add_teacher_files(group)
     group.add_argument(
         '--gamma', type=float, default=GAMMA, help="threshold on DINO's correlations (%(default)s)"
     )
@@ -157,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     record.check(Path(args.out), args.resume, args.force)
     find_device(args.device)
     _check_teacher(args)
-    images = _images(args)
+    images = open_source(args, args.images, args.seed)
     teacher = _teacher(args)
     clip, _ = load_clip(args.model, args.pretrained)
     start = load_heads(args.heads) if args.heads else None
@@ -177,24 +157,6 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         channels=args.channels,
         sampling=Sampling(args.batch, args.crop, args.seed, augmentation),
     )
-
-
-def _images(args: argparse.Namespace) -> ImageSource:
-    """Open the source that the arguments name."""
-    if args.folder:
-        return FolderImages(args.folder, args.images, args.seed)
-    if args.bag:
-        from clip_dinoiser_ros.training.bag_images import BagImages
-
-        images = BagImages(args.bag, args.topic, args.images)
-        for line in images.about['left_out']:
-            print(f'clip-dinoiser: {line}', file=sys.stderr)  # noqa: T201
-        for line in images.about['damage']:
-            print(f'clip-dinoiser: {line}; going on with what is whole', file=sys.stderr)  # noqa: T201
-        return images
-    from clip_dinoiser_ros.training.world_images import WorldImages
-
-    return WorldImages(args.images, args.seed)
 
 
 def _check_teacher(args: argparse.Namespace) -> None:

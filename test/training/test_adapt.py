@@ -12,6 +12,7 @@ from PIL import Image
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.core.templates import common_templates, find_sentences
+from clip_dinoiser_ros.training.adapt_command import DAMAGED
 from clip_dinoiser_ros.training.template_choice import Entropies, as_templates, measure_entropies
 
 pytest.importorskip('rosbags', reason='recordings need rosbags')
@@ -122,6 +123,16 @@ def test_what_is_refused(options, said, bag, tmp_path, capsys, monkeypatch):
     assert main(command(bag, 'a.json', *options)) == 1
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_bag_is_read_as_far_as_it_is_whole_and_named(tmp_path, capsys):
+    cut, output = tmp_path / 'cut.mcap', tmp_path / 'a.json'
+    write_drive(cut, drive(3, seconds=2.0, rate_hz=10.0, width=160, height=120))  # some chunks
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) * 3 // 4])
+    assert main(command(cut, output, '--images', '2')) == DAMAGED
+    assert 'going on with what is whole' in capsys.readouterr().err
+    assert json.loads(output.read_text())['about']['images']['damage']
 
 
 def test_a_bag_that_is_not_there(tmp_path, capsys):
