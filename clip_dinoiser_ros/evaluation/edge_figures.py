@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +80,19 @@ class Figure:
     """What one way to sharpen makes of one condition.
 
     Attributes:
-        all: Counts of all pixels.
-        flicker: Of pairs of consecutive frames.
+        steadiness: Counts of all pixels, and of those that flicker in pairs of consecutive frames.
         near, near_right: Pixels near an edge of the true labels, and how many of them are right.
         seconds: Of the sharpening.
         frame_seconds: Of all else: model and enlarging.
         frames: How many.
     """
 
-    all: Confusion
-    flicker: float = 0.0
+    steadiness: Steadiness
     near: int = 0
     near_right: int = 0
     seconds: float = 0.0
     frame_seconds: float = 0.0
     frames: int = 0
-    _still: int = field(default=0, repr=False)
-    _flickered: int = field(default=0, repr=False)
 
 
 def frames_in_pairs(scenes: Iterable[Scene], pairs: int, total: int) -> Iterator[list[Scene]]:
@@ -137,9 +133,10 @@ def measure_edges(
         compare: With other filters, too.
     """
     chosen = ways(compare)
-    figures = {name: Figure(Confusion(vocabulary.names)) for name in chosen}
+    figures = {name: Figure(Steadiness(0.0, Confusion(vocabulary.names))) for name in chosen}
     for number, pair in enumerate(pairs):
-        steady = {name: Steadiness(0.0, figures[name].all) for name in chosen}
+        for figure in figures.values():
+            figure.steadiness.cut()
         for place, shown in enumerate(pair):
             chance = np.random.default_rng([number, place])
             image = CONDITIONS[condition](shown.image, chance)
@@ -160,11 +157,7 @@ def measure_edges(
                 figure.frames += 1
                 figure.near += int(near.sum())
                 figure.near_right += int((labels == truth)[near].sum())
-                steady[name].add(truth, labels)
-        for name, figure in figures.items():
-            figure._still += steady[name].still
-            figure._flickered += steady[name].flickered
-            figure.flicker = figure._flickered / max(1, figure._still)
+                figure.steadiness.add(truth, labels)
     return figures
 
 
@@ -177,9 +170,11 @@ def table(found: dict[str, dict[str, Figure]]) -> str:
     for condition, figures in found.items():
         for name, figure in figures.items():
             whole = figure.seconds + figure.frame_seconds
+            steadiness = figure.steadiness
             lines.append(
-                f'| {condition if name == "off" else ""} | {name} | {100 * figure.all.miou():.1f} '
-                f'| {figure.near_right / max(1, figure.near):.1%} | {figure.flicker:.2%} '
+                f'| {condition if name == "off" else ""} | {name} '
+                f'| {100 * steadiness.confusion.miou():.1f} '
+                f'| {figure.near_right / max(1, figure.near):.1%} | {steadiness.flicker:.2%} '
                 f'| {figure.seconds / whole:.0%} |'
             )
     return '\n'.join(lines)

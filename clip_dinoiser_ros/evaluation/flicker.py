@@ -54,6 +54,10 @@ class Steadiness:
             self.flickered += int((still & (labels != self._last[1])).sum())
         self._last = (truth, labels)
 
+    def cut(self) -> None:
+        """Let the next frame be the first of a pair: it does not follow the last one."""
+        self._last = None
+
 
 def measure_smoothing(
     segmenter: Segmenter,

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
-from clip_dinoiser_ros.core.backbone import DenseFeatures
 from clip_dinoiser_ros.core.dinoiser import DELTA
-from clip_dinoiser_ros.core.engines.openvino_tower import build
+from clip_dinoiser_ros.core.engines.openvino_tower import build, dense_features
 from clip_dinoiser_ros.core.pipeline import Query
 from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.evaluation.demo_model import Confusion
@@ -84,9 +83,10 @@ class Labeller:
 
     def inputs(self, image: Image) -> list[npt.NDArray[np.float32]]:
         """Return what the OpenVINO graph takes: image and positional embedding."""
-        preprocess = self._segmenter.pipeline.preprocess
-        batch: Tensor = preprocess(preprocess.upload([image]))
-        return [batch.numpy(), self._positions(batch)[None].numpy()]
+        pipeline = self._segmenter.pipeline
+        batch: Tensor = pipeline.preprocess(pipeline.preprocess.upload([image]))
+        positions = pipeline.backbone.positions(*self._segmenter.grid(*image.shape[:2]))
+        return [batch.numpy(), positions[None].numpy()]
 
     def expected(self, image: Image) -> Labels:
         """Return the labels (H, W) of float32 by torch."""
@@ -95,25 +95,15 @@ class Labeller:
     @torch.inference_mode()
     def found(self, infer: Any, image: Image) -> Labels:
         """Return the labels (H, W) of a compiled OpenVINO model."""
-        inputs = self.inputs(image)
-        outputs = infer(inputs)
-        p = self._segmenter.patch_size
-        h, w = (side // p for side in inputs[0].shape[2:])
-        maskclip, inner = (
-            torch.from_numpy(outputs[i][:, 1:].copy()).transpose(1, 2).reshape(1, -1, h, w)
-            for i in (0, 1)
-        )
+        size = image.shape[:2]
+        outputs = infer(self.inputs(image))
+        # copies: the next call writes to the same memory
+        features = dense_features([outputs[i].copy() for i in (0, 1)], *self._segmenter.grid(*size))
         pipeline, words = self._segmenter.pipeline, self._vocabulary
         query = Query(words.embeddings, words.background, self._segmenter.gamma, DELTA)
-        answer = pipeline.classify(DenseFeatures(maskclip, inner), query).images()[0]
-        size = image.shape[:2]
+        answer = pipeline.classify(features, query).images()[0]
         extent = pipeline.preprocess.extent(*size)
         return Patches(*answer, extent, words).enlarge(size).labels
-
-    def _positions(self, batch: Tensor) -> Tensor:
-        p = self._segmenter.patch_size
-        h, w = (side // p for side in batch.shape[2:])
-        return self._segmenter.pipeline.backbone.positions(h, w)
 
 
 def quantize(

@@ -68,7 +68,7 @@ def test_the_figures_are_counted_right(segmenter):
             last = truth, labels
         figure = figures[mode]
         assert (figure.near, figure.near_right) == (near, right)
-        assert figure.flicker == flickered / still
+        assert figure.steadiness.flicker == flickered / still
         assert figure.frames == 2
     text = edge_figures.table({'clean': figures})
     assert text.count('\n') == 1 + len(figures)

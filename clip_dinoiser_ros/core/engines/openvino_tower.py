@@ -83,10 +83,8 @@ class OpenVinoTower(Backbone):
         positions = self.positions(h, w)[None]
         with self._lock:
             found = self._request(h, w).infer([images.numpy(), positions.numpy()])
-        maskclip, inner = (
-            torch.from_numpy(found[i])[:, 1:].transpose(1, 2).reshape(1, -1, h, w) for i in (0, 1)
-        )
-        return DenseFeatures(maskclip=maskclip, inner=inner.to(self._dtype))
+        features = dense_features(found, h, w)
+        return DenseFeatures(features.maskclip, features.inner.to(self._dtype))
 
     def _request(self, h: int, w: int) -> Any:
         if not self._one_size:
@@ -144,6 +142,14 @@ def build(visual: Any) -> openvino.Model:
     features = op.matmul(_layer(x, visual.ln_post), _constant(visual.proj), False, False)
     outputs = [op.result(features), op.result(inner)]
     return openvino.Model(outputs, [image, positions], 'image tower')
+
+
+def dense_features(outputs: Any, h: int, w: int) -> DenseFeatures:
+    """Return the two outputs of a graph of `build` for (h, w) patches as `Backbone` does."""
+    maskclip, inner = (
+        torch.from_numpy(outputs[i])[:, 1:].transpose(1, 2).reshape(1, -1, h, w) for i in (0, 1)
+    )
+    return DenseFeatures(maskclip, inner)
 
 
 def _attention(attn: nn.MultiheadAttention, x: Node) -> Node:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_dinoiser_ros.core.sources import WeightsError
+from clip_dinoiser_ros.core.transfer import digest_of
 
 GRAPH, WEIGHTS, RECORD = 'tower.xml', 'tower.bin', 'quantized.json'
 
@@ -41,7 +42,7 @@ def save_quantized(folder: Path, model: Any, visual: Any, report: Mapping[str, A
     openvino.save_model(model, folder / GRAPH, compress_to_fp16=False)
     record = {
         'tower': tower_digest(visual),
-        'files': {name: _file_digest(folder / name) for name in (GRAPH, WEIGHTS)},
+        'files': {name: digest_of(folder / name, 64) for name in (GRAPH, WEIGHTS)},
         'openvino': openvino.__version__,
         **report,
     }
@@ -67,7 +68,7 @@ def load_quantized(folder: Path, visual: Any) -> Any:
     try:
         record = json.loads((folder / RECORD).read_text())
         files, tower = dict(record['files']), record['tower']
-        damaged = [name for name in (GRAPH, WEIGHTS) if _file_digest(folder / name) != files[name]]
+        damaged = [name for name in (GRAPH, WEIGHTS) if digest_of(folder / name, 64) != files[name]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f'quantized {str(folder)!r} cannot be read: {error}; {made}') from error
     if damaged:
@@ -77,11 +78,3 @@ def load_quantized(folder: Path, visual: Any) -> Any:
             f'quantized {str(folder)!r} was made of other weights than these; {made} again'
         )
     return openvino.Core().read_model(folder / GRAPH)
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
