@@ -19,11 +19,11 @@ DECODER = Path(os.environ.get('CLIP_DINOISER_FOUND') or MINIATURE / 'decoder_wei
 
 # variant of the golden files -> arguments of the command
 VARIANTS = {
-    'maskclip': ('--method', 'maskclip'),
     'maskclip_keys': ('--method', 'maskclip-keys'),
     'maskclip_keys_pd': ('--method', 'maskclip-keys', '--denoising', '0.5'),
     'pool_clip_keys': ('--method', 'clip-keys'),
     'pool_clip_keys_outproj': ('--method', 'clip-keys', '--projected-keys'),
+    'maskclip': ('--method', 'maskclip'),
     'dino': ('--method', 'dino'),
     'dinoiser': ('--method', 'dinoiser'),
     'dino_found': ('--method', 'dino', '--background', 'found'),
