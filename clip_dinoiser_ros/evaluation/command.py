@@ -200,9 +200,9 @@ def _overhead(args: argparse.Namespace) -> int:
 def _edges(args: argparse.Namespace) -> int:
     if not 1 <= args.pairs <= DRIVE_FRAMES // 2:
         raise ValueError(f'--pairs {args.pairs}: 1 to {DRIVE_FRAMES // 2} are allowed')
-    pairs = list(edge_figures.frames_in_pairs(tour(), args.pairs, DRIVE_FRAMES))
     if args.share_of is not None:
-        return _edge_share(args, pairs)
+        return _edge_share(args)
+    pairs = _pairs(args.pairs)
     segmenter = Segmenter.load('demo', device='cpu')
     for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
         vocabulary = segmenter.encode(prompts)
@@ -219,11 +219,16 @@ def _edges(args: argparse.Namespace) -> int:
     return 0
 
 
-def _edge_share(args: argparse.Namespace, pairs: list[list[Scene]]) -> int:
+def _pairs(count: int) -> list[list[Scene]]:
+    return list(edge_figures.frames_in_pairs(tour(), count, DRIVE_FRAMES))
+
+
+def _edge_share(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         files = write_random_weights(args.share_of, Path(folder))
         segmenter = Segmenter.load(**files, device='cpu')
         vocabulary = segmenter.encode(PROMPTS_AFTER, templates='none')
+        pairs = _pairs(args.pairs)
         figures = edge_figures.measure_edges(segmenter, vocabulary, pairs, 'clean', args.compare)
     print(edge_figures.share(figures))  # noqa: T201
     return 0

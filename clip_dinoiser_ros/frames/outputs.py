@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.frames.class_ids import published_classes, to_class_ids, unlabelled_id
+
+if TYPE_CHECKING:
+    from clip_dinoiser_ros.core import Segmentation, Vocabulary
 
 Number = TypeVar('Number', np.uint8, np.float32)
 

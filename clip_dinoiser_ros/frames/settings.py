@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.core import Vocabulary
-from clip_dinoiser_ros.core.edges import Edges
 from clip_dinoiser_ros.core.objects import MIN_OBJECT_SIZE
 from clip_dinoiser_ros.frames.region import EVERYTHING
+
+if TYPE_CHECKING:  # torch takes seconds to import, and playing a recording needs none of it
+    from clip_dinoiser_ros.core import Vocabulary
+    from clip_dinoiser_ros.core.edges import Edges
 
 CLOUDS = ('organised', 'compact')
 

@@ -74,7 +74,13 @@ def assert_resumable(ended: subprocess.CompletedProcess, out: Path) -> None:
 
 @pytest.mark.parametrize(
     ('out', 'file_bytes'),
-    [('out', 0), ('out', 500), ('out.mcap', 1_300_000), ('out.db3', 1_300_000), ('out', 2_600_000)],
+    [
+        ('out', 0),
+        pytest.param('out', 500, marks=pytest.mark.long),
+        pytest.param('out.mcap', 1_300_000, marks=pytest.mark.long),
+        ('out.db3', 1_300_000),
+        pytest.param('out', 2_600_000, marks=pytest.mark.long),
+    ],
 )
 def test_full_disk_and_resume(run_quickly, tmp_path, source, out, file_bytes):
     out = tmp_path / 'results' / out

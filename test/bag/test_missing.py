@@ -3,6 +3,7 @@
 
 """What is not installed is named, in one line."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -32,3 +33,9 @@ def test_missing_encoder_is_named_before_anything_is_written(
     assert run_quickly('bag', path, tmp_path / 'out', '--video', tmp_path / 'a.mp4') == 1
     assert '--video needs PyAV: pip install av' in capsys.readouterr().err
     assert {p.name for p in tmp_path.iterdir()} == {'in'}
+
+
+def test_playing_loads_no_torch():
+    """It takes seconds to import, and playing needs none of it."""
+    code = 'import sys, clip_dinoiser_ros.bag.play; sys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

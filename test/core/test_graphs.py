@@ -66,10 +66,10 @@ def test_words_thresholds_and_camera_sizes_need_no_other_graph(small, cuda):
     assert not cuda.captures  # what comes once is not captured
     earlier = [check(run, pipeline, noise(), query())]
     assert len(cuda.captures) == 1
-    for classes in (*range(1, 41), 200, 1000):
+    for classes in (1, 2, 3, 8, 31, 40, 200, 1000):
         earlier.append(check(run, pipeline, noise(), query(classes)))
-    for gamma in (0.0, 0.2, 0.55, 0.9):
-        for delta in (0.0, 0.5, 1.0):
+    for gamma in (0.0, 0.55):
+        for delta in (0.5, 1.0):
             for background in (None, 0, 2):
                 earlier.append(check(run, pipeline, noise(), query(3, background, gamma, delta)))
     for side in (48, 100, 123, 200):  # all square: the same patches
@@ -108,13 +108,13 @@ def test_everything_is_done_on_the_given_device(small, cuda):
 
 def test_more_shapes_than_graphs_do_not_capture_for_ever(small, cuda, monkeypatch):
     monkeypatch.setattr(graphs, 'MAX_GRAPHS', 3)
-    monkeypatch.setattr(graphs, 'IDLE', 20)
+    monkeypatch.setattr(graphs, 'IDLE', 10)
     run, pipeline = GraphRunner(small.pipeline, SECOND), small.pipeline
-    for _ in range(6):
+    for _ in range(4):
         for batch in (1, 2, 3, 4):
             check(run, pipeline, noise(batch), query())
     assert len(cuda.captures) == 3
-    for _ in range(30):  # now one of them alone, so that the others have not been needed for long
+    for _ in range(15):  # now one of them alone, so that the others have not been needed for long
         check(run, pipeline, noise(1), query())
     for _ in range(2):
         check(run, pipeline, noise(4), query())

@@ -157,6 +157,7 @@ def test_the_kernel_equals_the_rest_on_a_gpu(run):
 
 
 @pytest.mark.skipif(os.uname().machine != 'x86_64', reason="Triton's assembler is that of x86-64")
+@pytest.mark.long
 def test_it_compiles_for_every_gpu_that_torch_supports(run):
     """Turing, Ampere, Orin, Ada, Hopper, Blackwell, Thor and its successors in shops."""
     run(COMPILED, '75', '80', '86', '87', '89', '90', '100', '110', '120')

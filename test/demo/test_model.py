@@ -165,6 +165,7 @@ def test_the_table_has_both_rows():
     assert all(0 < row.own <= 1 for row in rows)
 
 
+@pytest.mark.long
 def test_the_command_prints_the_rows(capsys):
     from clip_dinoiser_ros.cli import main
 

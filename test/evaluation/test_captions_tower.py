@@ -197,6 +197,7 @@ def test_the_text_tower_is_shared():
     assert clip.visual.conv1.weight.shape != shipped.visual.conv1.weight.shape
 
 
+@pytest.mark.long
 def test_guided_pooling_helps_the_tower_trained_by_captions():
     plain, pooled = measure(Bench(captions=CAPTIONS), 12)
     assert pooled.own > plain.own + MARGIN

@@ -274,6 +274,7 @@ def test_it_goes_on_from_any_place_to_the_same_result(cut, tmp_path, small_argum
     assert left == right
 
 
+@pytest.mark.long
 def test_it_goes_on_after_a_kill(tmp_path, small_arguments):
     data, out = tmp_path / 'data', tmp_path / 'out'
     shutil.copytree(DATA, data)

@@ -175,6 +175,7 @@ def test_both_kinds_of_keys_can_be_had(row):
     assert row.keys == ('projected' if row.projected_keys else 'plain')
 
 
+@pytest.mark.long
 def test_the_command_runs_dino_and_found(tmp_path, teachers, miniature_files):
     base, small, decoder = teachers
     torch.save(base.state_dict(), tmp_path / 'base.pth')

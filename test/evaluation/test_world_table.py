@@ -17,6 +17,7 @@ from clip_dinoiser_ros.world.scenes import scene
 CAPTIONS = Path(__file__).parent / 'captions_tower'
 
 
+@pytest.mark.long
 def test_a_row_is_summed_over_the_scenes_of_a_draw(monkeypatch):
     chosen = ('MaskCLIP', 'trained affinity and objectness')
     monkeypatch.setattr(world_table, 'ROWS', {name: world_table.ROWS[name] for name in chosen})

@@ -105,6 +105,7 @@ def on_a_gpu(monkeypatch, golden_clip, golden_heads):
     return segmenter, cuda
 
 
+@pytest.mark.long
 def test_prompt_changes_and_cameras_are_looked_at(on_a_gpu, monkeypatch):
     segmenter, cuda = on_a_gpu
     rows = checks.prompt_changes(segmenter)
@@ -118,6 +119,7 @@ def test_prompt_changes_and_cameras_are_looked_at(on_a_gpu, monkeypatch):
         checks.prompt_changes(segmenter)
 
 
+@pytest.mark.long
 def test_captures_are_looked_at(on_a_gpu, monkeypatch):
     segmenter, cuda = on_a_gpu
     monkeypatch.setattr(checks, 'CAPTURES', 30)

@@ -53,7 +53,8 @@ def warm_up(self, vocabulary, gamma, delta):
         raise torch.OutOfMemoryError('CUDA out of memory (injected)')
 
 
-if __name__ == '__main__':
+def install():
+    """Put the failures into this process."""
     Segmenter.segment_patches = faulty
     Segmenter.warm_up = warm_up
     process.computes = lambda device: not broken.is_set() and computes(device)
@@ -61,4 +62,3 @@ if __name__ == '__main__':
     segmentation_node.unused_gpu = lambda: UNUSED
     program.STEADY_S = STEADY_S
     segmentation_node.STOP_TIMEOUT_S = STOP_TIMEOUT_S
-    sys.exit(program.main())

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 SERVER = multiprocessing.get_context('forkserver')
@@ -20,7 +21,12 @@ SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['pytest', 'open_clip', 'clip_dinoiser_ros.node.main'])
 
 
-def serve(arguments: list[str], environment: dict[str, str], output: Connection) -> None:
+def serve(
+    arguments: list[str],
+    environment: dict[str, str],
+    output: Connection,
+    prepare: Callable[[], None] | None,
+) -> None:
     """Be the node: the program that `arguments` begin with, without its check for torch."""
     from clip_dinoiser_ros.node.main import main
 
@@ -31,6 +37,8 @@ def serve(arguments: list[str], environment: dict[str, str], output: Connection)
         os.dup2(output.fileno(), stream)
     output.close()
     sys.argv = arguments
+    if prepare is not None:
+        prepare()
     sys.exit(main())
 
 
@@ -43,10 +51,15 @@ def _end_with_tests() -> None:
 class ForkedNode:
     """A node that can be treated as a `subprocess.Popen`."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         reader, writer = SERVER.Pipe(duplex=False)
         self._process = SERVER.Process(
-            target=serve, args=(arguments, environment, writer), daemon=True
+            target=serve, args=(arguments, environment, writer, prepare), daemon=True
         )
         self._process.start()
         writer.close()

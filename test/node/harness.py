@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import ros_domain
@@ -151,11 +152,20 @@ class LoggedProcess:
 
 
 class NodeProcess(LoggedProcess):
-    """The node with parameters from a file, in a process that has its imports done already."""
+    """The node with parameters from a file, in a process that has its imports done already.
 
-    def __init__(self, parameters: dict, folder: Path, arguments: list[str] | None = None) -> None:
+    `prepare` is called there before the node starts.
+    """
+
+    def __init__(
+        self,
+        parameters: dict,
+        folder: Path,
+        arguments: list[str] | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         words = ros_arguments(parameters, folder, arguments)
-        super().__init__(ForkedNode(['segmentation_node', *words], environment()))
+        super().__init__(ForkedNode(['segmentation_node', *words], environment(), prepare))
 
 
 class Program(LoggedProcess):
@@ -182,10 +192,9 @@ class InstalledNode(Program):
         parameters: dict,
         folder: Path,
         arguments: list[str] | None = None,
-        program: Path | None = None,
     ) -> None:
         words = ros_arguments(parameters, folder, arguments)
-        super().__init__(sys.executable, program or executable(), *words)
+        super().__init__(sys.executable, executable(), *words)
 
 
 @contextlib.contextmanager

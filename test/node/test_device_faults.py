@@ -3,23 +3,28 @@
 
 """The device fails under a real node: what can be lived with is, the rest ends it with code 1."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from faulty_node import CUDA_ERROR, HANGS, HOLDS_LOCK, OUT_OF_MEMORY, PASSING, TOO_LARGE, UNUSED
-from harness import NAME, WAIT_S, InstalledNode, Peer
+from faulty_node import (
+    CUDA_ERROR,
+    HANGS,
+    HOLDS_LOCK,
+    OUT_OF_MEMORY,
+    PASSING,
+    TOO_LARGE,
+    UNUSED,
+    install,
+)
+from harness import NAME, WAIT_S, NodeProcess, Peer
 from lifecycle_msgs.srv import ChangeState
-
-PROGRAM = Path(__file__).with_name('faulty_node.py')
 
 
 @pytest.fixture
 def faulty(parameters, tmp_path):
     """An active node with the faulty model, and a peer that listens."""
     quick = {**parameters, 'inference_timeout_s': 20.0}
-    with InstalledNode(quick, tmp_path, program=PROGRAM) as node, Peer() as peer:
+    with NodeProcess(quick, tmp_path, prepare=install) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()
         peer.connect()
@@ -71,7 +76,7 @@ def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
 def test_diagnostics_that_hang_do_not_keep_the_process(parameters, tmp_path):
     """As with an allocator whose lock the hanging call holds."""
     quick = {**parameters, 'inference_timeout_s': 1.0}
-    with InstalledNode(quick, tmp_path, program=PROGRAM) as node, Peer() as peer:
+    with NodeProcess(quick, tmp_path, prepare=install) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()
         peer.connect()
@@ -85,7 +90,7 @@ def test_diagnostics_that_hang_do_not_keep_the_process(parameters, tmp_path):
 def test_a_model_that_does_not_return_at_the_end_ends_the_process(parameters, tmp_path, transition):
     """Deactivated (4) or shut down (7): no state may free what the worker still uses."""
     endless = {**parameters, 'inference_timeout_s': 0.0}
-    with InstalledNode(endless, tmp_path, program=PROGRAM) as node, Peer() as peer:
+    with NodeProcess(endless, tmp_path, prepare=install) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()
         peer.connect()
@@ -100,14 +105,14 @@ def test_a_model_that_does_not_return_at_the_end_ends_the_process(parameters, tm
 
 def test_a_gpu_that_is_not_used_is_told(parameters, tmp_path, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')  # the CPU, whatever this machine has
-    with InstalledNode({**parameters, 'device': 'auto'}, tmp_path, program=PROGRAM) as node:
+    with NodeProcess({**parameters, 'device': 'auto'}, tmp_path, prepare=install) as node:
         node.wait_for_log(f'on the CPU although there is an NVIDIA GPU: {UNUSED}; device cpu')
         assert node.end() == 0, node.log
 
 
 def test_too_little_memory_at_configure_is_said_and_the_node_waits(parameters, tmp_path):
     small = {**parameters, 'gamma': TOO_LARGE}
-    with InstalledNode(small, tmp_path, program=PROGRAM) as node, Peer() as peer:
+    with NodeProcess(small, tmp_path, prepare=install) as node, Peer() as peer:
         node.wait_for_log('cannot configure: OutOfMemoryError: CUDA out of memory')
         node.wait_for_log('a smaller short_side or precision fp16 need less')
         assert peer.state() == 'unconfigured'

@@ -74,6 +74,7 @@ def frames_coming():
             yield sent
 
 
+@pytest.mark.long
 def test_every_transition_over_and_over(parameters, tmp_path):
     waiting = {**parameters, 'autostart': False, 'short_side': 64}
     held = {state: [] for state in ('unconfigured', 'inactive', 'active')}

@@ -4,19 +4,17 @@
 """A node that is started again: ids, version and prompts, over DDS."""
 
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_node import STEADY_S
+from faulty_node import CUDA_ERROR, STEADY_S, install
 from golden_data import golden
-from harness import NAME, WAIT_S, InstalledNode, NodeProcess, Peer
+from harness import NAME, WAIT_S, NodeProcess, Peer
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 
 from clip_dinoiser_ros.node.state_file import State, read_state, write_state
 
-PROGRAM = Path(__file__).with_name('faulty_node.py')
 OF_THE_FILE = ['dog', 'cat']
 AT_RUNTIME = ['cow', 'cat', 'red ball']
 
@@ -216,7 +214,7 @@ def test_failures_in_a_row_delay_the_next_start(given, tmp_path, state_file):
 
 def test_a_run_that_lasts_begins_a_new_row(given, tmp_path, state_file):
     marker(state_file).write_text('1')
-    with InstalledNode(given, tmp_path, program=PROGRAM) as node, Peer() as peer:
+    with NodeProcess(given, tmp_path, prepare=install) as node, Peer() as peer:
         node.wait_for_log('active; waiting')
         peer.until(lambda: marker(state_file).read_text().strip() == '1', WAIT_S + STEADY_S)
         node.process.kill()
@@ -227,9 +225,7 @@ def test_a_run_that_lasts_begins_a_new_row(given, tmp_path, state_file):
 
 
 def test_a_device_that_fails_is_a_run_that_did_not_end_cleanly(given, tmp_path, state_file):
-    from faulty_node import CUDA_ERROR
-
-    with InstalledNode(given, tmp_path, program=PROGRAM) as node, Peer() as peer:
+    with NodeProcess(given, tmp_path, prepare=install) as node, Peer() as peer:
         node.wait_for_log('active; waiting')
         peer.listen()
         assert peer.set(prompts=AT_RUNTIME)[0].successful
