@@ -165,6 +165,6 @@ def _shape(segmenter: Segmenter) -> Shape:
 
 
 def _weight_bytes(segmenter: Segmenter) -> int:
-    """Bytes of the weights, which have to be read at least once for a batch."""
+    """Bytes of the weights, which must be read at least once for a batch."""
     parts = (segmenter.pipeline.backbone, segmenter.pipeline.heads)
     return sum(p.numel() * p.element_size() for part in parts for p in part.parameters())

@@ -101,7 +101,7 @@ def _check_size(size: tuple[int, int], patch: int) -> None:
     patches = height * width // patch**2
     if height % patch or width % patch or not 0 < patches <= MAX_PATCHES:
         raise ValueError(
-            f'--size is {width}x{height}; both have to be multiples of {patch}, with at most '
+            f'--size is {width}x{height}; both must be multiples of {patch}, with at most '
             f'{MAX_PATCHES} patches of {patch}x{patch} together'
         )
 

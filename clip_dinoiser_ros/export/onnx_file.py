@@ -103,7 +103,7 @@ def trial_image(size: tuple[int, int]) -> np.ndarray:
 def check_onnx(
     path: Path, size: tuple[int, int], embeddings: Tensor, expected: Arrays
 ) -> tuple[float, float]:
-    """Run the file in ONNX Runtime, which has to be installed, and compare.
+    """Run the file in ONNX Runtime, which must be installed, and compare.
 
     Args:
         path: Of the file.

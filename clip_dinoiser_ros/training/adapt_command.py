@@ -96,7 +96,7 @@ def _check(args: argparse.Namespace) -> None:
     if len(args.prompts) < 2:
         raise ValueError('--prompts has one class: every template is sure of it; give all classes')
     if not 1 <= args.keep <= MOST_TEMPLATES:
-        raise ValueError(f'--keep is {args.keep}; allowed is 1 to {MOST_TEMPLATES}')
+        raise ValueError(f'--keep is {args.keep}; must be between 1 and {MOST_TEMPLATES}')
     if args.output.suffix != SUFFIX:
         raise ValueError(f'--output {args.output}: the name has to end in {SUFFIX}')
     if not args.output.parent.is_dir():

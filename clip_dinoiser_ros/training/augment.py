@@ -41,7 +41,7 @@ class Augmentation:
             raise ValueError(f'scale is {low} to {high}; allowed: 1 <= low <= high')
         for name in ('flip', 'brightness', 'contrast', 'saturation'):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f'{name} is {getattr(self, name)}; allowed: 0 to 1')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be between 0 and 1')
 
 
 def augment(

@@ -37,7 +37,7 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, least in (('batch', 1), ('crop', 1), ('seed', 0)):
             if getattr(self, name) < least:
-                raise ValueError(f'{name} is {getattr(self, name)}; at least {least}')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be at least {least}')
 
 
 @dataclass(frozen=True, eq=False)

@@ -182,7 +182,7 @@ class DinoTeacher:
         precision: str = 'fp32',
     ) -> None:
         if not 0.0 <= gamma < 1.0:
-            raise TeacherError(f'gamma is {gamma}; allowed is 0 to below 1')
+            raise TeacherError(f'gamma is {gamma}; must be at least 0 and below 1')
         self._affinity = DinoAffinity(base, device, precision)
         self._objects = FoundObjects(small, decoder, device, precision)
         self._gamma = gamma

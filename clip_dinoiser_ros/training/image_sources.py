@@ -103,7 +103,7 @@ class FolderImages:
 def check_count(count: int) -> None:
     """Raise SourceError unless images are asked for."""
     if count < 1:
-        raise SourceError(f'{count} images asked for; at least 1')
+        raise SourceError(f'{count} images requested; must be at least 1')
 
 
 def decode(encoded: bytes | np.ndarray) -> np.ndarray:

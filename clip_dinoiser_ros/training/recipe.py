@@ -34,7 +34,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, least in (('iterations', 1), ('lr_drop_after', 0), ('channels', 1)):
             if getattr(self, name) < least:
-                raise ValueError(f'{name} is {getattr(self, name)}; at least {least}')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be at least {least}')
         for name in ('lr_affinity', 'lr_foreground'):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ValueError(f'{name} is {getattr(self, name)}; must be positive')

@@ -36,7 +36,7 @@ def check(folder: Path, resume: bool = False, force: bool = False) -> None:
     """
     checkpoint, heads = folder / CHECKPOINT, folder / HEADS
     if resume and force:
-        raise TrainingError('resume and force exclude each other')
+        raise TrainingError('resume and force cannot be used together')
     if resume and not checkpoint.is_file():
         found = 'it is finished' if heads.is_file() else 'there is none'
         raise TrainingError(f'no training to resume in {str(folder)!r}: {found}')

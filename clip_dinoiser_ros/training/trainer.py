@@ -55,7 +55,7 @@ class Running:
     def __post_init__(self) -> None:
         for name in ('checkpoint_every', 'workers'):
             if getattr(self, name) < 1:
-                raise ValueError(f'{name} is {getattr(self, name)}; at least 1')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be at least 1')
 
 
 class Trainer:

@@ -114,9 +114,9 @@ def test_without_onnx_runtime_it_says_that_nothing_was_checked(
 @pytest.mark.parametrize(
     ('output', 'options', 'reason'),
     [
-        ('a.onnx', ['--size', '450x448'], '--size is 450x448; both have to be multiples of 16'),
+        ('a.onnx', ['--size', '450x448'], '--size is 450x448; both must be multiples of 16'),
         ('a.onnx', ['--size', '65536x1024'], 'at most 16384 patches'),
-        ('a.onnx', ['--gamma', '1'], 'gamma is 1.0; allowed is 0 to 0.99'),
+        ('a.onnx', ['--gamma', '1'], 'gamma is 1.0; must be between 0 and 0.99'),
         ('a.pt', [], 'must end in .onnx'),
         ('none/a.onnx', [], 'none is no folder'),
         ('folder.onnx', [], 'is a folder'),

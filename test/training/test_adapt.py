@@ -109,9 +109,9 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
     ('options', 'said'),
     [
         (('--prompts', 'road'), 'give all classes'),
-        (('--prompts', 'road', 'Road'), 'names must differ'),
-        (('--keep', '0'), '--keep is 0; allowed is 1 to 200'),
-        (('--images', '0'), '0 images asked for; at least 1'),
+        (('--prompts', 'road', 'Road'), 'names must be unique'),
+        (('--keep', '0'), '--keep is 0; must be between 1 and 200'),
+        (('--images', '0'), '0 images requested; must be at least 1'),
         (('--topic', '/no'), '/no is no image topic here'),
         (('--gamma', '2'), 'gamma'),
         (('--output', 'a.yaml'), 'the name has to end in .json'),
