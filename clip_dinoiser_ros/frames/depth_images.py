@@ -65,7 +65,7 @@ def _decode(form: str, content: bytes, max_pixels: int) -> npt.NDArray[np.float3
     if encoding not in (*_WHOLE, _INVERSE):
         raise ImageError(f'{len(content)} bytes are not a PNG; {_USE}')
     if len(content) < _CONFIG.size:
-        raise ImageError(f'cut off: {len(content)} bytes, of which {_CONFIG.size} are a header')
+        raise ImageError(f'cut off: {len(content)} bytes; the header alone has {_CONFIG.size}')
     _, a, b = _CONFIG.unpack_from(content)
     decode = _rvl if codec.split() == ['compressedDepth', 'rvl'] else _png
     samples = decode(content[_CONFIG.size :], max_pixels)

@@ -118,7 +118,7 @@ def test_without_onnx_runtime_it_says_that_nothing_was_checked(
         ('a.onnx', ['--size', '65536x1024'], 'at most 16384 patches'),
         ('a.onnx', ['--gamma', '1'], 'gamma is 1.0; must be between 0 and 0.99'),
         ('a.pt', [], 'must end in .onnx'),
-        ('none/a.onnx', [], 'none is no folder'),
+        ('none/a.onnx', [], 'none is not a folder'),
         ('folder.onnx', [], 'is a folder'),
         ('link.onnx', [], 'is a link'),
     ],
@@ -142,7 +142,7 @@ def test_what_is_missing_is_named(tmp_path, files_options, monkeypatch, capsys):
 def test_numbers_that_are_none_are_no_agreement(exported, golden_segmenter, golden_prompts):
     embeddings = golden_segmenter.encode(golden_prompts).embeddings
     nothing = np.full((1, 7, 10, 13), np.nan, np.float32), np.zeros((1, 10, 13), np.float32)
-    with pytest.raises(ValueError, match='something else than torch'):
+    with pytest.raises(ValueError, match='differs from torch'):
         onnx_file.check_onnx(
             exported / 'eyes.onnx', (160, 208), torch.tensor(embeddings.numpy()), nothing
         )

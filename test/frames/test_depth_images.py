@@ -187,7 +187,7 @@ GREY = np.zeros((4, 4), np.uint8)
             cv2.imencode('.png', MILLIMETRES)[1],
             'the header with the parameters of the quantisation is missing',
         ),
-        ('16UC1; compressedDepth png', bytes(11), 'cut off: 11 bytes, of which 12 are a header'),
+        ('16UC1; compressedDepth png', bytes(11), 'cut off: 11 bytes; the header alone has 12'),
         ('16UC1; compressedDepth png', bytes(12), '0 bytes that are no PNG'),
         (
             '16UC1; compressedDepth png',

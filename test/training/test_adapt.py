@@ -114,8 +114,8 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
         (('--images', '0'), '0 images requested; must be at least 1'),
         (('--topic', '/no'), '/no is no image topic here'),
         (('--gamma', '2'), 'gamma'),
-        (('--output', 'a.yaml'), 'the name has to end in .json'),
-        (('--output', 'no/a.json'), 'no is no folder'),
+        (('--output', 'a.yaml'), 'the name must end in .json'),
+        (('--output', 'no/a.json'), 'no is not a folder'),
     ],
 )
 def test_what_is_refused(options, said, bag, tmp_path, capsys, monkeypatch):
@@ -131,7 +131,7 @@ def test_a_damaged_bag_is_read_as_far_as_it_is_whole_and_named(tmp_path, capsys)
     content = cut.read_bytes()
     cut.write_bytes(content[: len(content) * 3 // 4])
     assert main(command(cut, output, '--images', '2')) == DAMAGED
-    assert 'going on with what is whole' in capsys.readouterr().err
+    assert 'continuing with what is readable' in capsys.readouterr().err
     assert json.loads(output.read_text())['about']['images']['damage']
 
 
