@@ -44,7 +44,7 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._Argument
     group.add_argument(
         '--heads',
         default='authors',
-        help='file, authors (those of the paper), or the URL of a mirror of these (%(default)s)',
+        help='file, authors (those of the paper), or the URL of a mirror (%(default)s)',
     )
     return group
 
@@ -52,10 +52,10 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> argparse._Argument
 def add_teacher_files(group: argparse._ArgumentGroup) -> None:
     """Add --dino-base, --dino-small, --found: the weights of the paper's teachers."""
     group.add_argument(
-        '--dino-base', metavar='FILE', help='weights of DINO ViT-B/16; without: timm downloads'
+        '--dino-base', metavar='FILE', help='weights of DINO ViT-B/16(downloaded by timm)'
     )
     group.add_argument(
-        '--dino-small', metavar='FILE', help='weights of DINO ViT-S/8; without: timm downloads'
+        '--dino-small', metavar='FILE', help='weights of DINO ViT-S/8(downloaded by timm)'
     )
     group.add_argument('--found', metavar='FILE', help="FOUND's decoder_weights.pt")
 
@@ -65,10 +65,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = add_weights_arguments(parser)
     add_device_arguments(group, ('auto', 'fp32', 'bf16', 'fp16', 'int8'))
     group.add_argument(
-        '--quantized', metavar='DIR', help='of clip-dinoiser quantize, for --precision int8'
+        '--quantized',
+        metavar='DIR',
+        help='folder written by clip-dinoiser quantize, for --precision int8',
     )
     group.add_argument(
-        '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
+        '--short-side',
+        type=int,
+        default=448,
+        help='resize the short side to N pixels; 0: no resizing (%(default)s)',
     )
 
 
@@ -91,7 +96,7 @@ def add_device_arguments(
         '--engine',
         default='auto',
         choices=['auto', 'torch', 'openvino'],
-        help='auto: openvino on the devices of Intel and for int8, else torch (%(default)s)',
+        help='auto: openvino on Intel devices and for int8, else torch (%(default)s)',
     )
 
 
@@ -112,7 +117,7 @@ def load_segmenter(args: argparse.Namespace) -> Segmenter:
 
 
 class _Texts(argparse.Action):
-    """Takes texts; a list with commas is taken apart, as the launch files do, and told of."""
+    """Takes strings; splits a list given as one string with commas, and prints the result."""
 
     def __call__(
         self,
@@ -122,11 +127,11 @@ class _Texts(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         alone = len(values) == 1 and ',' in values[0]
-        if alone or any(text.endswith(',') for text in values):  # these came without quotes
+        if alone or any(text.endswith(',') for text in values):  # given without quotes
             given = ' '.join(values)
             values = [text.strip() for text in given.split(',')]
             print(  # noqa: T201
-                f'{option_string} {given!r} is taken as a list: {", ".join(map(repr, values))}',
+                f'{option_string} {given!r} is read as a list: {", ".join(map(repr, values))}',
                 file=sys.stderr,
             )
         setattr(namespace, self.dest, values)
@@ -141,7 +146,7 @@ def add_prompts_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentG
         action=_Texts,
         required=True,
         metavar='TEXT',
-        help="a class each, or one text 'a, b, c'; 'a|b': synonyms",
+        help="classes, or one string 'a, b, c'; 'a|b': synonyms",
     )
     return group
 
@@ -153,7 +158,7 @@ def add_vocabulary_arguments(parser: argparse.ArgumentParser) -> argparse._Argum
         '--background',
         default='background',
         metavar='NAME',
-        help="prompt that takes what looks like no object; '': none (%(default)s)",
+        help="class given to pixels that do not look like an object; '': filter off (%(default)s)",
     )
     add_templates_argument(group)
     return group
@@ -189,13 +194,13 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         action=_Texts,
         default=[],
         metavar='TEXT',
-        help='classes that compete with the prompts and come out as unlabelled',
+        help='classes that compete with the prompts and are published as unlabelled',
     )
     group.add_argument(
         '--min-confidence',
         type=float,
         default=0.0,
-        help='pixels whose class is less probable are unlabelled, 0 to 1 (%(default)s)',
+        help='leave pixels with a lower class probability unlabelled, 0 to 1 (%(default)s)',
     )
 
 
@@ -205,11 +210,11 @@ def encode_prompts(
     """Encode the prompts of the arguments.
 
     Returns:
-        The vocabulary, negative classes at its end, and what each is published as; see
+        The vocabulary with negative classes last, and the published id of each class; see
         `ClassIds.table`.
 
     Raises:
-        PromptError: A prompt that cannot be used; which one and why.
+        PromptError: A prompt is invalid. The message says which and why.
     """
     from clip_dinoiser_ros.core.prompt_advice import advice
     from clip_dinoiser_ros.core.vocabulary import join_prompts
@@ -219,7 +224,7 @@ def encode_prompts(
     vocabulary = segmenter.encode(prompts, args.background or None, args.templates)
     unknown = segmenter.unknown_words(vocabulary)
     if unknown:
-        print(f'the demo model never met: {", ".join(unknown)}', file=sys.stderr)  # noqa: T201
+        print(f'the demo model does not know: {", ".join(unknown)}', file=sys.stderr)  # noqa: T201
     for warning in advice(vocabulary, len(args.prompts)):
         print(f'warning: {warning}', file=sys.stderr)  # noqa: T201
     names = vocabulary.names[: len(args.prompts)]
@@ -227,7 +232,7 @@ def encode_prompts(
 
 
 def add_gamma_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --gamma, as of `Segmenter.segment`; return its group."""
+    """Add --gamma, as for `Segmenter.segment`; return its group."""
     from clip_dinoiser_ros.core.weights import DEMO, DEMO_GAMMA, default_gamma
 
     usual = default_gamma('ViT-B-16')
@@ -235,14 +240,14 @@ def add_gamma_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
     group.add_argument(
         '--gamma',
         type=float,
-        help='affinities below it do not take part in the pooling, 0 to 0.99 (that of the model: '
+        help='affinities below it are left out of the pooling, 0 to 0.99 (that of the model: '
         f'{usual}, {DEMO}: {DEMO_GAMMA})',
     )
     return group
 
 
 def gamma(args: argparse.Namespace) -> float:
-    """Return --gamma, or the model's own where it is not given."""
+    """Return --gamma, or the model's own value if it is not given."""
     from clip_dinoiser_ros.core.weights import default_gamma
 
     given: float | None = args.gamma
@@ -250,7 +255,7 @@ def gamma(args: argparse.Namespace) -> float:
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --gamma, --delta and --edges, as of `Segmenter.segment`; return their group."""
+    """Add --gamma, --delta and --edges, as for `Segmenter.segment`; return their group."""
     from clip_dinoiser_ros.core import dinoiser
     from clip_dinoiser_ros.core.edges import STEPS
 
@@ -259,7 +264,7 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> argparse._Argume
         '--delta',
         type=float,
         default=dinoiser.DELTA,
-        help='patches less certain may become background, 0 to 1 (%(default)s)',
+        help='patches below this probability may become background, 0 to 1 (%(default)s)',
     )
     group.add_argument(
         '--edges',

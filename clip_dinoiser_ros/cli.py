@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command `clip-dinoiser VERB ...`: each verb lives beside what it runs."""
+"""The command `clip-dinoiser VERB ...`; each verb is defined beside the code it runs."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ import logging
 import sys
 from collections.abc import Sequence
 
-# verb: (module with add_arguments(parser) and run(args) -> exit code, what it does)
+# verb: (module with add_arguments(parser) and run(args) -> exit code, help)
 VERBS = {
-    'bag': ('clip_dinoiser_ros.bag.command', 'segment a recording into a recording'),
+    'bag': (
+        'clip_dinoiser_ros.bag.command',
+        'segment a recording and write the result as a recording',
+    ),
     'play': ('clip_dinoiser_ros.bag.play', 'publish a recording, as ros2 bag play does'),
     'image': ('clip_dinoiser_ros.bag.image_command', 'segment image files'),
-    'demo': ('clip_dinoiser_ros.demo.command', 'see it work on a generated world'),
+    'demo': ('clip_dinoiser_ros.demo.command', 'run the demo on a generated world'),
     'evaluate': (
         'clip_dinoiser_ros.evaluation.command',
-        'measure a method by true labels: benchmarks, your own images and recordings',
+        'measure quality with true labels: benchmarks, your own images and recordings',
     ),
     'data': (
         'clip_dinoiser_ros.evaluation.data_command',
-        'make the label images that benchmarks need, of the official ones',
+        'make the label images of the benchmarks from the official ones',
     ),
     'benchmark': (
         'clip_dinoiser_ros.benchmark.command',
-        'measure speed, stage by stage, against what the machine can do',
+        'measure the speed of each stage and compare it with the limits of the machine',
     ),
     'doctor': (
         'clip_dinoiser_ros.readiness.doctor_command',
-        'say what is missing for the node, and what to do about it',
+        'check what is missing for the node, and what to do about it',
     ),
     'download': (
         'clip_dinoiser_ros.readiness.download_command',
-        'fetch and check all weights, for a start without a network',
+        'download and check all weights, for a start without a network',
     ),
     'heads': (
         'clip_dinoiser_ros.readiness.heads_command',
@@ -47,11 +50,11 @@ VERBS = {
     ),
     'adapt': (
         'clip_dinoiser_ros.training.adapt_command',
-        "choose templates for each prompt on a robot's own recording, without labels",
+        "choose templates for each prompt on a robot's recording, without labels",
     ),
     'quantize': (
         'clip_dinoiser_ros.evaluation.quantize_command',
-        'make the image tower in 8-bit integers of your own frames, and say what that changes',
+        'quantize the image tower to int8 on your own frames, and measure the agreement',
     ),
     'train': (
         'clip_dinoiser_ros.training.command',
@@ -64,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code, 2 for wrong usage, 1 for input that cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format='%(message)s')
-    logging.getLogger('clip_dinoiser_ros').setLevel(logging.INFO)  # how far a download is
+    logging.getLogger('clip_dinoiser_ros').setLevel(logging.INFO)  # show the progress of downloads
     parser = argparse.ArgumentParser(prog='clip-dinoiser', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
-    # only the verb that is asked for is imported: the others may need what is not installed
+    # import only the given verb: others may need packages that are not installed
     asked = next((word for word in arguments if not word.startswith('-')), None)
     for verb, (module, text) in VERBS.items():
         verb_parser = verbs.add_parser(verb, help=text, description=text)

@@ -37,7 +37,7 @@ def test_a_list_with_commas_is_taken_apart_and_told_of(capsys, option, words, pr
     assert getattr(args, option.strip('-').replace('-', '_')) == prompts
     said = capsys.readouterr().err
     listed = ', '.join(map(repr, prompts))
-    expected = f'{option} {" ".join(words)!r} is taken as a list: {listed}\n' if told else ''
+    expected = f'{option} {" ".join(words)!r} is read as a list: {listed}\n' if told else ''
     assert said == expected
 
 

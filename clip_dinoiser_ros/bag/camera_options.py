@@ -42,7 +42,7 @@ def with_topics(
         ).items()
     }
     for name in depth.keys() - info.keys():
-        raise BagError(f'--depth-topic of {name}: points need --camera-info-topic as well')
+        raise BagError(f'--depth-topic of {name} also needs --camera-info-topic, to make points')
     return [
         replace(c, depth_topic=depth.get(c.name, ''), camera_info_topic=info.get(c.name, ''))
         for c in cameras
@@ -63,7 +63,7 @@ def regions(args: argparse.Namespace, cameras: Sequence[Camera]) -> dict[str, Ca
         except RegionError as error:
             raise BagError(f'--region {text}: {error}') from error
         except ValueError as error:
-            raise BagError(f'--region {text}: allowed are numbers separated by commas') from error
+            raise BagError(f'--region {text}: must be numbers separated by commas') from error
         found[name] = CameraSettings(region=region)
     return found
 
@@ -74,7 +74,7 @@ def _per_camera(option: str, values: Sequence[str], cameras: Sequence[Camera]) -
     for value in values:
         name, equals, text = value.rpartition('=')
         if equals and name not in names:
-            raise BagError(f'{option} {value}: no camera {name!r}; there are {", ".join(names)}')
+            raise BagError(f'{option} {value}: no camera {name!r}; available: {", ".join(names)}')
         for camera in [name] if equals else names:
             if camera in found:
                 raise BagError(f'{option} {value}: {camera} has {found[camera]} already')
@@ -89,5 +89,5 @@ def _find(option: str, topic: str, type_names: Sequence[str], recording: Recordi
     if found not in there:
         names = ', '.join(there) or 'none'
         types = ' or '.join(type_names)
-        raise BagError(f'{option} {topic}: no such topic of {types}; there are {names}')
+        raise BagError(f'{option} {topic}: no such topic of {types}; available: {names}')
     return found

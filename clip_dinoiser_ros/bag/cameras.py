@@ -102,7 +102,9 @@ def choose_cameras(
         for topic in topics:
             if recording.find(topic) not in found:
                 why = [*_notes(left_out), *recording.notes, *recording.damage]
-                raise BagError('\n'.join([f'{topic} is no image topic here; {there}', *why]))
+                raise BagError(
+                    '\n'.join([f'{topic} is not an image topic of the bag; {there}', *why])
+                )
         left_out = {}
         chosen = sorted({recording.find(topic) or topic for topic in topics})
     else:
@@ -126,7 +128,7 @@ def choose_cameras(
     notes = _notes(left_out)
     if not chosen:
         why = [*notes, *recording.notes, *recording.damage]
-        raise BagError('\n'.join([f'no camera to segment; {there}', *why]))
+        raise BagError('\n'.join([f'no camera found; {there}', *why]))
     given = {recording.find(topic) or topic: name for topic, name in (names or {}).items()}
     return _named(chosen, given), notes
 
@@ -155,11 +157,11 @@ def _transports_of(topics: Sequence[str]) -> list[tuple[str, str]]:
 def _named(topics: list[str], names: dict[str, str]) -> list[Camera]:
     for topic, name in names.items():
         if topic not in topics:
-            raise BagError(f'a name for {topic}, which is not segmented: {", ".join(topics)}')
+            raise BagError(f'--name {topic}: not a segmented topic; those are {", ".join(topics)}')
         if not _CAMERA_NAME.fullmatch(name) or '__' in name or name.endswith('_'):
             raise BagError(
-                f'camera name {name!r} cannot stand in a topic; allowed are letters, digits and '
-                'single underscores inside, a letter first'
+                f'camera name {name!r} cannot be part of a topic name; use letters, digits and '
+                'single underscores inside, starting with a letter'
             )
     short = {topic: camera_name(topic) for topic in topics if topic not in names}
     for topic, name in short.items():  # equal names are replaced by the whole topic
@@ -167,7 +169,7 @@ def _named(topics: list[str], names: dict[str, str]) -> list[Camera]:
         names[topic] = _clean(topic) if alike else name
     if len(set(names.values())) < len(names):
         given = ', '.join(f'{topic}={name}' for topic, name in sorted(names.items()))
-        raise BagError(f'two cameras of one name: {given}; tell them apart by --name TOPIC=NAME')
+        raise BagError(f'two cameras with the same name: {given}; rename one: --name TOPIC=NAME')
     return [Camera(topic, names[topic]) for topic in topics]
 
 

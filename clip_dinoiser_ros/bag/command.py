@@ -42,16 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'output',
         type=Path,
         metavar='OUT',
-        help='NAME.mcap or NAME.db3: one file; else a bag folder, in the format of IN',
+        help='NAME.mcap or NAME.db3: one file; any other name: a bag folder, in the format of IN',
     )
     arguments.add_prompt_arguments(parser)
     _add_selection(parser)
-    group = parser.add_argument_group('what is written')
+    group = parser.add_argument_group('output')
     group.add_argument(
         '--copy',
         nargs='*',
         metavar='TOPIC',
-        help='take other topics along: those named, or all that are not segmented',
+        help='also copy other topics: those named, or all that are not segmented',
     )
     group.add_argument('--overlay', action='store_true', help='the same as --outputs overlay')
     group.add_argument(
@@ -59,21 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         choices=EXTRA_OUTPUTS,
-        help="write these of the node's outputs too; classes: mask and confidence of every class",
+        help='also write these outputs of the node; classes: mask and confidence of every class',
     )
     group.add_argument(
         '--object-classes',
         nargs='+',
         default=[],
         metavar='NAME',
-        help='classes of detections and instances; without it all but the background',
+        help='classes of detections and instances (all but the background)',
     )
     group.add_argument(
         '--min-object-size',
         type=float,
         default=MIN_OBJECT_SIZE,
         metavar='S',
-        help='of an object, as a fraction of the image, 0 to 1 (%(default)s)',
+        help='smallest object, as a fraction of the image, 0 to 1 (%(default)s)',
     )
     group.add_argument(
         '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
@@ -83,13 +83,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         metavar='S',
-        help='size of what is written as a fraction of the image, 0.01 to 1 (%(default)s)',
+        help='size of the outputs as a fraction of the image, 0.01 to 1 (%(default)s)',
     )
     _add_cloud(parser)
-    group.add_argument('--video', type=Path, metavar='OUT.mp4', help='overlay and legend, H.264')
-    group.add_argument('--report', type=Path, metavar='OUT.html', help='one self-contained page')
-    group.add_argument('--force', action='store_true', help='replace what is there')
-    group.add_argument('--resume', action='store_true', help='go on where an earlier run ended')
+    group.add_argument(
+        '--video', type=Path, metavar='OUT.mp4', help='write overlay and legend as H.264'
+    )
+    group.add_argument(
+        '--report', type=Path, metavar='OUT.html', help='write a self-contained page'
+    )
+    group.add_argument('--force', action='store_true', help='replace existing files')
+    group.add_argument('--resume', action='store_true', help='continue an interrupted run')
     arguments.add_model_arguments(parser)
     method = arguments.add_threshold_arguments(parser)
     method.add_argument(
@@ -103,51 +107,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('what is segmented')
+    group = parser.add_argument_group('input')
     group.add_argument(
         '--topic',
         action='append',
         default=[],
         metavar='T',
-        help='image topic, repeatable; without it every camera in the bag',
+        help='image topic; repeatable (every camera in the bag)',
     )
     group.add_argument(
         '--name',
         action='append',
         default=[],
         metavar='TOPIC=NAME',
-        help='name of a camera in the output topics; else made from its topic',
+        help='name of a camera in the output topics (derived from its topic)',
     )
     group.add_argument(
         '--region',
         action='append',
         default=[],
         metavar='[NAME=]X,Y,...',
-        help='part of the image, as the parameter NAME.region; repeatable, NAME is a camera',
+        help='part of the image to label, as the parameter NAME.region; repeatable',
     )
     group.add_argument(
         '--max-pixels',
         type=int,
         default=MAX_PIXELS,
-        help='larger images are left out (%(default)s)',
+        help='leave out larger images (%(default)s)',
     )
     group.add_argument(
         '--max-bytes',
         type=int,
         default=MAX_BYTES,
-        help='most bytes of a JPEG or PNG (%(default)s)',
+        help='leave out larger JPEG and PNG images (%(default)s)',
     )
-    group.add_argument('--start', type=float, metavar='S', help='seconds after the first message')
-    group.add_argument('--end', type=float, metavar='S', help='seconds after the first message')
     group.add_argument(
-        '--every', type=int, default=1, metavar='N', help='every N-th frame (%(default)s)'
+        '--start', type=float, metavar='S', help='in seconds after the first message'
+    )
+    group.add_argument('--end', type=float, metavar='S', help='in seconds after the first message')
+    group.add_argument(
+        '--every', type=int, default=1, metavar='N', help='segment every N-th frame (%(default)s)'
     )
     group.add_argument(
         '--batch',
         type=int,
         default=4,
         metavar='N',
-        help='frames of one size that go through the model together (%(default)s)',
+        help='number of frames of one size segmented together (%(default)s)',
     )
 
 
@@ -162,7 +168,7 @@ def _add_cloud(parser: argparse.ArgumentParser) -> None:
             action='append',
             default=[],
             metavar='[NAME=]T',
-            help=f'{what}; repeatable, NAME is a camera',
+            help=f'{what}; repeatable; NAME is a camera',
         )
     group.add_argument('--cloud', default='organised', choices=CLOUDS, help='%(default)s')
     group.add_argument(
@@ -170,7 +176,7 @@ def _add_cloud(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=100.0,
         metavar='MS',
-        help='most time between the stamps of an image and of its depth (%(default)s)',
+        help='maximum difference between the stamps of an image and its depth (%(default)s)',
     )
 
 
@@ -197,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
             if not progress.frames:
                 lines = damage_lines(recording, progress)
                 raise BagError(
-                    '\n'.join(['no frame could be segmented; nothing is written', *lines])
+                    '\n'.join(['no frame could be segmented; nothing was written', *lines])
                 )
             drawings.draw(bag.bag, progress)
             bag.finish()
@@ -211,7 +217,7 @@ def _resumable(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BagError(
-            f'{error}; what is done is kept in {out}.partial, --resume goes on with it'
+            f'{error}; the frames done so far are in {out}.partial, --resume continues'
         ) from error
 
 
@@ -220,27 +226,27 @@ def _check(args: argparse.Namespace) -> None:
     for name, least in (('every', 1), ('batch', 1), ('max_pixels', 1), ('max_bytes', 1)):
         if getattr(args, name) < least:
             option = name.replace('_', '-')
-            raise BagError(f'--{option} is {getattr(args, name)}; at least {least} is allowed')
+            raise BagError(f'--{option} is {getattr(args, name)}; must be at least {least}')
     if not 0.0 <= args.min_confidence <= 1.0:
-        raise BagError(f'--min-confidence is {args.min_confidence}; allowed is 0 to 1')
+        raise BagError(f'--min-confidence is {args.min_confidence}; must be between 0 and 1')
     if not 0.01 <= args.output_scale <= 1.0:
-        raise BagError(f'--output-scale is {args.output_scale}; allowed is 0.01 to 1')
+        raise BagError(f'--output-scale is {args.output_scale}; must be between 0.01 and 1')
     if not 0.0 <= args.min_object_size <= 1.0:
-        raise BagError(f'--min-object-size is {args.min_object_size}; allowed is 0 to 1')
+        raise BagError(f'--min-object-size is {args.min_object_size}; must be between 0 and 1')
     names = [prompt.name for prompt in parse_prompts(args.prompts)]
     for name in args.object_classes:
         if name not in names:
-            raise BagError(f'--object-classes {name!r} is no class; there are {", ".join(names)}')
+            raise BagError(f'--object-classes: no class {name!r}; available: {", ".join(names)}')
     if not 0.0 <= args.smoothing <= 0.99:
-        raise BagError(f'--smoothing is {args.smoothing}; allowed is 0 to 0.99')
+        raise BagError(f'--smoothing is {args.smoothing}; must be between 0 and 0.99')
     if not 0.0 <= args.sync_tolerance_ms < math.inf:
-        raise BagError(f'--sync-tolerance-ms is {args.sync_tolerance_ms}; allowed is 0 or more')
+        raise BagError(f'--sync-tolerance-ms is {args.sync_tolerance_ms}; must be at least 0')
     source, target = args.input.resolve(), args.output.resolve()
     if source == target or source in target.parents or target in source.parents:
-        raise BagError(f'{args.output} would be written over or into {args.input}')
+        raise BagError(f'output {args.output} would overwrite the input {args.input}')
     for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
         if path is not None and path.suffix != suffix:
-            raise BagError(f'{path}: allowed is a name that ends in {suffix}')
+            raise BagError(f'{path}: the name must end in {suffix}')
 
 
 def _names(pairs: list[str]) -> dict[str, str]:
@@ -248,7 +254,7 @@ def _names(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         topic, equals, name = pair.partition('=')
         if not equals or topic in names:
-            raise BagError(f'--name {pair}: allowed is TOPIC=NAME, each topic once')
+            raise BagError(f'--name {pair}: must be TOPIC=NAME, and each topic given once')
         names[topic] = name
     return names
 
@@ -258,8 +264,8 @@ def _selection(args: argparse.Namespace, recording: Recording, cameras: list[Cam
     length = (recording.end_ns - recording.start_ns) / SECOND
     if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)) or (start or 0) >= length:
         raise BagError(
-            f'--start {start} --end {end}: seconds after the first message, the start before the '
-            f'end; the recording has {length:.1f} s'
+            f'--start {start} --end {end}: must be seconds after the first message, with the start '
+            f'before the end; the recording is {length:.1f} s long'
         )
     first = recording.start_ns
     return Selection(
@@ -279,7 +285,8 @@ def _copied(
         return frozenset(), []
     for name in args.copy:
         if recording.find(name) is None:
-            raise BagError(f'--copy {name}: no such topic; there are {", ".join(recording.topics)}')
+            topics = ', '.join(recording.topics)
+            raise BagError(f'--copy {name}: no such topic; available: {topics}')
     segmented = {camera.topic for camera in cameras}
     named = {recording.find(name) or name for name in args.copy}
     wanted = named or set(recording.topics) - segmented
@@ -289,7 +296,7 @@ def _copied(
     unknown = {name for name in wanted if recording.topics[name].definition is None}
     for name in sorted(unknown):
         kind = recording.topics[name].type_name
-        notes.append(f'{name} is not copied: the bag lacks the definition of {kind}')
+        notes.append(f'{name} is not copied: the bag does not contain the definition of {kind}')
     return frozenset(wanted - unknown), notes
 
 

@@ -64,7 +64,7 @@ def find_files(path: Path) -> Files:
         if not storage(path):
             hint = ' (a ROS 1 bag: rosbags-convert makes a rosbag2 of it)' * (path.suffix == '.bag')
             raise BagError(
-                f'{path} is no bag: allowed are a folder, .mcap and .db3, also with .zstd{hint}'
+                f'{path} is not a bag; give a folder, .mcap or .db3 file, also with .zstd{hint}'
             )
         return Files([path])
     damage: list[str] = []
@@ -75,13 +75,13 @@ def find_files(path: Path) -> Files:
             parts, told = _described(path)
         except Exception as error:  # ruamel raises many types for damaged content
             what = f'{type(error).__name__} {one_line(error)}'
-            damage.append(f'{path / METADATA} cannot be read; its files are, without it: {what}')
+            damage.append(f'{path / METADATA} cannot be read, so it is ignored: {what}')
     if not parts:
         parts = sorted(_recorded(path), key=_by_number)
     if not parts:
         reasons = ''.join(f'; {line}' for line in damage)
         raise BagError(
-            f'{path} is no bag: it has neither {METADATA} nor a .mcap or .db3 file{reasons}'
+            f'{path} is not a bag: it has neither {METADATA} nor a .mcap or .db3 file{reasons}'
         )
     found = Files(parts, told, damage)
     _name_others(path, found)
@@ -130,11 +130,11 @@ def _name_others(folder: Path, found: Files) -> None:
             continue
         twin = name.removesuffix('.zstd') if name.endswith('.zstd') else f'{name}.zstd'
         if twin in read:
-            found.notes.append(f'{name} is not read: {twin} is')
+            found.notes.append(f'{name} is not read, because {twin} is')
         elif _may_hold_messages(file):
-            found.damage.append(f'{name} lies in {folder} and is not read')
+            found.damage.append(f'{name} in {folder} is not read')
         else:
-            found.notes.append(f'{name} lies in {folder} and is no recording')
+            found.notes.append(f'{name} in {folder} is not a recording')
 
 
 def _may_hold_messages(path: Path) -> bool:

@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar='DIR',
-        help='gets NAME_labels.png (pixel = class id), NAME_confidence.png (255 = certain), '
+        help='folder for NAME_labels.png (pixel = class id), NAME_confidence.png (255 = certain), '
         'NAME_overlay.png, and classes.json with the ids',
     )
-    parser.add_argument('--force', action='store_true', help='replace what is there')
+    parser.add_argument('--force', action='store_true', help='replace existing files')
     arguments.add_prompt_arguments(parser)
     arguments.add_model_arguments(parser)
     arguments.add_threshold_arguments(parser)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     inputs = {file.resolve() for file in targets.values()}
     for path in there:
         if path.resolve() in inputs:
-            raise ValueError(f'{path} is one of the images: choose another folder for --output')
+            raise ValueError(f'{path} is an input image; choose another folder for --output')
     segmenter = arguments.load_segmenter(args)
     vocabulary, table = arguments.encode_prompts(segmenter, args)
     args.output.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _files_of(folder: Path) -> list[Path]:
             file=sys.stderr,
         )
     if not found:
-        raise ValueError(f'{folder} has no image; looked for {suffixes}')
+        raise ValueError(f'{folder} contains no images ({suffixes})')
     return found
 
 
@@ -130,7 +130,7 @@ def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         both = ' and '.join(str(f) for f, name in zip(files, names, strict=True) if name == twice)
-        raise ValueError(f'{both} would be written under one name: segment them one by one')
+        raise ValueError(f'{both} would be written under the same name; segment them separately')
     return {folder / name: file for name, file in zip(names, files, strict=True)}
 
 

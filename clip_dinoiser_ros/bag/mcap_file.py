@@ -47,7 +47,7 @@ class McapFile:
         self._file = path.open('rb')
         try:
             if self._file.read(len(MAGIC)) != MAGIC:
-                raise ValueError('it is no mcap file: it begins with other bytes')
+                raise ValueError('not an mcap file: it starts with other bytes')
             size = path.stat().st_size
             contents = read_summary(self._file, size) or scan(self._file, size)
         except BaseException:
@@ -62,7 +62,7 @@ class McapFile:
             count = contents.counts[channel]
             if count:
                 self.damage.append(
-                    f'{count} messages in {shown.name} are not read: nothing says of what topic'
+                    f'{count} messages in {shown.name} are not read: their topic is unknown'
                 )
         filled = [part for part in self._parts if part.channels]
         self.start_ns = min((part.first_ns for part in filled), default=0)

@@ -147,7 +147,7 @@ def records(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
         if end > len(data):
             raise ValueError('a record runs over its end')
         if opcode == Opcode.MESSAGE and length < MESSAGE.size:
-            raise ValueError(f'a message of {length} bytes')
+            raise ValueError(f'a message has only {length} bytes')
         yield opcode, start, end
 
 
@@ -161,7 +161,7 @@ def read_part(file: BinaryIO, part: Part) -> bytes | memoryview:
     file.seek(part.offset + head)
     data = file.read(part.length - head)
     if len(data) < part.length - head:
-        raise ValueError(f'{len(data)} of {part.length - head} bytes are there')
+        raise ValueError(f'only {len(data)} of {part.length - head} bytes are present')
     return unpack_chunk(data) if part.is_chunk else data
 
 
@@ -171,11 +171,11 @@ def unpack_chunk(body: bytes) -> memoryview:
     start = _CHUNK.size + length
     compression = body[_CHUNK.size : start].decode(errors='replace')
     if compression not in _UNPACKERS:
-        raise ValueError(f'unknown compression {compression!r}; allowed are lz4, zstd, none')
+        raise ValueError(f'unknown compression {compression!r}; allowed: lz4, zstd, none')
     (packed,) = _LENGTH.unpack_from(body, start)
     start += _LENGTH.size
     if start + packed > len(body):
-        raise ValueError(f'only {len(body) - start} of its {packed} bytes are there')
+        raise ValueError(f'only {len(body) - start} of its {packed} bytes are present')
     data = memoryview(_UNPACKERS[compression](memoryview(body)[start : start + packed], size))
     if len(data) != size:
         raise ValueError(f'{len(data)} bytes instead of {size}')
@@ -213,7 +213,7 @@ def scan(file: BinaryIO, size: int) -> Contents:
             _take_record(contents, opcode, start, file.read(length))
         end = after
     if end == len(MAGIC):
-        raise ValueError('it is cut off: its first record is not whole')
+        raise ValueError('it is cut off in its first record')
     contents.cut = f'nothing readable after byte {end}'
     if size > end:
         contents.cut += f' ({size - end} bytes of a record that is not whole)'

@@ -77,8 +77,8 @@ class PartialBag:
         journal = self.folder / 'journal.jsonl'
         if self.folder.exists() and not (resume or self.force):
             raise BagError(
-                f'{self.folder} is there, of an interrupted run: --resume goes on with it, '
-                '--force begins again'
+                f'{self.folder} exists, from an interrupted run; --resume continues it, '
+                '--force starts again'
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in (journal, self._bag, self._old):
@@ -211,7 +211,7 @@ def check_target(path: Path, force: bool, in_favour: str = '') -> None:
     if path.is_dir():
         names = [entry.name for entry in path.iterdir()]
         if not names or not all(_of_a_bag(name) for name in names):
-            raise BagError(f'{path} is a folder with other things than a bag; --force spares it')
+            raise BagError(f'{path} is a folder with other files than a bag; it is not replaced')
 
 
 def _of_a_bag(name: str) -> bool:
@@ -246,7 +246,7 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
             break
         lines.append(json.loads(content))
     if text and not lines:
-        raise BagError(f'{path} is damaged, nothing can be resumed; --force begins again')
+        raise BagError(f'{path} is damaged and cannot be resumed; --force starts again')
     return lines
 
 
@@ -259,14 +259,14 @@ def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path)
     if differing:
         key = differing[0]
         raise BagError(
-            f'{folder} was begun with {key} {before.get(key)!r}, now it is {now.get(key)!r}: '
-            'resume with the same, or begin again with --force'
+            f'{folder} was started with {key} {before.get(key)!r}, now it is {now.get(key)!r}; '
+            'resume with the same, or start again with --force'
         )
 
 
 def _connect(writer: Writer, topic: Topic) -> Connection:
     if topic.definition is None:
-        raise BagError(f'{topic.name}: nobody knows the definition of its type {topic.type_name}')
+        raise BagError(f'{topic.name}: the definition of {topic.type_name} is not known')
     text, digest = topic.definition
     profiles: tuple[Qos, ...] = topic.qos
     return writer.add_connection(
@@ -280,7 +280,9 @@ def _read_back(bag: Path, written: int) -> None:
         there = sum(1 for _ in recording.messages())
         if recording.damage or there != written:
             reasons = '; '.join(recording.damage)
-            raise BagError(f'{bag}: {written} messages written, {there} are there. {reasons}')
+            raise BagError(
+                f'{bag}: {written} messages were written, {there} are readable. {reasons}'
+            )
 
 
 def _convert(bag: Path, target: Path) -> int:

@@ -33,11 +33,17 @@ _DEPTH = 100  # messages kept for a slow reliable subscriber
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument('input', type=Path, metavar='BAG', help='bag folder, .mcap or .db3 file')
-    parser.add_argument('--rate', type=float, default=1.0, help='times real time (%(default)s)')
-    parser.add_argument('--loop', action='store_true', help='begin again at the end, until Ctrl-C')
+    parser.add_argument(
+        '--rate', type=float, default=1.0, help='speed, as a multiple of real time (%(default)s)'
+    )
+    parser.add_argument('--loop', action='store_true', help='repeat until Ctrl-C')
     parser.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
     parser.add_argument(
-        '--topic', action='append', default=[], metavar='T', help='only this one; repeatable'
+        '--topic',
+        action='append',
+        default=[],
+        metavar='T',
+        help='publish only this topic; repeatable',
     )
     parser.add_argument(
         '--remap',
@@ -52,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=5.0,
         metavar='S',
-        help='wait so long at most for subscribers to find us (%(default)s)',
+        help='wait at most S seconds for subscribers before starting (%(default)s)',
     )
 
 
@@ -60,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Play until the end or Ctrl-C, which both are success; return the exit code."""
     for name, least in (('rate', 1e-3), ('wait', 0.0)):
         if not least <= getattr(args, name) < math.inf:
-            raise BagError(f'--{name} is {getattr(args, name)}; at least {least} is allowed')
+            raise BagError(f'--{name} is {getattr(args, name)}; must be at least {least}')
     try:
         import rclpy
         from rclpy.signals import SignalHandlerOptions
@@ -91,7 +97,7 @@ def _topic(recording: Recording, option: str, name: str) -> str:
     found = recording.find(name)
     if found is None:
         there = ', '.join(recording.topics)
-        raise BagError(f'{option} {name}: no such topic; there are {there}')
+        raise BagError(f'{option} {name}: no such topic; available: {there}')
     return found
 
 
@@ -101,10 +107,10 @@ def _names(recording: Recording, rules: Sequence[str]) -> dict[str, str]:
     for rule in rules:
         old, sign, new = rule.partition(':=')
         if not (old and sign and new):
-            raise BagError(f'--remap {rule}: allowed is OLD:=NEW, such as /rgb:=/camera/image')
+            raise BagError(f'--remap {rule}: must be OLD:=NEW, such as /rgb:=/camera/image')
         topic = _topic(recording, '--remap', old)
         if topic in names:
-            raise BagError(f'--remap {rule}: {topic} already becomes {names[topic]}')
+            raise BagError(f'--remap {rule}: {topic} is already remapped to {names[topic]}')
         names[topic] = new
     return names
 
@@ -142,7 +148,7 @@ class Player:
                 continue
             self._add(topic)
         if not self._publishers:
-            raise BagError(f'{recording.path}: nothing here can be published')
+            raise BagError(f'{recording.path} has no messages that can be published')
         self._clock = self._clock_publisher() if clock else None
         for note in recording.notes:
             _say(note)

@@ -227,7 +227,7 @@ class Recording:
         }
         kind = kinds.get(storage(path))
         if kind is None:
-            raise BagError(f'{path} cannot be read: allowed are .mcap and .db3, also with .zstd')
+            raise BagError(f'{path} cannot be read; give a .mcap or .db3 file, also with .zstd')
         try:
             source, damage = readable(path, self._folder)
             file: StorageFile = kind(source, path)
@@ -246,7 +246,7 @@ class Recording:
         found = sum(file.count for file in self._files)
         if told is not None and found < told:
             self._damage.append(
-                f'{told - found} of {told} messages that metadata.yaml tells of are missing'
+                f'{told - found} of {told} messages listed in metadata.yaml are missing'
             )
         if found != told:  # otherwise only the index was truncated
             self._damage[:0] = [file.cut for file in self._files if file.cut]
@@ -259,7 +259,7 @@ class Recording:
                 others = same.setdefault(topic.name, [])
                 if others and others[0].type_name != topic.type_name:
                     self._damage.append(
-                        f'{topic.name} has two types: {others[0].type_name} is read, '
+                        f'{topic.name} has two types; {others[0].type_name} is read, '
                         f'{topic.type_name} is not'
                     )
                 else:

@@ -51,7 +51,7 @@ class SqliteFile:
             self.topics = list(self._topics({key: row[0] for key, row in counts.items()}))
         except (sqlite3.Error, apsw.Error, LookupError, TypeError) as error:
             self._database.close()
-            raise ValueError(f'it is no sqlite3 recording, or is damaged: {error}') from error
+            raise ValueError(f'not an sqlite3 recording, or damaged: {error}') from error
         except BaseException:
             self._database.close()
             raise
@@ -94,8 +94,7 @@ class SqliteFile:
         described = self._rows('topics')
         for key in counts.keys() - {row['id'] for row in described}:
             self.damage.append(
-                f'{counts[key]} messages in {self.shown.name} are not read: '
-                'nothing says of what topic'
+                f'{counts[key]} messages in {self.shown.name} are not read: their topic is unknown'
             )
         for row in described:
             key, name, stored = row['id'], str(row['name']), str(row['type'])

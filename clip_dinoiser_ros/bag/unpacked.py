@@ -33,7 +33,7 @@ def unpack_message(data: bytes) -> bytes:
         parts.append(part)
         size += len(part)
         if size > _MAX_MESSAGE:
-            raise ValueError(f'a compressed message of more than {_MAX_MESSAGE} bytes')
+            raise ValueError(f'a compressed message has more than {_MAX_MESSAGE} bytes')
     return b''.join(parts)
 
 
@@ -48,11 +48,11 @@ def _unpack(blocks: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 part = frame.decompress(rest)
             except zstandard.ZstdError as error:
-                raise ValueError(f'compressed data are damaged: {error}') from error
+                raise ValueError(f'compressed data is damaged: {error}') from error
             yield part
             rest = frame.unused_data if frame.eof else b''
     if not frame.eof:
-        raise ValueError('compressed data are cut off')
+        raise ValueError('compressed data is cut off')
 
 
 def readable(path: Path, folder: Callable[[], Path]) -> tuple[Path, list[str]]:

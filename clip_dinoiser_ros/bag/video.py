@@ -81,7 +81,7 @@ def find_encoder() -> str:
         except ValueError:  # PyAV raises it for unknown names
             continue
         return name
-    raise BagError(f'the PyAV here encodes no H.264 ({", ".join(_ENCODERS)}): pip install av')
+    raise BagError(f'PyAV has no H.264 encoder ({", ".join(_ENCODERS)}): pip install av')
 
 
 class VideoFile:

@@ -1,4 +1,4 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How fast this machine runs the model, and how far that is from what it could do."""
+"""Speed of the model on this machine, compared with what the machine can do."""

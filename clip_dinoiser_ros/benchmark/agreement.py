@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a lower precision changes, on generated scenes that the small model has never seen."""
+"""Agreement of a lower precision with float32, on generated scenes the demo model never saw."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from clip_dinoiser_ros.world.classes import CLASSES
 
 @dataclass(frozen=True)
 class Agreement:
-    """A precision against float32 by torch, every class of the world as a prompt.
+    """A precision compared with torch in float32; the prompts are all classes of the world.
 
     Attributes:
-        engine: Of the other precision: torch or openvino.
+        engine: Engine of the other precision: torch or openvino.
         precision: fp32, bf16 or fp16.
-        scenes: How many.
-        same: Part of all pixels that are labelled alike.
-        least: The same, of the scene where it is least.
-        miou: Mean IoU with the truth, 0 to 1.
-        miou_fp32: That of float32 on the same scenes.
+        scenes: Number of scenes.
+        same: Share of pixels with the same label, 0 to 1.
+        least: The same share in the scene where it is lowest.
+        miou: Mean IoU with the true labels, 0 to 1.
+        miou_fp32: Mean IoU of float32 on the same scenes.
     """
 
     engine: str
@@ -43,7 +43,7 @@ class Agreement:
 def measure_agreement(
     precision: Any, scenes: int, device: str = 'auto', engine: Any = 'auto'
 ) -> Agreement:
-    """Segment scenes with `model: demo` by torch in float32, and in another precision."""
+    """Segment scenes with the demo model, by torch in float32 and in another precision."""
     exact_on = 'cpu' if is_intel(device) else device
     exact = Segmenter.load('demo', device=exact_on, precision='fp32', engine='torch')
     other = Segmenter.load('demo', device=device, precision=precision, engine=engine)

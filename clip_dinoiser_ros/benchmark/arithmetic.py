@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How many operations a frame costs: what the method needs, and what the published code does."""
+"""Number of operations per frame, of the method and of the published code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Shape:
 
     Attributes:
         width: Channels D of the image tower.
-        blocks: Of the image tower.
+        blocks: Number of blocks of the image tower.
         patch: Side of a patch in pixels.
         embedding: Channels of the text embeddings.
         affinity: Channels that the affinities are computed from.
@@ -28,14 +28,14 @@ class Shape:
 
 
 def needed_gflop(patches: int, classes: int, shape: Shape | None = None) -> float:
-    """Return the GFLOP that one frame costs at least; a multiplication and an addition are two.
+    """Return the minimum GFLOP of one frame; a multiply-add counts as two.
 
-    Norms, softmax, activations and enlarging are left out: they are below a hundredth.
+    Norms, softmax, activations and enlarging are left out; they are less than a hundredth.
 
     Args:
-        patches: Of the image, P = h * w.
-        classes: Of the vocabulary.
-        shape: Of the model; None: ViT-B/16.
+        patches: Number of patches of the image, P = h * w.
+        classes: Number of classes.
+        shape: Dimensions of the model; None: ViT-B/16.
     """
     s = shape or Shape()
     p, n, d = patches, patches + 1, s.width

@@ -1,11 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The authors' code, from a checkout of theirs, with our weights, for comparison.
+"""The authors' code with our weights, for comparison.
 
-Needs a checkout of wysoczanska/clip_dinoiser. Of mmcv, mmseg and omegaconf, where they are not
-installed, the three functions that its image path uses are put in their place; they do nothing
-slower or faster than the originals.
+Needs a checkout of wysoczanska/clip_dinoiser. If mmcv, mmseg and omegaconf are not installed, the
+three functions that its image path uses are replaced by equivalent ones of the same speed.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ PATCH = 16
 
 
 class Authors:
-    """Their model; the parts of OpenCLIP it holds run as in the version they pin.
+    """The authors' model; its parts of OpenCLIP run as in the version that the authors pin.
 
     Args:
-        checkout: Folder of their repository.
+        checkout: Folder of the authors' repository.
         weights: `model`, `pretrained` and `heads` as for `Segmenter.load`.
-        prompts: Classes; with 'background' first the background filter is on.
-        device: Where it runs, in float32, as theirs does.
+        prompts: Classes; if 'background' is first, the background filter is on.
+        device: Device; the precision is float32.
 
     Raises:
-        ValueError: The folder is no such checkout, or another model than ViT-B-16 is asked for.
+        ValueError: The folder is not such a checkout, or the model is not ViT-B-16.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Authors:
         device: torch.device,
     ) -> None:
         if not (checkout / CONFIG).is_file():
-            raise ValueError(f'{checkout} is no checkout of clip_dinoiser: {CONFIG} is not there')
+            raise ValueError(f'{checkout} is not a checkout of clip_dinoiser: {CONFIG} is missing')
         if weights['model'] != 'ViT-B-16':
             raise ValueError(f"the authors' code runs ViT-B-16 only, got {weights['model']!r}")
         self._device = device
@@ -74,7 +73,7 @@ class Authors:
 
     @torch.no_grad()
     def segment(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """Segment one image as their demo does: uint8 (H, W, 3) RGB -> labels (H, W)."""
+        """Segment an image as the authors' demo does: uint8 (H, W, 3) RGB -> labels (H, W)."""
         height, width = image.shape[:2]
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(self._device) / 255.0
         output = self._model(pixels).cpu()
@@ -83,12 +82,12 @@ class Authors:
         return labels
 
     def change_prompts(self, prompts: Sequence[str]) -> None:
-        """Change the classes as they do."""
+        """Change the classes as the authors' code does."""
         self._model.clip_backbone.decode_head.update_vocab(list(prompts))
 
 
 def _put_sequence_first(model: nn.Module) -> None:
-    """Let OpenCLIP pass (N, B, D) between its blocks, as before 2.26: their hooks count on it."""
+    """Make OpenCLIP pass (N, B, D) between blocks as before 2.26; the authors' hooks need it."""
     for module in model.modules():
         if getattr(module, 'batch_first', False):
             module.batch_first = False
@@ -96,7 +95,7 @@ def _put_sequence_first(model: nn.Module) -> None:
 
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
-    """Work in a folder and import from it: their configuration is looked for there."""
+    """Change to a folder and import from it; the authors' configuration is relative to it."""
     before = Path.cwd()
     sys.path.insert(0, str(folder))
     os.chdir(folder)
@@ -108,7 +107,7 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 def _stand_in(pretrained: str) -> None:
-    """Put what is missing of mmcv, mmseg and omegaconf in place, and our weights into a config."""
+    """Replace missing parts of mmcv, mmseg and omegaconf, and put our weights into a config."""
     if find_spec('mmcv') is None:
         _add_module('mmcv.utils', Registry=_Registry)
     if find_spec('mmseg') is None:
@@ -123,7 +122,7 @@ def _add_module(name: str, **content: Any) -> None:
 
 
 class _Registry:
-    """What mmcv's registry does for them: classes by name."""
+    """Replacement of mmcv's registry: classes by name."""
 
     def __init__(self, name: str) -> None:
         self._classes: dict[str, type] = {}
@@ -141,7 +140,7 @@ class _Registry:
 
 
 def _configuration(pretrained: str) -> type:
-    """Make an OmegaConf that reads their YAML and names our weights in it."""
+    """Return a replacement of OmegaConf that reads the authors' YAML and sets our weights."""
     from ruamel.yaml import YAML
 
     class OmegaConf:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser benchmark`: how fast this machine is, stage by stage, and what it could reach."""
+"""`clip-dinoiser benchmark`: speed of each stage, compared with the limits of the machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from clip_dinoiser_ros.core.segmenter import DTYPES, find_device, find_precision
 
 PROMPTS = ('background', 'person', 'car', 'tree', 'building', 'road', 'grass', 'sky')
 CHANGES = 5
-AUTHORS_CHANGES = 1  # theirs take ten seconds
+AUTHORS_CHANGES = 1  # the authors' take ten seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,70 +54,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.image_size,
         default=[(448, 448), (480, 640), (1080, 1920)],
         metavar='WxH',
-        help='of the camera images (448x448 640x480 1920x1080)',
+        help='sizes of the camera images (448x448 640x480 1920x1080)',
     )
     parser.add_argument(
-        '--batches', nargs='+', type=int, default=[1, 2, 4, 8], help='images at once (1 2 4 8)'
+        '--batches', nargs='+', type=int, default=[1, 2, 4, 8], help='batch sizes (1 2 4 8)'
     )
     parser.add_argument(
         '--precisions',
         nargs='+',
         choices=['auto', *(name for name in DTYPES if name != 'int8')],
-        help='several in one run, instead of --precision',
+        help='several precisions in one run, instead of --precision',
     )
     parser.add_argument(
-        '--seconds', type=float, default=6.0, help='for each size and batch (%(default)s)'
+        '--seconds', type=float, default=6.0, help='seconds for each size and batch (%(default)s)'
     )
     parser.add_argument(
-        '--classes', type=int, default=len(PROMPTS), help='in the vocabulary (%(default)s)'
+        '--classes', type=int, default=len(PROMPTS), help='number of classes (%(default)s)'
     )
-    parser.add_argument('--threads', type=int, help='of the CPU (as torch chooses)')
+    parser.add_argument('--threads', type=int, help='number of CPU threads (chosen by torch)')
     parser.add_argument(
         '--cpu-time',
         action='store_true',
-        help='count the time of the CPU instead of that of the clock, all threads together: with '
-        '--threads 1 what else the machine does matters little then',
+        help='measure CPU time of all threads instead of elapsed time; with --threads 1, other '
+        'processes then have little influence',
     )
     parser.add_argument(
         '--random-weights',
         action='store_true',
-        help='no download: speed does not depend on the weights',
+        help='use random weights and download nothing; speed does not depend on the weights',
     )
     parser.add_argument(
         '--compare',
         type=Path,
         metavar='PATH',
-        help="checkout of wysoczanska/clip_dinoiser: the authors' code in turn with ours",
+        help="checkout of wysoczanska/clip_dinoiser: measure the authors' code too",
     )
     parser.add_argument(
         '--turns',
         action='store_true',
-        help='on a CPU: every engine and precision that runs here in turn; --compare does so too',
+        help='on a CPU: measure every available engine and precision in turn; implied by --compare',
     )
     parser.add_argument(
         '--scenes',
         type=int,
         default=0,
         metavar='N',
-        help='compare each precision with fp32 on so many generated scenes, with the demo model',
+        help='compare each precision with fp32 on N generated scenes, with the demo model',
     )
-    parser.add_argument('--no-start', action='store_true', help='leave out the start of a process')
+    parser.add_argument(
+        '--no-start', action='store_true', help='do not measure the start of a process'
+    )
     parser.add_argument(
         '--only-start',
         action='store_true',
-        help='measure the start alone, and print it: of a process, and of the node where ROS is',
+        help='only measure and print the start: of a process, and of the node if ROS is available',
     )
     parser.add_argument(
         '--only-objects',
         action='store_true',
-        help='measure how long the objects of a label image take alone, in CPU time, and print it',
+        help='only measure and print the CPU time of finding and tracking objects',
     )
     parser.add_argument(
         '--output',
         type=Path,
         default=Path('benchmark_out'),
         metavar='DIR',
-        help='gets benchmark.json, benchmark.md and benchmark.svg (%(default)s)',
+        help='folder for benchmark.json, benchmark.md and benchmark.svg (%(default)s)',
     )
     arguments.add_model_arguments(parser)
 
@@ -221,10 +223,10 @@ def _measure(
 
 
 def _forms(args: argparse.Namespace, weights: Mapping[str, str]) -> dict[str, Segmenter]:
-    """Load the model for every engine and precision that this CPU has in hardware."""
+    """Load the model with every engine and precision that this CPU supports in hardware."""
     best = find_precision('auto', torch.device('cpu'))
     precisions = list(dict.fromkeys(args.precisions or ['fp32', best]))
-    forms = {'torch fp32, weights as they are': _load(args, weights, 'fp32', 'torch', pack=False)}
+    forms = {'torch fp32, weights not packed': _load(args, weights, 'fp32', 'torch', pack=False)}
     for precision in precisions:
         forms[f'torch {precision}'] = _load(args, weights, precision, 'torch')
         if find_spec('openvino') is not None:
@@ -241,7 +243,7 @@ def _in_turn(
     size: tuple[int, int],
     seconds: float,
 ) -> list[TurnRow]:
-    """Measure the authors' code and ours in turn on an image of a size (H, W)."""
+    """Measure the authors' code and ours in turn on an image of size (H, W)."""
     any_form = next(iter(forms.values()))
     image = camera_image(any_form, size)
     vocabulary = any_form.encode(prompts)
@@ -262,7 +264,7 @@ def _load(
     engine: Any = None,
     pack: bool = True,
 ) -> Segmenter:
-    """Load the model, without the embeddings on disk: there the words of an earlier run are."""
+    """Load the model without the embedding cache, which has the prompts of earlier runs."""
     switch = os.environ.get(SWITCH)
     os.environ[SWITCH] = 'off'
     try:
@@ -284,7 +286,7 @@ def _load(
 def _prompt_changes(
     segmenter: Segmenter, authors: Authors | None, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Return the medians, in milliseconds, of changes to new words and back to known ones."""
+    """Return the median milliseconds of changes to new prompts and back to known ones."""
     new, known, theirs = [], [], []
     for change in range(CHANGES):
         words, device = fresh_words(change), segmenter.device
@@ -293,11 +295,11 @@ def _prompt_changes(
         if authors is not None and change < AUTHORS_CHANGES:
             theirs.append(time_change(authors.change_prompts, words, device, clock))
     changes = {
-        'three new words': statistics.median(new),
-        'three known words': statistics.median(known),
+        'three new prompts': statistics.median(new),
+        'three known prompts': statistics.median(known),
     }
     if theirs:
-        changes["three new words, the authors' code"] = statistics.median(theirs)
+        changes["three new prompts, the authors' code"] = statistics.median(theirs)
         changes['ratio'] = statistics.median(theirs) / statistics.median(new)
     return changes
 
@@ -305,7 +307,7 @@ def _prompt_changes(
 def _starts(
     args: argparse.Namespace, weights: Mapping[str, str], ros: bool
 ) -> dict[str, dict[str, float]]:
-    """Return the seconds until each step of a process, and of the node where ROS is."""
+    """Return the seconds to each step of a process, and of the node if ROS is available."""
     values = {
         **weights,
         'device': args.device,

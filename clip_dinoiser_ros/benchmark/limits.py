@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the device can do at most: a large matrix product and a large copy, measured now."""
+"""Limits of the device, measured with a large matrix product and a large copy."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ COPY_BYTES = {'cpu': 256 * 2**20, 'cuda': 2**31}
 
 @dataclass(frozen=True)
 class Limits:
-    """Rates of one device in one precision, the medians of several tries.
+    """Rates of a device in one precision; medians of several tries.
 
     Attributes:
-        gflop_per_s: Of a matrix product.
-        gbyte_per_s: Of a copy, reading and writing counted.
+        gflop_per_s: Rate of a matrix product.
+        gbyte_per_s: Rate of a copy; reading and writing both count.
     """
 
     gflop_per_s: float
     gbyte_per_s: float
 
     def shortest_ms(self, gflop: float, gbyte: float) -> float:
-        """Return the time in which the device could do so much work, moving so many bytes."""
+        """Return the shortest time for this much work and this many bytes."""
         return 1e3 * max(gflop / self.gflop_per_s, gbyte / self.gbyte_per_s)
 
 
@@ -44,7 +44,7 @@ def measure_limits(
     side = SIDES[device.type]
     a = torch.randn(side, side, device=device).to(dtype)
     b = torch.randn(side, side, device=device).to(dtype)
-    packed = pack(b)  # the fastest form of a product that the model has
+    packed = pack(b)  # the fastest form of product in the model
     product_s = _median_s(lambda: linear(a, packed, None), device, clock)
     source = torch.zeros(COPY_BYTES[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -65,6 +65,6 @@ def _median_s(
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has done all it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)

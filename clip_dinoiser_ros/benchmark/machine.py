@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the figures were measured on."""
+"""Description of the machine on which figures are measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLAGS = ('avx2', 'avx512f', 'avx512_bf16', 'avx512_fp16', 'amx_bf16', 'asimd', 
 
 
 def describe_machine(device: torch.device) -> dict[str, str | float]:
-    """Return what speed depends on: processor, cores, load, GPU, torch."""
+    """Return processor, cores, load, GPU and versions."""
     info = _cpu_info()
     flags = (info.get('flags') or info.get('Features') or '').split()
     machine: dict[str, str | float] = {
@@ -46,12 +46,12 @@ def _cpu_info() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """Seconds since the start of the machine, or of this process.
+    """CPU time of the machine and of this process, in seconds.
 
     Attributes:
-        wall_s: Of the clock, times the number of processors.
-        busy_s: That the processors worked, stolen time included.
-        own_s: That they worked for this process.
+        wall_s: Elapsed time multiplied by the number of processors.
+        busy_s: Time that the processors were busy, stolen time included.
+        own_s: Time that they worked for this process.
     """
 
     wall_s: float
@@ -59,13 +59,13 @@ class CpuTimes:
     own_s: float
 
     def others_until(self, later: CpuTimes) -> float:
-        """Return the part of the machine that other processes used until then, 0 to 1."""
+        """Return the share of the machine that other processes used in between, 0 to 1."""
         others = (later.busy_s - self.busy_s) - (later.own_s - self.own_s)
         return min(max(others / max(later.wall_s - self.wall_s, 1e-9), 0.0), 1.0)
 
 
 def cpu_times(stat: Path = Path('/proc/stat')) -> CpuTimes | None:
-    """Return how long the processors have worked; None where there is no /proc/stat."""
+    """Return the CPU time so far; None if there is no /proc/stat."""
     try:
         lines = stat.read_text().splitlines()
         user, nice, system, _, _, irq, soft_irq, stolen = map(int, lines[0].split()[1:9])
@@ -78,18 +78,18 @@ def cpu_times(stat: Path = Path('/proc/stat')) -> CpuTimes | None:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_mib` count from now on."""
+    """Reset `peak_memory_mib`."""
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:
         Path('/proc/self/clear_refs').write_text('5')
-    except OSError:  # not allowed here: the peak is that of the whole run
+    except OSError:  # not permitted: the peak is then that of the whole run
         return
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Return the most memory in use since `forget_peak_memory`: of the GPU, or of this process."""
+    """Return the peak memory since `forget_peak_memory`, of the GPU or of this process."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

@@ -29,25 +29,25 @@ MOST_REPEATS = 500
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """What was measured of one size and batch; times in milliseconds, of the whole batch.
+    """Measurements of one size and batch; times in milliseconds, for the whole batch.
 
     Attributes:
-        size: (H, W) of the images.
-        grid: (h, w) in patches.
-        batch: Images at once.
+        size: Size (H, W) of the images.
+        grid: Size (h, w) in patches.
+        batch: Number of images segmented together.
         precision: fp32, bf16 or fp16.
-        repeats: How often everything was measured.
-        stages_ms: Median of each of `STAGES`, each waited for.
-        frame_ms: Median from camera message to label message, and its 95th percentile.
-        segment_ms: Median of the segmentation in it, and its 95th percentile.
-        images_per_s: By the median of the whole frame.
-        peak_memory_mib: Of the process; on a GPU, of its memory.
-        gflop: That the batch needs.
-        shortest_ms: In which the device could do so many, by the limits measured in this run.
-        share: Of the limit that the median of the segmentation reaches, 0 to 1.
+        repeats: Number of repetitions.
+        stages_ms: Median of each of `STAGES`, with synchronisation after each.
+        frame_ms: Median and 95th percentile from camera message to label message.
+        segment_ms: Median and 95th percentile of the segmentation alone.
+        images_per_s: From the median of the whole frame.
+        peak_memory_mib: Peak memory of the process, or of the GPU.
+        gflop: Operations that the batch needs.
+        shortest_ms: Shortest possible time for them, by the limits measured in this run.
+        share: Share of the limit that the median of the segmentation reaches, 0 to 1.
         authors_ms: Median of the published code on the same images, one by one; None: not run.
-        ratio: Theirs by ours, medians; above 1 ours is faster. None: not run.
-        same_labels: Part of the pixels that the published code labels alike; None: not run.
+        ratio: Median of the published code divided by ours; above 1: ours is faster; None: not run.
+        same_labels: Share of pixels with the same label in the published code; None: not run.
     """
 
     size: tuple[int, int]
@@ -80,11 +80,11 @@ def measure_row(
     authors: Authors | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> BenchmarkRow:
-    """Measure one size and batch for some seconds, the published code in turn with ours."""
+    """Measure one size and batch, with the published code in turn with ours."""
     frames = Frames(segmenter, vocabulary, size, batch, publisher, clock)
     h, w = segmenter.grid(*size)
     patch = segmenter.patch_size
-    # they know no resizing: they get what our image tower gets, made before the clock runs
+    # the published code does not resize: it gets the resized image, made before the clock starts
     resized = [_resize(image, (h * patch, w * patch)) for image in frames.rgb()]
     forget_peak_memory(segmenter.device)
     frames.whole()  # warms up
@@ -134,7 +134,7 @@ def measure_row(
 
 
 def camera_image(segmenter: Segmenter, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Return a camera image of a size (H, W), resized to what the image tower gets of it."""
+    """Return a camera image of size (H, W), resized to the input of the image tower."""
     h, w = segmenter.grid(*size)
     patch = segmenter.patch_size
     return _resize(images.to_rgb(camera_message(*size, 0)), (h * patch, w * patch))
@@ -165,6 +165,6 @@ def _shape(segmenter: Segmenter) -> Shape:
 
 
 def _weight_bytes(segmenter: Segmenter) -> int:
-    """Bytes of the weights, which have to be read at least once for a batch."""
+    """Bytes of the weights, which must be read at least once for each batch."""
     parts = (segmenter.pipeline.backbone, segmenter.pipeline.heads)
     return sum(p.numel() * p.element_size() for part in parts for p in part.parameters())

@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From the start of the node's process to the first label image that comes back over DDS.
+"""Time from the start of the node's process to the first label image over DDS.
 
-Run as a module it is that process: the node, which says on its standard output what it has reached.
+Run as a module, it is that process: a node that prints each step it reaches.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ import numpy as np
 
 MODULE = 'clip_dinoiser_ros.benchmark.node_start'
 SIZE = (480, 640)  # (H, W) of the images
-PERIOD_S = 0.01  # between them: short, so that little of what is measured is waiting for one
+PERIOD_S = 0.01  # seconds between images; short, so that little of the time is waiting
 TIMEOUT_S = 600.0
 END_TIMEOUT_S = 30.0
 
-# what is done when a step is reached; the last two are seen from outside
+# steps and what is done when each is reached; the last two are observed from outside
 STEPS = {
-    'imports': 'Python is up, all of this package, torch and rclpy are imported',
+    'imports': 'Python has started; this package, torch and rclpy are imported',
     'rclpy': 'DDS runs',
-    'node': 'the node is there, its parameters are declared',
+    'node': 'the node exists and its parameters are declared',
     'model': 'the weights are loaded',
-    'configure': 'words are encoded, the device is warm, the publishers are there',
-    'activate': 'the subscriptions are there',
-    'frame': 'the first image that the node took is published',
-    'labels': 'its labels are here',
+    'configure': 'prompts are encoded, the device is warmed up, the publishers exist',
+    'activate': 'the subscriptions exist',
+    'frame': 'the first image that the node used is published',
+    'labels': 'its labels have arrived',
 }
 
 
 def measure_node_start(parameters: Mapping[str, Any], cpu_time: bool = False) -> dict[str, float]:
-    """Start the node beside a camera that runs already, and wait for its first label image.
+    """Start the node beside a running camera, and wait for its first label image.
 
     Args:
-        parameters: Of the node.
-        cpu_time: Count the time of the CPU, of all threads of the node, instead of the clock's.
+        parameters: Parameters of the node.
+        cpu_time: Measure CPU time of all threads of the node instead of elapsed time.
 
     Returns:
         Seconds from the start of the process until each of `STEPS`.
 
     Raises:
-        ValueError: The node ended, or sent nothing in ten minutes; its log is told.
-        ImportError: No ROS here.
+        ValueError: The node ended, or sent nothing in ten minutes. The message has its log.
+        ImportError: ROS is not available.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file, log = folder / 'parameters.yaml', folder / 'log'
         given = {'state_file': '', **parameters}
-        file.write_text(json.dumps({'/**': {'ros__parameters': given}}))  # is YAML too
+        file.write_text(json.dumps({'/**': {'ros__parameters': given}}))  # JSON is valid YAML
         with _Camera(f'/start_{os.getpid()}') as camera, log.open('w') as output:
             command = [sys.executable, '-m', MODULE, '--ros-args', '--params-file', str(file)]
             command += ['-r', f'__ns:={camera.namespace}']
@@ -80,7 +80,7 @@ def measure_node_start(parameters: Mapping[str, Any], cpu_time: bool = False) ->
 
 
 class _Camera:
-    """Publishes images and hears the labels; a ROS node in a context of its own."""
+    """Publishes images and receives labels; a ROS node in its own context."""
 
     def __init__(self, namespace: str) -> None:
         import rclpy
@@ -113,7 +113,7 @@ class _Camera:
         self._context.try_shutdown()
 
     def wait_for_labels(self, process: subprocess.Popen[bytes]) -> float:
-        """Send images until labels come; return when the image was sent whose labels they are."""
+        """Send images until labels arrive; return when the image of these labels was sent."""
         sent_s: list[float] = []
         deadline = time.monotonic() + TIMEOUT_S
         while not self._answers:
@@ -129,7 +129,7 @@ class _Camera:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return the time that a running process has had of the CPU, all threads together."""
+    """Return the CPU time of a running process, all threads together."""
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
@@ -139,7 +139,7 @@ def _reached(step: str) -> None:
 
 
 def main() -> int:
-    """Be the node, and say what is reached."""
+    """Run the node and print each step reached."""
     from clip_dinoiser_ros.core import Segmenter
     from clip_dinoiser_ros.node import main as program
 

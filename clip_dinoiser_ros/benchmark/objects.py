@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""How long the objects of a label image take."""
+"""Time to find and track the objects of a label image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from clip_dinoiser_ros.core.objects import find_objects
 from clip_dinoiser_ros.core.tracking import Tracking
 
-SURFACES = 3  # wall, floor and a road: each one object
-CLASSES = 10  # of the things on them
+SURFACES = 3  # wall, floor and a road: one object each
+CLASSES = 10  # classes of the objects on them
 ROUNDS = 100
 
 
 def crowded_labels(size: tuple[int, int], things: int) -> npt.NDArray[np.uint8]:
-    """Draw a label image (H, W) of three surfaces and discs on a grid, each with a hole."""
+    """Draw a label image (H, W) with three surfaces and a grid of discs, each with a hole."""
     height, width = size
     labels = np.zeros(size, np.uint8)
     labels[height // 3 :] = 1
@@ -44,13 +44,13 @@ def time_objects(
     rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[int, float, float]:
-    """Measure how long it takes to find and to follow objects.
+    """Measure the time to find and to track objects.
 
     Args:
-        size: (H, W) of the label image.
-        things: Objects beside the surfaces.
-        rounds: How often.
-        clock: In seconds.
+        size: Size (H, W) of the label image.
+        things: Number of objects apart from the surfaces.
+        rounds: Number of repetitions.
+        clock: Clock in seconds.
 
     Returns:
         The number of objects, and the medians of both times in milliseconds.

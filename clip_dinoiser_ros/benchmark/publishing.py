@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Camera messages in and label messages out, as in the node, with or without ROS."""
+"""From camera messages to label messages as in the node, with or without ROS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOPICS = ('labels', 'confidence')
 
 @dataclass
 class PlainImage:
-    """The fields of `sensor_msgs/msg/Image`, where that is not installed."""
+    """The fields of `sensor_msgs/msg/Image`, for machines without it."""
 
     height: int
     width: int
@@ -34,7 +34,7 @@ class PlainImage:
 
 
 def camera_message(height: int, width: int, seed: int) -> PlainImage:
-    """Make a bgr8 message of noise over a gradient, as a camera driver would send it."""
+    """Return a bgr8 message with noise over a gradient, like one of a camera driver."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     gradient = 200.0 * (x[..., None] / width * rng.random(3) + y[..., None] / height) / 2
@@ -43,9 +43,9 @@ def camera_message(height: int, width: int, seed: int) -> PlainImage:
 
 
 class LabelPublisher:
-    """Publishes labels and confidence over DDS where ROS is there; else it makes the messages.
+    """Publishes labels and confidence over DDS; without ROS it only makes the messages.
 
-    One reader in this process takes them, so that they are really sent.
+    A subscription in this process receives them, so that they are really sent.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class LabelPublisher:
             self._node.create_subscription(Image, f'~/{name}', lambda _: None, 1)
 
     def publish(self, result: Segmentation) -> None:
-        """Send what one frame shows."""
+        """Publish labels and confidence of one frame."""
         names = result.vocabulary.names
         frame = frame_images(result, ClassIds().with_names(names).table(names))
         arrays: dict[str, tuple[npt.NDArray[Any], str]] = {

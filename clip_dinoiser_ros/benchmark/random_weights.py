@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Weights drawn by chance, for machines that have none: speed does not depend on their values."""
+"""Random weights, for machines without the real ones; speed does not depend on their values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ AFFINITY_CHANNELS = 256  # as in the authors' heads
 
 
 def write_random_weights(model: str, folder: Path) -> dict[str, str]:
-    """Write a CLIP and heads with random weights; return `model`, `pretrained` and `heads`.
+    """Write CLIP and heads with random weights; return `model`, `pretrained` and `heads`.
 
     Args:
         model: OpenCLIP architecture.
-        folder: Where the two files go; 600 MB for ViT-B-16.
+        folder: Folder for the two files; 600 MB for ViT-B-16.
 
     Raises:
         WeightsError: The architecture is unknown.

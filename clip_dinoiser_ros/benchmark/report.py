@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The figures as text and as a drawing."""
+"""Report of the benchmark: Markdown tables and an SVG chart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDTH, _BAR, _GAP, _LEFT = 900, 22, 10, 210
 
 
 def text(result: Mapping[str, Any], rows: Sequence[BenchmarkRow]) -> str:
-    """Make the report of a run; tables are Markdown."""
+    """Return the report of a run as Markdown."""
     machine = result['machine']
     parts = [
         f'{result["date"]}; ' + ', '.join(f'{key} {value}' for key, value in machine.items()),
@@ -50,7 +50,7 @@ def text(result: Mapping[str, Any], rows: Sequence[BenchmarkRow]) -> str:
 
 
 def starts(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Tell after how many seconds each step of a start is reached."""
+    """Return the seconds to each step of a start as text."""
     lines = []
     for what, steps in found.items():
         told = ', '.join(f'{step} {seconds:.2f} s' for step, seconds in steps.items())
@@ -94,7 +94,7 @@ def _limit_table(rows: Sequence[BenchmarkRow]) -> str:
 
 
 def _batch_table(rows: Sequence[BenchmarkRow]) -> str:
-    """Tell what several images at once gain, and cost in memory; '' where there is no such pair."""
+    """Return speedup and memory of batches against batch 1; '' if there is nothing to compare."""
     alone = {(row.size, row.precision): row for row in rows if row.batch == 1}
     lines = []
     for row in rows:
@@ -178,7 +178,7 @@ def _agreement_table(agreements: Sequence[Mapping[str, Any]]) -> str:
 
 
 def drawing(rows: Sequence[BenchmarkRow]) -> str:
-    """Draw the stages of every row as a bar, as SVG; bars are as long as the time per image."""
+    """Return an SVG chart: one bar per row, divided into stages, in time per image."""
     longest = max(sum(row.stages_ms.values()) / row.batch for row in rows)
     scale = (_WIDTH - _LEFT - 80) / longest
     parts = []
@@ -208,7 +208,7 @@ def drawing(rows: Sequence[BenchmarkRow]) -> str:
 
 
 def objects(size: tuple[int, int], count: int, found_ms: float, followed_ms: float) -> str:
-    """Say how long the objects of a label image (H, W) take; see `time_objects`."""
+    """Return the times of the objects of a label image (H, W) as text; see `time_objects`."""
     return (
         f'{size[1]}x{size[0]}, {count} objects: found in {found_ms:.1f} ms, '
         f'followed in {followed_ms:.1f} ms'

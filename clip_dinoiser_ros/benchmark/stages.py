@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The time of every stage of a frame, and of frames as the node does them."""
+"""Time of every stage of a frame, and of whole frames as in the node."""
 
 from __future__ import annotations
 
@@ -37,38 +37,38 @@ STAGES = (
 
 @dataclass
 class Times:
-    """Milliseconds of repeated work, by name, of a clock that counts seconds."""
+    """Collects the milliseconds of repeated work by name, from a clock in seconds."""
 
     clock: Callable[[], float] = time.perf_counter
     ms: dict[str, list[float]] = field(default_factory=dict)
 
     @contextmanager
     def measure(self, name: str, device: torch.device) -> Iterator[None]:
-        """Time what stands in the `with` block, until the device has done it."""
+        """Time the `with` block, until the device has finished it."""
         start = self.clock()
         yield
         wait_for(device)
         self.ms.setdefault(name, []).append(1e3 * (self.clock() - start))
 
     def median(self, name: str) -> float:
-        """Half of the times are shorter."""
+        """Median of the times."""
         return float(np.median(self.ms[name]))
 
     def p95(self, name: str) -> float:
-        """95 of 100 times are shorter."""
+        """95th percentile of the times."""
         return float(np.percentile(self.ms[name], 95))
 
 
 class Frames:
-    """Frames of one size, several at once as if from as many cameras.
+    """Frames of one size in a batch, as if from several cameras.
 
     Args:
         segmenter: The model.
-        vocabulary: What is looked for.
-        size: (H, W) of the images.
-        batch: How many go through the model together.
-        publisher: Where labels and confidence go.
-        clock: Counts seconds.
+        vocabulary: The classes.
+        size: Size (H, W) of the images.
+        batch: Number of images segmented together.
+        publisher: Publishes labels and confidence.
+        clock: Clock in seconds.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Frames:
         return [images.to_rgb(message) for message in self._messages]
 
     def whole(self) -> None:
-        """Do what the node does, message in to message out: 'frame', and within it 'segment'."""
+        """Time a frame as in the node, message to message: 'frame', and within it 'segment'."""
         device = self._segmenter.device
         with self.times.measure('frame', device):
             rgb = self.rgb()
@@ -105,7 +105,7 @@ class Frames:
 
     @torch.inference_mode()
     def stage_by_stage(self) -> None:
-        """Do the same in stages, each waited for."""
+        """Time the same in stages, with synchronisation after each."""
         pipeline, device = self._segmenter.pipeline, self._segmenter.device
         vocabulary = self._vocabulary
         embeddings = vocabulary.embeddings.to(device)

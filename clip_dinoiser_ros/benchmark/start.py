@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From the start of a process to its first label image.
+"""Time from the start of a process to its first label image.
 
-Run as a module it is that process: it says on its standard output what it has reached.
+Run as a module, it is that process, and prints each step it reaches.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ STEPS = ('imports', 'model', 'prompts', 'first labels')
 
 
 def measure_start(arguments: Sequence[str], cpu_time: bool = False) -> dict[str, float]:
-    """Start a process that segments one image; return the seconds until each of `STEPS`.
+    """Start a process that segments one image; return the seconds to each of `STEPS`.
 
     Args:
-        arguments: As of the verbs that load a model, and --prompts.
-        cpu_time: Count the time of the CPU, of all threads, instead of the clock's.
+        arguments: Arguments for the model as on the command line, and --prompts.
+        cpu_time: Measure CPU time of all threads instead of elapsed time.
 
     Raises:
         ValueError: The process ended with an error.
@@ -42,7 +42,7 @@ def measure_start(arguments: Sequence[str], cpu_time: bool = False) -> dict[str,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Segment one image and print when each step was done, in seconds of the clock and the CPU."""
+    """Segment one image and print elapsed and CPU seconds at each step."""
     reached = {}
     import numpy as np
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Several forms of the model in turn on one image; what other processes disturb is repeated."""
+"""Measure several forms of the model in turn; turns disturbed by other processes are repeated."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import numpy.typing as npt
 from clip_dinoiser_ros.benchmark.machine import CpuTimes, cpu_times
 
 ROUNDS = 5
-TRIES = 3 * ROUNDS  # of each form, at most
-QUIET = 0.05  # part of the machine that others may use
+TRIES = 3 * ROUNDS  # maximum number of turns of each form
+QUIET = 0.05  # share of the machine that other processes may use
 
 Labels = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
 class TurnRow:
-    """One form of the model; times in milliseconds of one image.
+    """Measurements of one form of the model; times in milliseconds per image.
 
     Attributes:
-        name: Of the form.
+        name: Name of the form.
         ms: Median of the calls in the quietest `ROUNDS` turns.
-        ratio: Time of the first form by that of this one.
-        same_labels: Part of the pixels that the first form labels alike.
-        others: Part of the machine that other processes used in these turns, the mean, 0 to 1;
-            None: not known here.
-        repeated: Turns that were disturbed and repeated.
+        ratio: Time of the first form divided by that of this one.
+        same_labels: Share of pixels with the same label as in the first form.
+        others: Mean share of the machine used by other processes in these turns, 0 to 1;
+            None: not known.
+        repeated: Number of turns that were disturbed and repeated.
     """
 
     name: str
@@ -75,12 +75,12 @@ def measure_turns(
     seconds: float,
     read: Callable[[], CpuTimes | None] = cpu_times,
 ) -> list[TurnRow]:
-    """Measure every form in `ROUNDS` turns; the first is what the others are compared with.
+    """Measure every form in `ROUNDS` turns; the others are compared with the first.
 
     Args:
-        forms: By name, what segments the image and returns its labels.
-        seconds: For each form, without what is repeated.
-        read: Tells how busy the machine was so far; None: it cannot be known.
+        forms: Functions that segment the image and return its labels, by name.
+        seconds: Seconds for each form, without repeated turns.
+        read: Returns the CPU time used so far; None: not available.
     """
     expected, *labels = (segment() for segment in forms.values())  # warms up
     measured = {name: _Form(segment) for name, segment in forms.items()}

@@ -56,7 +56,7 @@ def persist(
             if failures == attempts or not _may_pass(error):
                 raise TransferError(reason) from error
             pause = PAUSE_S * 2 ** (failures - 1)
-            _log.warning('%s; once more in %.0f s', reason, pause)
+            _log.warning('%s; trying again in %.0f s', reason, pause)
             time.sleep(pause)
 
 

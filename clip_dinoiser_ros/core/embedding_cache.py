@@ -111,7 +111,7 @@ class EmbeddingCache:
 
     def _warn(self, error: OSError) -> None:
         if not self._failed:
-            _log.warning('text embeddings are not kept on disk: %s', error)
+            _log.warning('text embeddings are not cached on disk: %s', error)
         self._failed = True
 
 

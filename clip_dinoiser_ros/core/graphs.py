@@ -135,12 +135,12 @@ class GraphRunner:
         if is_out_of_memory(error) or is_out_of_memory(error.__context__):
             if self._failures == 0:
                 _log.warning(
-                    'too little memory for a CUDA graph, the model runs slower: %s', reason
+                    'not enough memory for a CUDA graph, so the model is slower: %s', reason
                 )
             self._failures += 1
             self._captures_from = self._batches + IDLE
         else:
-            _log.warning('the model runs without CUDA graphs, slower: %s', reason)
+            _log.warning('the model runs without CUDA graphs, which is slower: %s', reason)
             self._failures = MAX_FAILURES
 
 

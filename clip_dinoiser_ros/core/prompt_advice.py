@@ -30,20 +30,20 @@ def advice(vocabulary: Vocabulary, published: int) -> list[str]:
     ]
     if found and vocabulary.background is not None:
         told.append(
-            f'the background filter will make holes in {", ".join(map(repr, found))}: it takes '
-            'surfaces, which look like no object; set background to an empty text to turn it off, '
-            'or ask for objects only'
+            f'the background filter will make holes in {", ".join(map(repr, found))}: surfaces do '
+            'not look like objects, so it turns them into background; set background to an empty '
+            'string to turn it off, or use only objects as prompts'
         )
     first = vocabulary.prompts[0].text
     if published == 1 and ',' in first:
         told.append(
-            f'{first!r} is one prompt, commas are part of it; for several give a list: '
+            f'{first!r} is one prompt, commas included; for several prompts give a list: '
             f'{[text.strip() for text in first.split(",")]}'
         )
     elif len(vocabulary) == 1:
         told.append(
-            f'{vocabulary.names[0]!r} is the only class, so every pixel shows it with confidence '
-            "1.0; add 'background', or what else is in view"
+            f'{vocabulary.names[0]!r} is the only class, so every pixel gets it with confidence '
+            "1.0; add 'background', or other classes in view"
         )
     return told
 

@@ -111,7 +111,8 @@ class Segmenter:
         convolutions = dinoiser.Heads(weights.check_heads(heads, backbone.width))
         self.patch_size = backbone.patch_size
         if short_side is not None and short_side < self.patch_size:
-            raise ValueError(f'short_side is {short_side}; at least {self.patch_size} or None')
+            least = self.patch_size
+            raise ValueError(f'short_side is {short_side}; must be at least {least} or None')
         self.short_side = short_side
         self.known_words: frozenset[str] | None = None  # None: all that CLIP was trained on
         self.gamma = dinoiser.GAMMA
@@ -396,13 +397,13 @@ class Segmenter:
         p = self.patch_size
         if min(height, width) < p or height * width > MAX_PIXELS:
             raise ValueError(
-                f'image is {width}x{height}; allowed are at least {p}x{p} and at most '
+                f'image is {width}x{height}; must be at least {p}x{p} and at most '
                 f'{MAX_PIXELS} pixels'
             )
         h, w = self.grid(height, width)
         if h * w > MAX_PATCHES:
             raise ValueError(
-                f'image of {width}x{height} makes {h * w} patches with '
+                f'image is {width}x{height}, which gives {h * w} patches with '
                 f'short_side={self.short_side}; at most {MAX_PATCHES} are allowed'
             )
 
@@ -414,28 +415,28 @@ def _engine_for(
     if check_method(method) is None:
         return engines.find_engine(engine, device, precision)
     if engine == 'openvino' or is_intel(device) or precision == 'int8':
-        raise ValueError(f'method is {method!r}; it needs engine torch, on cpu or cuda')
+        raise ValueError(f'method is {method!r}; it needs engine torch on cpu or cuda')
     return engines.find_engine('torch', device)
 
 
 def _check_quantized(precision: Precision, quantized: str | Path | None) -> None:
     if precision == 'int8' and not quantized:
         raise ValueError(
-            'precision is int8 and quantized is not given; it is the folder that '
-            '`clip-dinoiser quantize` writes'
+            'precision is int8 but quantized is not set; give the folder that '
+            '`clip-dinoiser quantize` wrote'
         )
     if quantized and precision != 'int8':
         raise ValueError(
-            f'quantized is {str(quantized)!r} and precision {precision}; it needs precision int8'
+            f'quantized is {str(quantized)!r} but precision is {precision}; it must be int8'
         )
 
 
 def check_thresholds(gamma: float, delta: float) -> None:
     """Raise ValueError if a threshold of the method is out of range."""
     if not 0.0 <= gamma <= 0.99:
-        raise ValueError(f'gamma is {gamma}; allowed is 0 to 0.99')
+        raise ValueError(f'gamma is {gamma}; must be between 0 and 0.99')
     if not 0.0 <= delta <= 1.0:
-        raise ValueError(f'delta is {delta}; allowed is 0 to 1')
+        raise ValueError(f'delta is {delta}; must be between 0 and 1')
 
 
 def find_device(device: str) -> torch.device:
@@ -461,7 +462,7 @@ def find_device(device: str) -> torch.device:
         return found
     count = torch.cuda.device_count()
     if (found.index or 0) >= count:
-        raise ValueError(f'device {device!r} is not there; torch sees {count} CUDA devices')
+        raise ValueError(f'device {device!r} does not exist; torch sees {count} CUDA devices')
     # each thread may have another current device
     return torch.device('cuda', torch.cuda.current_device() if found.index is None else found.index)
 

@@ -53,8 +53,7 @@ def cache_folder() -> Path:
         return Path(given) if given else Path.home() / '.cache'
     except RuntimeError as error:
         raise FileNotFoundError(
-            'this user has no home folder; set HOME or XDG_CACHE_HOME to a folder that can be '
-            'written'
+            'this user has no home folder; set HOME or XDG_CACHE_HOME to a writable folder'
         ) from error
 
 
@@ -114,12 +113,12 @@ def _ask_hub(repository: str, revision: str, name: str, attempts: int) -> Publis
         raise TransferError(f'{url}: {error}') from error.__cause__
     if metadata.commit_hash != revision:
         raise TransferError(
-            f'{url} is answered by what is not a hub (HF_ENDPOINT, a login page of the network?): '
-            f'it names revision {metadata.commit_hash}'
+            f'the server of {url} is not a Hugging Face hub (wrong HF_ENDPOINT, or a login page of '
+            f'the network?): its revision is {metadata.commit_hash}'
         )
     digest = metadata.etag or ''
     if not re.fullmatch('[0-9a-f]{40}|[0-9a-f]{64}', digest):  # it is also used as a file name
-        raise TransferError(f'{url} is answered without a digest of its content: {digest!r}')
+        raise TransferError(f'the server of {url} sent no valid digest: {digest!r}')
     return Published(url, digest, metadata.size, build_hf_headers())
 
 
@@ -158,7 +157,7 @@ def checked_clip(model: str, pretrained: str) -> Path:
         blob = path.parent / path.readlink() if path.is_symlink() else path
         if digest_of(blob, len(blob.name)) in ('', blob.name):
             return path
-        _log.warning('%s is damaged; it is downloaded again', path)
+        _log.warning('%s is damaged and will be downloaded again', path)
         blob.unlink()
         path.unlink(missing_ok=True)
     return fetch_clip(model, pretrained)
@@ -204,7 +203,7 @@ def authors_heads(heads: str = AUTHORS) -> Path:
         if published.is_at(path):
             return path
         if is_offline():
-            raise TransferError(f'HF_HUB_OFFLINE is set, and they are not at {path}')
+            raise TransferError(f'HF_HUB_OFFLINE is set and {path} does not exist')
         if path.is_file():  # damaged
             path.unlink()
         fetch(published, path)

@@ -79,11 +79,11 @@ def common_templates(name: str) -> list[str]:
 
 def _read(path: Path) -> bytes:
     if path.exists() and not path.is_file():
-        raise ValueError('it is not a file')
+        raise ValueError('not a file')
     with path.open('rb') as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise ValueError(f'it has more than {MOST_BYTES} bytes')
+        raise ValueError(f'the file has more than {MOST_BYTES} bytes')
     return content
 
 
@@ -97,9 +97,9 @@ def _checked(content: Any) -> dict[str, tuple[str, ...]]:
             raise ValueError(f'{text!r} needs a list of 1 to {MOST_TEMPLATES} templates')
         for template in given:
             if not isinstance(template, str) or template.count(PLACE) != 1:
-                raise ValueError(f'{text!r}: a template is a text with one {PLACE}: {template!r}')
+                raise ValueError(f'{text!r}: a template must contain {PLACE} once: {template!r}')
             if len(template) > MOST_CHARACTERS or not template.isprintable():
                 raise ValueError(
-                    f'{text!r}: a template has at most {MOST_CHARACTERS} printable characters'
+                    f'{text!r}: a template must have at most {MOST_CHARACTERS} printable characters'
                 )
     return {text: tuple(given) for text, given in own.items()}

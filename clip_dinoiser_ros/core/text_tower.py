@@ -61,7 +61,7 @@ class TextTower:
             return F.normalize(embeddings, dim=-1).float()
         embeddings = self._encode_sorted(tokens)
         if not embeddings.isfinite().all():
-            _log.warning('the text tower leaves the range of float16 and is float32 from now on')
+            _log.warning('the text tower exceeds the range of float16; using float32 from now on')
             self._convert(torch.float32)
             embeddings = self._encode_sorted(tokens)
         return embeddings

@@ -115,7 +115,7 @@ def _lock(file: BinaryIO, name: str) -> None:
         ImportError,
         OSError,
     ) as error:  # a file system without locks; the digest shows damage
-        _log.info('%s: not locked: %s', name, error)
+        _log.info('%s: cannot be locked: %s', name, error)
 
 
 def _fill(file: BinaryIO, published: Published, target: Path) -> None:
@@ -133,11 +133,11 @@ def _fill(file: BinaryIO, published: Published, target: Path) -> None:
         file.truncate(0)
         if not earlier:
             raise TransferError(
-                f'what {published.url} sent is another file: its digest is {found}, '
+                f'{published.url} sent another file: its digest is {found}, '
                 f'it must be {published.digest}'
-                + ('; it is a web page, of a login perhaps' if page else '')
+                + ('; it is a web page, perhaps a login' if page else '')
             )
-        _log.warning('%s: what had arrived earlier is damaged; it begins again', published.name)
+        _log.warning('%s: the partial download is damaged; starting again', published.name)
         earlier = 0
 
 
@@ -151,7 +151,7 @@ def _receive(file: BinaryIO, published: Published, target: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is left to send
             file.truncate(0)
-            raise ConnectionError(f'{published.url} is shorter than what had arrived') from error
+            raise ConnectionError(f'{published.url} is shorter than what has arrived') from error
         raise
     with response:
         if not response.headers.get('Content-Range', '').startswith(f'bytes {have}-'):
@@ -180,7 +180,7 @@ def reach(published: Published) -> Published:
 
 def _open(published: Published, have: int) -> HTTPResponse:
     if not published.url.startswith(('http://', 'https://')):
-        raise TransferError(f'{published.url!r} is neither http nor https')
+        raise TransferError(f'{published.url!r} is not an http or https address')
     request = urllib.request.Request(published.url)  # noqa: S310
     request.add_header('Accept-Encoding', 'identity')
     for name, value in published.headers.items():
@@ -199,8 +199,8 @@ def _total(response: HTTPResponse, have: int, published: Published) -> int | Non
     total = published.size if length is None else have + int(length)
     if published.size not in (None, total):
         raise TransferError(
-            f'{published.url} announces {total} bytes, the file has {published.size}: '
-            'it is another one'
+            f'{published.url} announces {total} bytes, the file must have {published.size}: '
+            'it is another file'
         )
     return total
 
@@ -209,7 +209,7 @@ def _check_space(folder: Path, missing: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < missing:
         raise DiskError(
-            f'{missing / 1e6:.0f} MB are still to come, {folder} has room for {free / 1e6:.0f} MB'
+            f'{missing / 1e6:.0f} MB are missing, {folder} has room for {free / 1e6:.0f} MB'
         )
 
 

@@ -71,7 +71,7 @@ def try_enlarge(
 
 def _rule_out(device: torch.device, reason: str) -> None:
     _works[device] = False
-    _log.warning('images are enlarged without the Triton kernel, slower: %s', reason)
+    _log.warning('enlarging without the Triton kernel, which is slower: %s', reason)
 
 
 def _try_out(device: torch.device) -> str:

@@ -81,7 +81,7 @@ def parse_prompts(prompts: Sequence[str]) -> tuple[Prompt, ...]:
             that occurs twice.
     """
     if isinstance(prompts, str):
-        raise PromptError(f'prompts must be a list of texts, got the single text {_show(prompts)}')
+        raise PromptError(f'prompts must be a list of strings, got the string {_show(prompts)}')
     if not prompts:
         raise PromptError('prompts is empty; give at least one class')
     if len(prompts) > MAX_CLASSES:
@@ -93,7 +93,7 @@ def parse_prompts(prompts: Sequence[str]) -> tuple[Prompt, ...]:
             key = ' '.join(unicodedata.normalize('NFKC', synonym).casefold().split())
             if key in seen:
                 where = 'twice' if seen[key] == synonym else f'as {_show(seen[key])} too'
-                raise PromptError(f'{_show(synonym)} is given {where}; names must differ')
+                raise PromptError(f'{_show(synonym)} is given {where}; names must be unique')
             seen[key] = synonym
     return parsed
 
@@ -120,7 +120,7 @@ def join_prompts(prompts: Sequence[str], negatives: Sequence[str]) -> list[str]:
 
 def _parse_prompt(prompt: str, index: int) -> Prompt:
     if not isinstance(prompt, str):
-        raise PromptError(f'prompt {index} must be a text, got {type(prompt).__name__}')
+        raise PromptError(f'prompt {index} must be a string, got {type(prompt).__name__}')
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise PromptError(
             f'prompt {_show(prompt)} has {len(prompt)} characters; '
@@ -263,14 +263,14 @@ class TextEncoder:
         tokens: Tensor = self._tokenizer(sentences, context_length=self._limit + 1)
         if bool(tokens[:, -1].any()):
             raise PromptError(
-                f'prompt {_show(text)} makes a sentence of more than {room} tokens; '
-                f'at most {room} are allowed, the words of the template included'
+                f'prompt {_show(text)} has more than {room} tokens with its template; '
+                f'at most {room} are allowed'
             )
         marks = torch.tensor(getattr(self._tokenizer, 'all_special_ids', ()))
         if len(marks) == 2 and bool((torch.isin(tokens, marks).sum(dim=1) != 2).any()):
             raise PromptError(
-                f"prompt {_show(text)} contains one of CLIP's own marks, "
-                '<start_of_text> or <end_of_text>; ordinary words are allowed'
+                f"prompt {_show(text)} contains one of CLIP's special tokens, "
+                '<start_of_text> or <end_of_text>; use ordinary words'
             )
         return tokens[:, :-1]
 

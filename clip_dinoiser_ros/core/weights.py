@@ -77,8 +77,8 @@ def check_shipped(folder: Path, names: Iterable[str]) -> None:
     changed = changed_files(folder, names)
     if changed:
         raise WeightsError(
-            f'{", ".join(changed)} in {folder}: not as shipped ({MANIFEST}); install the package '
-            'again, or run `make manifest` where you have made these files yourself'
+            f'{", ".join(changed)} in {folder} differ from {MANIFEST}; install the package again, '
+            'or run `make manifest` if you have made these files yourself'
         )
 
 

@@ -14,11 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs run, record, picture and train."""
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     show = actions.add_parser('run', help='play a drive to a real node; needs ROS')
-    show.add_argument('--output', type=Path, default=Path('demo_out'), help='folder (%(default)s)')
+    show.add_argument(
+        '--output', type=Path, default=Path('demo_out'), help='output folder (%(default)s)'
+    )
     record = actions.add_parser('record', help='write a generated drive as a recording')
     record.add_argument('output', type=Path, metavar='OUT', help='.mcap or .db3 file, or a folder')
-    record.add_argument('--seed', type=int, help='another place; by default that of `demo run`')
-    record.add_argument('--force', action='store_true', help='replace what is there')
+    record.add_argument('--seed', type=int, help='seed of the place (that of `demo run`)')
+    record.add_argument('--force', action='store_true', help='replace existing files')
     picture = actions.add_parser('picture', help='draw the outputs of one frame of the drive')
     picture.add_argument('output', type=Path, metavar='OUT', help='PNG file')
     for action in (show, record):
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         return _picture(args.output)
     if not (0 < args.seconds <= 3600 and 0 < args.rate <= 100):
         raise ValueError(
-            f'--seconds {args.seconds} --rate {args.rate}: allowed are 0 to 3600 and 0 to 100'
+            f'--seconds is {args.seconds}, --rate is {args.rate}; allowed: up to 3600 and up to 100'
         )
     if args.action == 'record':
         return _record(args)

@@ -222,7 +222,7 @@ def segment_live(
     try:
         with NodeProcess(params_file, domain_id, log) as node, Recording(drive) as recording:
             if not listener.wait('vocabulary', 1, node, START_TIMEOUT_S):
-                raise DemoError(f'the node did not come up within {START_TIMEOUT_S} s; see {log}')
+                raise DemoError(f'the node did not start within {START_TIMEOUT_S} s; see {log}')
             _play(context, recording, listener, node, prompts_after)
             code = node.end()
             if code != 0:

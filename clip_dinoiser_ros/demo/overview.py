@@ -78,7 +78,7 @@ def _legend(frame: ComparedFrame, width: int) -> Image:
     left = GAP
     swatches = _classes(frame)
     if (frame.truth == IGNORED).any():
-        swatches.append(('not asked for', FAINT))
+        swatches.append(('no prompt', FAINT))
     for name, rgb in swatches:
         cv2.rectangle(strip, (left, 12), (left + 18, 30), rgb, cv2.FILLED)
         cv2.putText(strip, name, (left + 24, 27), FONT, 0.5, INK, 1, cv2.LINE_AA)

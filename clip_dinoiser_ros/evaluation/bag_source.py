@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A recording with true labels: of a simulator, or labelled by hand."""
+"""Recordings with true labels, from a simulator or labelled by hand."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.images import ImageError
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 
-WAIT_NS = 2 * 10**9  # recording time after which the partner of a message is missing
+WAIT_NS = 2 * 10**9  # a partner that is this much late in recording time counts as missing
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'
 
 
 def truth_names(recording: Recording, truth: str) -> dict[int, str]:
-    """Return what the ids of true labels mean, by the LabelInfo beside them.
+    """Return the class name of each id of the true labels, read from their LabelInfo topic.
 
     Raises:
-        BagError: There is none, or they contradict each other.
+        BagError: There is no LabelInfo, or its messages contradict each other.
     """
     topic = f'{truth.rsplit("/", 1)[0]}/label_info'
     known = recording.topics.get(topic)
     if known is None or known.type_name != LABEL_INFO:
         raise BagError(
-            f'{truth} has no LabelInfo beside it ({topic}): give the table of its ids as --classes'
+            f'{truth} has no LabelInfo topic ({topic}): give a table of its ids with --classes'
         )
     names: dict[int, str] = {}
     for message in recording.messages([topic]):
@@ -48,42 +48,42 @@ def truth_names(recording: Recording, truth: str) -> dict[int, str]:
             before = names.setdefault(int(entry.class_id), entry.class_name)
             if before != entry.class_name:
                 raise BagError(
-                    f'{topic}: id {entry.class_id} is {before!r} and later {entry.class_name!r}'
+                    f'{topic}: id {entry.class_id} is first {before!r}, later {entry.class_name!r}'
                 )
     if not names:
-        raise BagError(f'{topic} names no class: give the table of the ids as --classes')
+        raise BagError(f'{topic} names no class: give a table of the ids with --classes')
     return names
 
 
 def choose_topics(recording: Recording, truth: str, image: str | None) -> tuple[str, str]:
-    """Find the topics of the true labels and of the images.
+    """Find the topics of the images and of the true labels.
 
     Raises:
-        BagError: No such topic, or several cameras of which none is named.
+        BagError: A topic does not exist, or there are several cameras and --topic is missing.
     """
     found = recording.find(truth)
     if found is None or recording.topics[found].type_name != IMAGE:
         there = [t.name for t in recording.topics.values() if t.type_name == IMAGE]
         raise BagError(
-            f'--truth {truth} is no image topic; there are: {", ".join(there) or "none"}'
+            f'--truth {truth} is not an image topic; image topics: {", ".join(there) or "none"}'
         )
     cameras, _ = choose_cameras(recording, [image] if image else [])
     others = [camera.topic for camera in cameras if camera.topic != found]
     if len(others) != 1:
-        raise BagError(f'--topic has to name the images of {found}: {", ".join(others) or "none"}')
+        raise BagError(f'--topic must name the images of {found}: {", ".join(others) or "none"}')
     return found, others[0]
 
 
 class BagSource:
-    """The images of a recording that have true labels of the same stamp; see `Source`.
+    """The images of a recording that have true labels with the same stamp; see `Source`.
 
     Args:
-        path: Of the recording.
+        path: Bag folder, or .mcap or .db3 file.
         image: Topic of the images.
         truth: Topic of the true labels.
-        meaning: What its ids mean, see `DataSet.meaning`.
-        limit: Only so many, the first ones; None: all.
-        every: Yield images without true labels too.
+        meaning: Class of each id, see `DataSet.meaning`.
+        limit: Use only the first `limit` images; None: all.
+        every: Also yield images without true labels.
     """
 
     def __init__(
@@ -111,12 +111,12 @@ class BagSource:
         }
 
     def items(self, first: int, prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
-        """Yield the images from number `first` on, read by a thread; see `Source`."""
+        """Yield the images from index `first` on, read in a thread; see `Source`."""
         with closing(ahead(self._items(lambda number: number >= first, prepare))) as items:  # type: ignore[type-var]
             yield from items
 
     def pick(self, numbers: Sequence[int], prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
-        """Yield some images again; see `Source`."""
+        """Yield the given images again; see `Source`."""
         yield from self._items(lambda number: number in numbers, prepare)
 
     def _items(
@@ -132,19 +132,19 @@ class BagSource:
             self.damage[:] = recording.damage
 
     def _pairs(self, messages: Iterator[Message]) -> Iterator[tuple[Message, Message | None]]:
-        """Yield each image with the true labels of its stamp, in the order of the images."""
-        waiting: dict[bytes, Message] = {}  # images, in their order
+        """Yield each image with the true labels of the same stamp, in the order of the images."""
+        waiting: dict[bytes, Message] = {}  # waiting images, in order
         truths: dict[bytes, Message] = {}
         for message in messages:
             held = waiting if message.topic.name == self._image else truths
-            held[message.data[4:12]] = message  # by its stamp
+            held[message.data[4:12]] = message  # waiting true labels, by stamp
             yield from self._ready(waiting, truths, message.time_ns - WAIT_NS)
         yield from self._ready(waiting, truths, None)
 
     def _ready(
         self, waiting: dict[bytes, Message], truths: dict[bytes, Message], before_ns: int | None
     ) -> Iterator[tuple[Message, Message | None]]:
-        """Yield the first images, as long as it is known whether they have true labels."""
+        """Yield waiting images from the front, until one whose true labels may still come."""
         for stamp in list(waiting):
             late = before_ns is None or waiting[stamp].time_ns < before_ns
             if stamp not in truths and not late:
@@ -171,7 +171,7 @@ class BagSource:
     def _labels(self, message: Message, image: Rgb, name: str) -> tuple[Labels, str]:
         try:
             content: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
-        except Exception as error:  # rosbags raises several kinds on damaged bytes
+        except Exception as error:  # rosbags raises several exception types on damaged bytes
             raise SampleError(f'{self._truth}: {one_line(error)}') from error
         ids = images.to_ids(content)
         if ids.shape != image.shape[:2]:
@@ -185,5 +185,6 @@ class BagSource:
         odd = ''
         if strange.any():
             values = np.unique(ids[strange])[:5].tolist()
-            odd = f'{self._truth} at {name} ns: {int(strange.sum())} pixels are no class: {values}'
+            unknown = f'{int(strange.sum())} pixels have unknown ids: {values}'
+            odd = f'{self._truth} at {name} ns: {unknown}'
         return truth.astype(np.uint16), odd

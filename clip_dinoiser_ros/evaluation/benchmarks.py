@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The eight benchmarks of the paper's Table 1: where their files lie and what labels mean."""
+"""The eight benchmarks of the paper's Table 1: file layout and label values."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _CLASSES = Path(__file__).with_name('benchmark_classes.json')
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of a benchmark lie, below the folder of all data.
+    """File layout of a benchmark, relative to the folder of all data sets.
 
     Attributes:
         images: Folder of the images.
-        image_suffix: What the name of an image ends with.
+        image_suffix: Suffix of the image files.
         labels: Folder of the label images.
-        label_suffix: What takes its place in the name of the labels.
-        split: File with one image a line, without suffix; empty: all images, sorted.
-        hint: What to do where label images are missing.
+        label_suffix: Suffix of the label files, in place of `image_suffix`.
+        split: File with one image name per line, without suffix; empty: all images, sorted.
+        hint: Advice for the error message when label images are missing.
     """
 
     images: str
@@ -46,12 +46,12 @@ class Benchmark:
     """A benchmark.
 
     Attributes:
-        layout: Where its files lie.
+        layout: Its files.
         classes: Key of its class names in benchmark_classes.json.
-        first: Value of the first of these in a label image.
-        background: 'background' is a class too, in front of the others: value 0.
-        filtered: The paper applies the background filter.
-        ignored: Values that do not count.
+        first: Label value of the first of these classes.
+        background: Whether there is also a class 'background', before the others, with value 0.
+        filtered: Whether the paper applies the background filter.
+        ignored: Label values that are left out of the score.
     """
 
     layout: Layout
@@ -82,7 +82,7 @@ _CITYSCAPES = Layout(
     '_leftImg8bit.png',
     'cityscapes/gtFine/val',
     '_gtFine_labelTrainIds.png',
-    hint='`clip-dinoiser data cityscapes DIR` makes it of the official labels',
+    hint='`clip-dinoiser data cityscapes DIR` makes it from the official labels',
 )
 _ADE20K = Layout(
     'ADEChallengeData2016/images/validation',
@@ -93,7 +93,7 @@ _ADE20K = Layout(
 
 
 def _coco(suffix: str, verb: str) -> Layout:
-    hint = f'`clip-dinoiser data {verb} DIR` makes it of the official labels'
+    hint = f'`clip-dinoiser data {verb} DIR` makes it from the official labels'
     return Layout(*_COCO, suffix, hint=hint)
 
 
@@ -102,7 +102,7 @@ BENCHMARKS = {
     'voc20': Benchmark(_VOC, 'voc20', 1, ignored=(0, 255)),
     'context': Benchmark(_CONTEXT, 'context59', 1, background=True),
     'context59': Benchmark(_CONTEXT, 'context59', 1, ignored=(0, 255)),
-    # of what has no label, the conversion has made background
+    # the conversion has turned unlabelled pixels into background
     'coco_object': Benchmark(
         _coco('_instanceTrainIds.png', 'coco-object'),
         'coco_object',
@@ -120,12 +120,12 @@ def open_benchmark(name: str, data: Path, limit: int | None = None) -> DataSet:
     """Find the files of a benchmark.
 
     Args:
-        name: Of `BENCHMARKS`.
-        data: Folder of all data.
-        limit: Only so many images, the first ones; None: all.
+        name: Key of `BENCHMARKS`.
+        data: Folder of all data sets.
+        limit: Use only the first `limit` images; None: all.
 
     Raises:
-        DataError: A path is missing; the first one, and what to do.
+        DataError: A path is missing. The message names the first one and what to do.
     """
     benchmark = BENCHMARKS[name]
     return DataSet(
@@ -145,7 +145,7 @@ def prompts(benchmark: Benchmark) -> tuple[str, ...]:
 
 
 def meaning(benchmark: Benchmark) -> npt.NDArray[np.uint16]:
-    """Return what each value of a label image means; see `DataSet.meaning`."""
+    """Return the class index of each label value; see `DataSet.meaning`."""
     table = np.full(1 << 16, NO_CLASS, np.uint16)
     first = 0 if benchmark.background else benchmark.first
     count = len(prompts(benchmark))
@@ -165,14 +165,14 @@ def find_samples(layout: Layout, data: Path) -> Sequence[Sample]:
         lines = (data / layout.split).read_text().splitlines()
         stems = [line.strip() for line in lines if line.strip()]
         if not stems:
-            raise DataError(f'{data / layout.split} names no image')
+            raise DataError(f'{data / layout.split} lists no images')
     else:
         found = sorted(
             p.relative_to(images).as_posix() for p in images.rglob(f'*{layout.image_suffix}')
         )
         stems = [name.removesuffix(layout.image_suffix) for name in found]
         if not stems:
-            raise DataError(f'{images} holds no image, at any depth: *{layout.image_suffix}')
+            raise DataError(f'{images} and its subfolders contain no *{layout.image_suffix}')
     samples = []
     for stem in stems:
         image = images / f'{stem}{layout.image_suffix}'
@@ -184,7 +184,7 @@ def find_samples(layout: Layout, data: Path) -> Sequence[Sample]:
 
 
 def require(path: Path, hint: str) -> None:
-    """Raise DataError unless a path is there; names the first part of it that is missing."""
+    """Raise DataError if a path does not exist, naming the first part of it that is missing."""
     if path.exists():
         return
     missing = path

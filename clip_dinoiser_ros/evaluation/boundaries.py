@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Quality at the edges of things: the same counts, of pixels near an edge of the true labels.
+"""Quality near edges: the same counts, only of pixels close to an edge of the true labels.
 
-Such a band around the edges is called a trimap. Costs in a map change at these edges, and a mean
-over all pixels hardly shows them.
+Such a band is called a trimap. Costs in a map change at these edges, but a mean over all pixels
+hardly reflects them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ WIDTHS = (1, 2, 4, 8, 16)  # pixels
 
 
 def edge_distance(truth: Labels) -> npt.NDArray[np.float32]:
-    """Return how far each pixel is from an edge, float32 (H, W), in pixels.
+    """Return the distance of each pixel to the nearest edge, float32 (H, W), in pixels.
 
-    A pixel at an edge, with another true label above, below, left or right of it, has distance 1.
-    The edge of what is ignored is one too. Without any edge, all are infinitely far.
+    A pixel with a different true label above, below, left or right of it has distance 1. Borders of
+    ignored areas are edges too. If there is no edge, all distances are infinite.
     """
     inner = np.ones(truth.shape, np.uint8)
     down, right = truth[1:] != truth[:-1], truth[:, 1:] != truth[:, :-1]

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser evaluate`: models by true labels, of data sets and of the generated world."""
+"""`clip-dinoiser evaluate`: quality on data sets with true labels and on the generated world."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     kinds = parser.add_subparsers(dest='what', metavar='WHAT', required=True)
     for name in BENCHMARKS:
-        add_benchmark_arguments(_kind(kinds, name, 'a benchmark of the Table 1 of the paper'))
+        add_benchmark_arguments(_kind(kinds, name, "a benchmark of the paper's Table 1"))
     add_folder_arguments(_kind(kinds, 'folder', 'your own labelled images'))
     add_bag_arguments(_kind(kinds, 'bag', 'a recording with true labels'))
-    demo = _kind(kinds, 'demo', 'the small model on scenes it has never seen')
+    demo = _kind(kinds, 'demo', 'the demo model on scenes it has never seen')
     _add_gamma(demo)
     demo.add_argument('--scenes', type=int, default=300, help='of each kind (%(default)s)')
     demo.add_argument(
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[TEST_SEED],
         metavar='SEED',
-        help='first seed of the scenes; several make a table each (%(default)s)',
+        help='first seed of the scenes; one table for each seed given (%(default)s)',
     )
     demo.add_argument(
         '--tower',
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     smoothing.add_argument(
         '--edges', choices=list(STEPS), default='off', help='as edges of the node (%(default)s)'
     )
-    overhead = _kind(kinds, 'overhead', "what an evaluation adds to the model's own time")
+    overhead = _kind(kinds, 'overhead', "time that an evaluation takes beyond the model's own")
     overhead.add_argument(
         '--images', type=int, default=100, metavar='N', help='generated, 640x480 (%(default)s)'
     )
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     if args.scenes < 1:
-        raise ValueError(f'--scenes {args.scenes}: at least 1')
+        raise ValueError(f'--scenes is {args.scenes}; must be at least 1')
     towers = args.tower or TOWERS[: 1 if args.captions is None else 2]
     if 'captions' in towers:
         _check_captions(args.captions)
@@ -173,10 +173,10 @@ def _check_captions(folder: Path | None) -> None:
 
 def _smoothing(args: argparse.Namespace) -> int:
     if not 2 <= args.frames <= DRIVE_FRAMES:
-        raise ValueError(f'--frames {args.frames}: 2 to {DRIVE_FRAMES} are allowed')
+        raise ValueError(f'--frames is {args.frames}; must be between 2 and {DRIVE_FRAMES}')
     for weight in args.weights:
         if not 0.0 <= weight <= 0.99:
-            raise ValueError(f'--weights {weight}: 0 to 0.99 is allowed')
+            raise ValueError(f'--weights is {weight}; must be between 0 and 0.99')
     gamma = GAMMA if args.gamma is None else args.gamma
     segmenter = Segmenter.load('demo')
     for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
@@ -192,14 +192,14 @@ def _smoothing(args: argparse.Namespace) -> int:
 
 def _overhead(args: argparse.Namespace) -> int:
     if args.images < BLOCKS:
-        raise ValueError(f'--images {args.images}: at least {BLOCKS}')
+        raise ValueError(f'--images is {args.images}; must be at least {BLOCKS}')
     print(overhead_table(measure_overhead(args.images)))  # noqa: T201
     return 0
 
 
 def _edges(args: argparse.Namespace) -> int:
     if not 1 <= args.pairs <= DRIVE_FRAMES // 2:
-        raise ValueError(f'--pairs {args.pairs}: 1 to {DRIVE_FRAMES // 2} are allowed')
+        raise ValueError(f'--pairs is {args.pairs}; must be between 1 and {DRIVE_FRAMES // 2}')
     if args.share_of is not None:
         return _edge_share(args)
     pairs = _pairs(args.pairs)
@@ -236,7 +236,7 @@ def _edge_share(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     if args.scenes < 1:
-        raise ValueError(f'--scenes {args.scenes}: at least 1')
+        raise ValueError(f'--scenes is {args.scenes}; must be at least 1')
     _check_captions(args.captions)
     found = world_table.measure_table(args.captions, args.scenes, args.start)
     print(world_table.table(found))  # noqa: T201

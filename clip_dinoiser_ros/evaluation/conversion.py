@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Makes the label images that three benchmarks are evaluated with, of the official ones."""
+"""Convert the official label images of three benchmarks into those used for evaluation."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _CITYSCAPES_IDS = 34
 
 @dataclass(frozen=True)
 class Conversion:
-    """One of them.
+    """One conversion.
 
     Attributes:
-        folder: Of the label images, below the folder of all data.
-        source, target: What the names of the official and of the made images end with.
-        digits: Whether the rest of the name of an official image has digits only: made images lie
-            beside it.
-        table: uint8 (256,), what becomes of each value; and bool (256,), whether it is known.
+        folder: Folder of the label images, relative to the folder of all data sets.
+        source, target: Suffixes of the official and of the converted images.
+        digits: Whether the rest of the name of an official image is digits only, which tells it
+            from converted images in the same folder.
+        table: uint8 (256,), new value of each official value; bool (256,), whether it is known.
     """
 
     folder: str
@@ -57,7 +57,7 @@ def coco_stuff() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
 
 
 def coco_object() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Number the 80 things 1 to 80; all else is background, 0."""
+    """Number the 80 things 1 to 80; everything else is background, 0."""
     stuff, known = coco_stuff()
     table = np.zeros(256, np.uint8)
     table[:_COCO_STUFF] = np.where(known[:_COCO_STUFF], stuff[:_COCO_STUFF] + 1, 0)
@@ -65,7 +65,7 @@ def coco_object() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
 
 
 def cityscapes() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Number the 19 classes 0 to 18; all else is ignored."""
+    """Number the 19 classes 0 to 18; everything else is ignored."""
     table = np.full(256, IGNORED, np.uint8)
     table[list(_CITYSCAPES)] = range(len(_CITYSCAPES))
     known = np.zeros(256, bool)
@@ -91,11 +91,11 @@ def find_sources(conversion: Conversion, data: Path) -> list[Path]:
     """List the official label images.
 
     Args:
-        conversion: Which.
-        data: Folder of all data, or that of this data set.
+        conversion: The conversion.
+        data: Folder of all data sets, or of this one.
 
     Raises:
-        DataError: A folder is missing, or holds none; says which.
+        DataError: A folder is missing or has no such images. The message names it.
     """
     whole, inner = Path(conversion.folder), Path(*Path(conversion.folder).parts[1:])
     folder = data / (inner if (data / inner).is_dir() else whole)
@@ -105,14 +105,14 @@ def find_sources(conversion: Conversion, data: Path) -> list[Path]:
         found = [path for path in found if path.stem.isdigit()]
     if not found:
         raise DataError(
-            f'{folder} holds no official label image, at any depth: the names end with '
+            f'{folder} and its subfolders contain no official label images: their names end with '
             f'{"digits and " if conversion.digits else ""}{conversion.source}'
         )
     return found
 
 
 def convert_all(conversion: Conversion, sources: list[Path], workers: int) -> Iterator[str]:
-    """Make the label images, those that are there too, and yield for each what is wrong or ''."""
+    """Convert the label images, replacing existing ones; yield an error or '' for each."""
     table, known = conversion.table()
 
     def convert(source: Path) -> str:
@@ -121,10 +121,10 @@ def convert_all(conversion: Conversion, sources: list[Path], workers: int) -> It
         except SampleError as error:
             return str(error)
         if raw.dtype != np.uint8:
-            return f'{source}: 16 bits; the official label images have 8'
+            return f'{source} has 16 bits; the official label images have 8'
         strange = np.unique(raw[~known[raw]]).tolist()
         if strange:
-            return f'{source}: no such ids: {", ".join(map(str, strange[:5]))}'
+            return f'{source} has unknown ids: {", ".join(map(str, strange[:5]))}'
         name = source.name.removesuffix(conversion.source) + conversion.target
         target = source.with_name(name)
         _, content = cv2.imencode('.png', table[raw])

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser data`: make the label images that benchmarks need, of the official ones."""
+"""`clip-dinoiser data`: make the label images of the benchmarks from the official ones."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tqdm import tqdm
 
 from clip_dinoiser_ros.evaluation.conversion import CONVERSIONS, convert_all, find_sources
 
-DAMAGED = 3  # exit code: all others were made
+DAMAGED = 3  # exit code: some images could not be converted
 MOST_SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument('what', choices=list(CONVERSIONS), help='which benchmark')
+    parser.add_argument('what', choices=list(CONVERSIONS), help='the benchmark')
     parser.add_argument(
         'data',
         type=Path,
         metavar='DIR',
-        help='folder of all data sets, as of evaluate --data; made images lie beside the official '
-        'ones, nothing else is changed or downloaded',
+        help='folder of all data sets, as for evaluate --data; the new images are written beside '
+        'the official ones, nothing else is changed or downloaded',
     )
     parser.add_argument('--workers', type=int, default=4, metavar='N', help='threads (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the images; return the exit code."""
+    """Convert the images; return the exit code."""
     if args.workers < 1:
-        raise ValueError(f'--workers is {args.workers}; at least 1')
+        raise ValueError(f'--workers is {args.workers}; it must be at least 1')
     conversion = CONVERSIONS[args.what]
     sources = find_sources(conversion, args.data)
     made = convert_all(conversion, sources, args.workers)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The arguments of `clip-dinoiser evaluate DATASET|folder|bag`, and what of them is allowed."""
+"""The arguments of `clip-dinoiser evaluate DATASET|folder|bag`, and their validation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clip_dinoiser_ros.evaluation.samples import DataError
 from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, Row
 
 CUDA_BATCH = 16
-# of --protocol node, and their values where they are not given
+# arguments of --protocol node, and their defaults
 _OF_NODE: dict[str, Any] = {
     'min_confidence': 0.0,
     'negative_prompts': [],
@@ -47,7 +47,7 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar='DIR',
-        help='PNG of each image, under the same relative path: ids, palette indices or colours',
+        help='one PNG for each image, at the same relative path: ids, palette indices or colours',
     )
     parser.add_argument(
         '--classes',
@@ -55,13 +55,13 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar='FILE',
         help='CSV with the columns prompt and id, or prompt, red, green and blue; pixels of rows '
-        'without a prompt do not count',
+        'without a prompt are ignored',
     )
     parser.add_argument(
         '--label-suffix',
         default='.png',
         metavar='TEXT',
-        help='what the name of a label image has behind the stem of its image (%(default)s)',
+        help='ending of the name of a label image, after the stem of its image (%(default)s)',
     )
     _add_node_arguments(parser)
     _add_shared_arguments(parser)
@@ -71,20 +71,22 @@ def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate bag`."""
     parser.add_argument('input', type=Path, metavar='BAG', help='bag folder, .mcap or .db3 file')
     parser.add_argument('--truth', required=True, metavar='TOPIC', help='label images')
-    parser.add_argument('--topic', metavar='TOPIC', help='images; without it the only camera')
+    parser.add_argument(
+        '--topic', metavar='TOPIC', help='image topic; may be left out if there is only one camera'
+    )
     parser.add_argument(
         '--classes',
         type=Path,
         metavar='FILE',
-        help='CSV with the columns prompt and id; without it, the LabelInfo beside the truth says '
-        'what ids mean',
+        help='CSV with the columns prompt and id; default: the LabelInfo topic beside the true '
+        'labels',
     )
     parser.add_argument(
         '--prompts',
         nargs='+',
         metavar='TEXT',
-        help='classes; true labels of others are background where that is a prompt, else they do '
-        'not count; without it, all names of the LabelInfo',
+        help='classes; true labels of other classes count as background if that is a prompt, and '
+        'are ignored if not; default: all names of the LabelInfo',
     )
     group = _add_node_arguments(parser)
     group.add_argument(
@@ -98,7 +100,7 @@ def _add_node_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
         '--protocol',
         default='paper',
         choices=['paper', 'node'],
-        help='paper: its windows of 448 pixels; node: what a robot runs (%(default)s)',
+        help='paper: sliding windows of 448 pixels; node: what the node computes (%(default)s)',
     )
     parser.add_argument(
         '--background-class',
@@ -106,9 +108,12 @@ def _add_node_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
         metavar='NAME',
         help='class that a background filter applies to (%(default)s)',
     )
-    group = parser.add_argument_group('protocol node, as the parameters of the node')
+    group = parser.add_argument_group('--protocol node only, as the parameters of the node')
     group.add_argument(
-        '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
+        '--short-side',
+        type=int,
+        default=448,
+        help='resize the short side to N pixels; 0: no resizing (%(default)s)',
     )
     group.add_argument('--min-confidence', type=float, default=0.0, help='%(default)s')
     group.add_argument('--negative-prompts', nargs='+', default=[], metavar='TEXT')
@@ -117,17 +122,22 @@ def _add_node_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
 
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images')
+    parser.add_argument('--limit', type=int, metavar='N', help='use only the first N images')
     group = parser.add_argument_group('results')
     group.add_argument(
-        '--out', type=Path, metavar='DIR', help='gets result.json, table.md, classes.csv, page.html'
+        '--out',
+        type=Path,
+        metavar='DIR',
+        help='folder for result.json, table.md, classes.csv and page.html',
     )
     group.add_argument(
-        '--save-labels', action='store_true', help='and labels/NAME.png, class indices'
+        '--save-labels',
+        action='store_true',
+        help='also write the predicted labels as labels/NAME.png, class indices',
     )
-    group.add_argument('--resume', action='store_true', help='go on with the evaluation in DIR')
-    group.add_argument('--force', action='store_true', help='replace what is in DIR')
-    group = parser.add_argument_group('method: a row of the Table 2 of the paper')
+    group.add_argument('--resume', action='store_true', help='continue the evaluation in DIR')
+    group.add_argument('--force', action='store_true', help='replace the results in DIR')
+    group = parser.add_argument_group("method: a row of the paper's Table 2")
     group.add_argument('--method', default='dinoiser', choices=METHODS, help='%(default)s')
     group.add_argument(
         '--background',
@@ -138,7 +148,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--gamma',
         type=float,
-        help=f'threshold of affinities ({GAMMA}; with the demo model {DEMO_GAMMA})',
+        help=f'threshold of affinities ({GAMMA}; demo model: {DEMO_GAMMA})',
     )
     group.add_argument(
         '--delta', type=float, default=Row.delta, help='surer patches keep a class (%(default)s)'
@@ -148,13 +158,13 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar='P',
-        help='of maskclip-keys: leave out classes that no patch of a window shows with this '
-        'probability (%(default)s)',
+        help='--method maskclip-keys only: leave out classes that no patch of a window shows with '
+        'this probability (%(default)s)',
     )
     group.add_argument(
         '--projected-keys',
         action='store_true',
-        help='of clip-keys: keys behind the output projection, as maskclip-keys reads them',
+        help='--method clip-keys only: keys after the output projection, as in maskclip-keys',
     )
     arguments.add_templates_argument(group)
     group = arguments.add_weights_arguments(parser)
@@ -171,36 +181,37 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse what cannot come to a good end, before anything is read; fill in --gamma.
+    """Check the arguments before anything is read, and fill in --gamma.
 
     Raises:
         DataError: An option that is not allowed.
-        JournalError: Results that would be written over, or none to go on with.
+        JournalError: Results would be overwritten, or there are none to continue.
     """
     for name, least in (('batch', 1), ('workers', 1), ('limit', 1)):
         value = getattr(args, name)
         if value is not None and value < least:
-            raise DataError(f'--{name} is {value}; at least {least}')
+            raise DataError(f'--{name} is {value}; must be at least {least}')
     args.gamma = arguments.gamma(args)
     limits = {'gamma': 0.99, 'delta': 1.0, 'denoising': 1.0, 'min_confidence': 1.0}
     for name, most in {**limits, 'smoothing': 0.99}.items():
         if not 0.0 <= getattr(args, name, 0.0) <= most:
             option = name.replace('_', '-')
-            raise DataError(f'--{option} is {getattr(args, name)}; allowed is 0 to {most:g}')
+            raise DataError(f'--{option} is {getattr(args, name)}; must be between 0 and {most:g}')
     if args.denoising and args.method != 'maskclip-keys':
-        raise DataError('--denoising is of --method maskclip-keys')
+        raise DataError('--denoising needs --method maskclip-keys')
     if args.projected_keys and args.method != 'clip-keys':
-        raise DataError('--projected-keys is of --method clip-keys')
+        raise DataError('--projected-keys needs --method clip-keys')
     if args.save_labels and args.out is None:
         raise DataError('--save-labels needs --out DIR')
     if protocol(args) == 'paper':
         for name, unset in _OF_NODE.items():
             if getattr(args, name, unset) != unset:
                 option = name.replace('_', '-')
-                raise DataError(f'--{option} is of --protocol node')
+                raise DataError(f'--{option} needs --protocol node')
     if getattr(args, 'smoothing', 0.0) and args.resume:
         raise DataError(
-            '--resume with --smoothing: the average needs all frames before; --force begins again'
+            '--resume does not work with --smoothing, which needs all earlier frames; start again '
+            'with --force'
         )
     check_folder(args.out, args.resume, args.force)
 
@@ -211,6 +222,6 @@ def protocol(args: argparse.Namespace) -> str:
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return all arguments that decide over the result."""
+    """Return all arguments that affect the result."""
     given = {key: getattr(args, key) for key in _SETTINGS.split() if hasattr(args, key)}
     return {'what': args.what, **given}

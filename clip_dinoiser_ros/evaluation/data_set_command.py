@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser evaluate DATASET|folder|bag`: how good a method is, by true labels."""
+"""`clip-dinoiser evaluate DATASET|folder|bag`: quality of a method, measured by true labels."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.settings import Active, Settings
 from clip_dinoiser_ros.training.record import versions
 
-DAMAGED = 3  # exit code: there is a result, but images were left out or have odd labels
-MOST_SHOWN = 20  # images that are named at the end
+DAMAGED = 3  # exit code: there is a result, but some images were left out or have unknown labels
+MOST_SHOWN = 20  # images named in the summary
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit code."""
-    # in this order: what is cheap to check comes before what takes minutes to load
+    # cheap checks first; loading takes minutes
     check(args)
     task = open_task(args)
     row = _row(args, task)
@@ -88,17 +88,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(args: argparse.Namespace, task: Task) -> Row:
-    """Return the row that the arguments name; the filter by default as in the paper's Table 1."""
+    """Return the row that the arguments name; the default filter is that of the paper's Table 1."""
     background: Background = args.background or ('learned' if task.filtered else 'none')
     if background != 'none' and task.background is None:
-        raise DataError(f'--background {background}: background is none of the classes')
+        raise DataError(f'--background {background} needs a class background, and there is none')
     return Row(args.method, background, args.gamma, args.delta, args.denoising, args.projected_keys)
 
 
 def _predictor(
     args: argparse.Namespace, task: Task, row: Row, read: loading.Weights, files: loading.Files
 ) -> tuple[Predictor, Vocabulary]:
-    """Load the model; return it and the classes, negative ones at their end."""
+    """Load the model; return it and the classes, negative ones last."""
     if protocol(args) == 'paper':
         model, texts, device = loading.load_table_model(
             read, files, row, args.device, args.precision, args.engine
@@ -156,7 +156,7 @@ def _draw(
     predictor: Predictor,
     content: Mapping[str, Any],
 ) -> None:
-    """Write the page of pictures."""
+    """Write the HTML page of example images."""
     facts = {
         'data': f'{content["data"]["name"]}, {outcome.images} images',
         'method': f'{content["method"]}, background {content["background"]}',
@@ -164,7 +164,7 @@ def _draw(
         'pixel accuracy': shown(content['accuracy']),
     }
     if content['settings'].get('smoothing'):
-        facts['pictures'] = 'segmented once more, without the frames before'
+        facts['pictures'] = 'segmented again, without earlier frames'
 
     def show(numbers: Sequence[int]) -> Mapping[int, Any]:
         return predict_again(source, predictor, numbers)
@@ -173,11 +173,11 @@ def _draw(
 
 
 def _sum_up(args: argparse.Namespace, task: Task, outcome: Outcome) -> int:
-    """Say what was odd; return the exit code."""
+    """Print what went wrong; return the exit code."""
     damage = task.source.damage
     for what, lines in (
         ('images were left out', outcome.left_out),
-        ('images have labels of no class', outcome.odd),
+        ('images have unknown labels', outcome.odd),
         ('parts of the recording could not be read', damage),
     ):
         if lines:

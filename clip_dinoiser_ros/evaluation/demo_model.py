@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measure the demo model on generated scenes it has never seen: the rows of the paper's Table 2."""
+"""Measure the demo model on generated scenes it has never seen: rows of the paper's Table 2."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,14 +36,14 @@ from clip_dinoiser_ros.world.classes import BACKGROUND, CLASSES, HELD_OUT, STUFF
 from clip_dinoiser_ros.world.render import Scene
 from clip_dinoiser_ros.world.scenes import scene
 
-TEST_SEED = 500_000  # training draws its scenes from a million upwards
+TEST_SEED = 500_000  # training uses seeds from a million upwards
 VALIDATION_SEED = 900_000
 IGNORED = 255
 
 
 @dataclass
 class Confusion:
-    """Counts of pixels by true class (rows) and predicted class (columns)."""
+    """Pixel counts by true class (rows) and predicted class (columns)."""
 
     names: tuple[str, ...]
     counts: npt.NDArray[np.int64] = field(init=False)
@@ -58,14 +58,14 @@ class Confusion:
         self.counts += np.bincount(flat, minlength=k * k).reshape(k, k)
 
     def iou(self) -> dict[str, float]:
-        """Return intersection over union of every class that occurs in the truth."""
+        """Return the intersection over union of every class that occurs in the true labels."""
         hit = self.counts.diagonal()
         union = self.counts.sum(0) + self.counts.sum(1) - hit
         seen = self.counts.sum(1) > 0
         return {self.names[i]: float(hit[i] / union[i]) for i in np.flatnonzero(seen)}
 
     def miou(self, among: Iterable[str] = ()) -> float:
-        """Return the mean IoU of all classes that occur, or of those among the given ones."""
+        """Return the mean IoU of all classes that occur, or only of the given ones."""
         chosen = set(among)
         values = [v for name, v in self.iou().items() if not chosen or name in chosen]
         return float(np.mean(values)) if values else float('nan')
@@ -74,21 +74,21 @@ class Confusion:
 def unseen_scenes(
     count: int, held_out: bool = False, start: int = TEST_SEED, width: int = 640, height: int = 480
 ) -> Iterator[Scene]:
-    """Draw scenes that no training run has seen; with held-out pairs in them, or without."""
+    """Draw scenes that no training has seen, with or without held-out pairs."""
     for seed in range(start, start + count):
         yield scene(seed, width, height, held_out=held_out)
 
 
 class Bench:
-    """The demo model taken apart, so that the parts of the method can be switched off.
+    """The demo model with each part of the method on a switch.
 
-    With everything on it computes what `Segmenter` computes; a test holds it to that.
+    With everything on, it computes the same as `Segmenter`.
 
     Args:
-        folder: Of the demo model.
-        short_side: Of the images, pixels.
-        captions: Folder of the image tower trained by captions alone, which is used instead of
-            that of the demo model; None: it is not.
+        folder: Folder of the demo model.
+        short_side: Short side of the images in pixels.
+        captions: Folder of the captions tower, used instead of the demo model's image tower;
+            None: use the demo model's.
     """
 
     def __init__(
@@ -112,12 +112,12 @@ class Bench:
         )
 
     def encode(self, names: Iterable[str], templates: str = 'imagenet') -> Vocabulary:
-        """Turn class names into a vocabulary."""
+        """Encode class names."""
         return self._texts.encode(list(names), BACKGROUND, templates)
 
     @torch.inference_mode()
     def look(self, image: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return MaskCLIP features, affinity before the threshold, and objectness of an image."""
+        """Return the MaskCLIP features, the affinity before the threshold, and the objectness."""
         features = self._backbone(self._preprocess(self._preprocess.upload([image])))
         affinity = self._heads.affinity(features.inner)
         return features.maskclip, affinity, self._heads.objectness(features.inner)
@@ -146,13 +146,13 @@ class Bench:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: mean IoU over classes, in [0, 1]."""
+    """One row of the table: mean IoU over classes, in [0, 1]."""
 
     pooling: bool
-    own: float  # each scene's own classes as prompts
-    every: float  # every class of the world as a prompt
-    held_out: float  # of held-out pairs only, in scenes with them, own classes as prompts
-    things: float  # own things and 'background', filter off
+    own: float  # prompts: the classes of each scene
+    every: float  # prompts: every class of the world
+    held_out: float  # held-out pairs only, in scenes with them; prompts: the classes of each scene
+    things: float  # prompts: the objects of each scene and 'background', filter off
     things_filtered: float  # the same, filter on
 
 
@@ -163,14 +163,14 @@ def measure(
     start: int = TEST_SEED,
     templates: str = 'imagenet',
 ) -> list[Row]:
-    """Measure plain MaskCLIP features and guided pooling on the same scenes.
+    """Measure MaskCLIP features with and without guided pooling on the same scenes.
 
     Args:
         bench: The model.
-        count: Scenes without held-out pairs, and as many with them.
-        gamma: Of the pooling; None: the one chosen for this tower.
+        count: Number of scenes without held-out pairs, and of scenes with them.
+        gamma: Threshold of the pooling; None: the one chosen for this tower.
         start: Seed of the first scene.
-        templates: The sentences the prompts are put into.
+        templates: Text templates for the prompts.
     """
     gamma = bench.gamma if gamma is None else gamma
     with_background = (BACKGROUND, *CLASSES)
@@ -228,14 +228,14 @@ def _measure_scene(
 
 
 def indices(names: Iterable[str]) -> npt.NDArray[np.int64]:
-    """Return the place of each name in CLASSES."""
+    """Return the index of each name in CLASSES."""
     return np.array([CLASSES.index(name) for name in names], np.int64)
 
 
 def true_indices(truth: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Turn indices of `CLASSES` into indices of the prompts.
+    """Turn indices into `CLASSES` into indices into the prompts.
 
-    What was not asked for is background where that is among the prompts, else `IGNORED`.
+    Classes that are not prompted for become 'background' if that is a prompt, else `IGNORED`.
     """
     other = names.index(BACKGROUND) if BACKGROUND in names else IGNORED
     lookup = [names.index(name) if name in names else other for name in CLASSES]

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measure `edges` on the generated drive, clean and as bad cameras would show it."""
+"""Measure `edges` on the generated drive: clean, and degraded as by a bad camera."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Rgb = npt.NDArray[np.uint8]
 NEAR = 4  # pixels from an edge of the true labels
 BLUR_SIGMA = 2.0  # pixels
 NOISE_SIGMA = 15.0  # of 255
-MOTION = 15  # pixels that the camera turns while the shutter is open
-LIGHT = 0.3  # of the light that there was
+MOTION = 15  # pixels of motion during the exposure
+LIGHT = 0.3  # remaining part of the light
 READ_NOISE = 2.0  # of 255, in low light
-ELECTRONS = 1.5  # per step of 255: what makes shot noise
+ELECTRONS = 1.5  # per step of 255, for shot noise
 JPEG_QUALITY = 50
 PICTURE_QUALITY = 80
 SHOWN = ('clean', 'low light', 'JPEG 50')  # in the picture
@@ -77,14 +77,14 @@ CONDITIONS: dict[str, Callable[[Rgb, np.random.Generator], Rgb]] = {
 
 @dataclass
 class Figure:
-    """What one way to sharpen makes of one condition.
+    """Result of one way to sharpen under one condition.
 
     Attributes:
-        steadiness: Counts of all pixels, and of those that flicker in pairs of consecutive frames.
+        steadiness: Counts of all pixels, and of pixels that flicker between consecutive frames.
         near, near_right: Pixels near an edge of the true labels, and how many of them are right.
-        seconds: Of the sharpening.
-        frame_seconds: Of all else: model and enlarging.
-        frames: How many.
+        seconds: Time of the sharpening.
+        frame_seconds: Time of everything else: model and enlarging.
+        frames: Number of frames.
     """
 
     steadiness: Steadiness
@@ -96,7 +96,7 @@ class Figure:
 
 
 def frames_in_pairs(scenes: Iterable[Scene], pairs: int, total: int) -> Iterator[list[Scene]]:
-    """Take pairs of consecutive frames, evenly over `total` frames of a drive."""
+    """Return pairs of consecutive frames, evenly spaced over `total` frames of a drive."""
     starts = {round(pair * (total - 2) / max(1, pairs - 1)) for pair in range(pairs)}
     last: Scene | None = None
     for number, shown in enumerate(scenes):
@@ -106,7 +106,7 @@ def frames_in_pairs(scenes: Iterable[Scene], pairs: int, total: int) -> Iterator
 
 
 def ways(compare: bool) -> dict[str, Callable[[Patches, Rgb], Patches]]:
-    """Return what is compared: the modes of `edges`, and with `compare` other filters."""
+    """Return the ways to sharpen: the modes of `edges`, and with `compare` also other filters."""
     found: dict[str, Callable[[Patches, Rgb], Patches]] = {
         mode: lambda patches, image, mode=mode: refine(patches, image, mode) for mode in STEPS
     }
@@ -123,14 +123,14 @@ def measure_edges(
     condition: str,
     compare: bool = False,
 ) -> dict[str, Figure]:
-    """Sharpen frames in every way.
+    """Sharpen the frames in every way and measure the results.
 
     Args:
         segmenter: The model.
-        vocabulary: Its classes.
+        vocabulary: The classes.
         pairs: From `frames_in_pairs`.
-        condition: One of `CONDITIONS`, which the model and the sharpening see.
-        compare: With other filters, too.
+        condition: One of `CONDITIONS`, applied to the image before segmentation.
+        compare: Also measure other filters.
     """
     chosen = ways(compare)
     figures = {name: Figure(Steadiness(0.0, Confusion(vocabulary.names))) for name in chosen}
@@ -186,12 +186,12 @@ def draw_pictures(
     vocabulary: Vocabulary,
     shown: Scene,
 ) -> None:
-    """Write an image: a row for each condition; image, labels of off and of fast, true labels.
+    """Write an image with one row per condition: image, labels (off, fast), true labels.
 
     Args:
-        path: PNG or JPEG.
+        path: PNG or JPEG file.
         segmenter: The model.
-        vocabulary: Its classes.
+        vocabulary: The classes.
         shown: The frame.
     """
     truth = true_indices(shown.labels, vocabulary.names)
@@ -211,7 +211,7 @@ def draw_pictures(
 
 
 def _tinted(image: Rgb, labels: npt.NDArray[Any]) -> Rgb:
-    """Show labels as colours, over the image in grey; what is not asked for stays grey."""
+    """Draw labels in colour over the grey image; unlabelled pixels stay grey."""
     colours = np.array([colour(index) for index in range(256)], np.float32)
     grey = image.mean(axis=2, keepdims=True)
     tint = np.where((labels == IGNORED)[..., None], grey, colours[labels])
@@ -219,7 +219,7 @@ def _tinted(image: Rgb, labels: npt.NDArray[Any]) -> Rgb:
 
 
 def share(figures: dict[str, Figure]) -> str:
-    """Write the share of a frame's time that each way takes, as a Markdown table."""
+    """Return each way's share of the time of a frame as a Markdown table."""
     lines = ['| | ms | share of the frame |', '| --- | --- | --- |']
     for name, figure in figures.items():
         frames = max(1, figure.frames)

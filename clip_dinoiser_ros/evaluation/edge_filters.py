@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Two other ways to sharpen labels along edges, to compare with `core.edges`.
+"""Two other filters that sharpen labels along edges, for comparison with `core.edges`.
 
-Both work on the same cells. No robot runs them.
+Both work on the same cells. The node does not use them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.core.upsample import enlarge_maps
 
 Maps = npt.NDArray[np.float32]
-RADIUS = 4  # of both windows, in cells
+RADIUS = 4  # radius of both windows, in cells
 GUIDE_EPSILON = 1e-3  # variance of colours in [0, 1] that counts as an edge
 COLOUR_SIGMA = 0.1  # colours in [0, 1]
 SPACE_SIGMA = 2.0  # cells
@@ -50,7 +50,7 @@ def guided(maps: Maps, image: Maps) -> Maps:
 
 
 def bilateral(maps: Maps, image: Maps) -> Maps:
-    """Average neighbours by likeness of colour and by distance; arguments as of `guided`."""
+    """Average neighbours by similarity of colour and by distance; arguments as for `guided`."""
     total = np.zeros_like(maps)
     weights = np.zeros((*maps.shape[:2], 1), np.float32)
     height, width = maps.shape[:2]
@@ -74,12 +74,12 @@ FILTERS: dict[str, Callable[[Maps, Maps], Maps]] = {
 
 
 def refine_by(patches: Patches, image: npt.NDArray[np.uint8], name: str) -> Patches:
-    """Do what `core.edges.refine` does with one of `FILTERS`, for labels only.
+    """Sharpen labels with one of `FILTERS`, as `core.edges.refine` does.
 
     Args:
         patches: From `Segmenter.segment_patches`.
         image: uint8 (H, W, 3) RGB.
-        name: Of the filter.
+        name: Key of `FILTERS`.
     """
     size = (round(CELLS * patches.extent[0]), round(CELLS * patches.extent[1]))
     cells = enlarge_maps(patches.probabilities, size, patches.extent)
@@ -95,7 +95,7 @@ def refine_by(patches: Patches, image: npt.NDArray[np.uint8], name: str) -> Patc
 
 
 def _box(values: Any) -> Any:
-    """Average over windows (2 RADIUS + 1) cells wide, of any number of channels."""
+    """Average over windows of (2 RADIUS + 1) x (2 RADIUS + 1) cells, any number of channels."""
     flat = values.reshape(*values.shape[:2], -1)
     side = 2 * RADIUS + 1
     means = [

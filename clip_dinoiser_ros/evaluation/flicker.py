@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Measure what `temporal_smoothing` does to flicker and to mIoU, on drives with known labels."""
+"""Measure the effect of `temporal_smoothing` on flicker and mIoU, on drives with true labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ WEIGHTS = (0.0, 0.1, 0.3, 0.5, 0.7)
 
 @dataclass
 class Steadiness:
-    """What one weight makes of a drive.
+    """Result of one weight on a drive.
 
     Attributes:
-        weight: Of the average so far; 0: no smoothing.
-        confusion: Pixels by true and found class, of all frames.
-        still: Pixels of all pairs of consecutive frames whose true class stayed the same.
-        flickered: Those of them whose found class changed all the same.
+        weight: Weight of the average so far; 0: no smoothing.
+        confusion: Pixel counts of all frames by true and predicted class.
+        still: Number of pixels whose true class is the same in two consecutive frames.
+        flickered: Number of those whose predicted class changed nevertheless.
     """
 
     weight: float
@@ -41,11 +41,11 @@ class Steadiness:
 
     @property
     def flicker(self) -> float:
-        """The share of pixels whose label changed although the truth did not, in [0, 1]."""
+        """Share of pixels whose label changed although the true label did not, in [0, 1]."""
         return self.flickered / max(1, self.still)
 
     def add(self, truth: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
-        """Count the next frame: true and found class (H, W), indices of the prompts."""
+        """Count the next frame: true and predicted class (H, W), indices of the prompts."""
         known = truth != IGNORED
         self.confusion.add(truth[known], labels[known])
         if self._last is not None:
@@ -55,7 +55,7 @@ class Steadiness:
         self._last = (truth, labels)
 
     def cut(self) -> None:
-        """Let the next frame be the first of a pair: it does not follow the last one."""
+        """Forget the last frame, so that the next one is not compared with it."""
         self._last = None
 
 
@@ -67,7 +67,7 @@ def measure_smoothing(
     gamma: float = GAMMA,
     edges: Edges = 'off',
 ) -> list[Steadiness]:
-    """Segment a drive once, smooth it with every weight, and sharpen its edges."""
+    """Segment a drive once; smooth the result with every weight, and sharpen its edges."""
     rows = [Steadiness(weight, Confusion(vocabulary.names)) for weight in weights]
     for shown in scenes:
         truth = true_indices(shown.labels, vocabulary.names)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""One's own labelled images: a folder of images, one of PNG labels, and a table of classes."""
+"""The user's own labelled images: a folder of images, one of PNG labels, a table of classes."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def open_folder(
 ) -> DataSet:
     """Find labelled images.
 
-    Every label image counts, at any depth; its image has the same relative path, with another
-    suffix.
+    All label images are used, also in subfolders. The image of each has the same relative path and
+    another suffix.
 
     Args:
         images: Folder.
         labels: Folder; may be the same.
         classes: CSV file, see `read_classes`.
-        label_suffix: What the name of a label image has behind the stem of its image.
+        label_suffix: Ending of the name of a label image, after the stem of its image.
         background: Name of the class that a background filter may apply to.
-        limit: Only so many images, the first ones; None: all.
+        limit: Use only the first `limit` images; None: all.
 
     Raises:
-        DataError: A path is missing, or the table cannot be used; says which and why.
-        PromptError: A prompt that cannot be used.
+        DataError: A path is missing, or the table is invalid. The message says which and why.
+        PromptError: A prompt is invalid.
     """
     for path in (images, labels, classes):
         require(path, '')
@@ -65,11 +65,11 @@ def open_folder(
 def read_classes(path: Path) -> list[dict[str, str]]:
     """Read a table of classes: CSV whose first line names the columns.
 
-    `prompt`, and `id` or `red`, `green` and `blue`. Pixels of a row without a prompt do not count.
-    Rows with the same prompt are one class.
+    The columns are `prompt`, and `id` or `red`, `green` and `blue`. Pixels of a row without a
+    prompt are ignored. Rows with the same prompt are one class.
 
     Raises:
-        DataError: Other columns, or no row.
+        DataError: The columns are wrong, or there is no row.
     """
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
@@ -77,21 +77,21 @@ def read_classes(path: Path) -> list[dict[str, str]]:
             columns = set(reader.fieldnames or ())
             if not (columns >= {'prompt', 'id'} or columns >= {'prompt', *_COLOUR}):
                 raise DataError(
-                    f'{path}: the first line has to name the columns: prompt, and id or '
+                    f'{path}: the first line must name the columns prompt, and id or '
                     f'{", ".join(_COLOUR)}; found: {", ".join(sorted(map(str, columns))) or "none"}'
                 )
             rows = list(reader)
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f'{path} cannot be read: {error}') from error
     if not any(row['prompt'].strip() for row in rows):
-        raise DataError(f'{path} has no class')
+        raise DataError(f'{path} lists no classes')
     return rows
 
 
 def table_meaning(
     path: Path, rows: Sequence[Mapping[str, str]]
 ) -> tuple[list[str], npt.NDArray[np.uint16] | Colours]:
-    """Return the prompts of a table, and what values or colours mean; see `DataSet.meaning`."""
+    """Return the prompts of a table, and the class of each value or colour (`DataSet.meaning`)."""
     prompts = list(dict.fromkeys(row['prompt'].strip() for row in rows if row['prompt'].strip()))
     index = {prompt: number for number, prompt in enumerate(prompts)} | {'': IGNORED}
     means = np.array([index[row['prompt'].strip()] for row in rows], np.uint16)
@@ -108,10 +108,10 @@ def table_meaning(
 
 
 def ids_table(known: Mapping[int, int]) -> npt.NDArray[np.uint16]:
-    """Return what each value of a label image means, see `DataSet.meaning`.
+    """Return the class index of each label value, see `DataSet.meaning`.
 
     Args:
-        known: Class index or `IGNORED` of each id. 255 and 65535 are ignored if they are not there.
+        known: Class index or `IGNORED` of each id. 255 and 65535 are ignored if not in it.
     """
     table = np.full(1 << 16, NO_CLASS, np.uint16)
     table[[255, 65535]] = IGNORED
@@ -123,7 +123,7 @@ def ids_table(known: Mapping[int, int]) -> npt.NDArray[np.uint16]:
 def _number(path: Path, line: int, row: Mapping[str, str], column: str, most: int) -> int:
     text = row[column].strip()
     if not text.isascii() or not text.isdigit() or int(text) > most:
-        raise DataError(f'{path}, line {line}: {column} is {text!r}; allowed is 0 to {most}')
+        raise DataError(f'{path}, line {line}: {column} is {text!r}; must be between 0 and {most}')
     return int(text)
 
 
@@ -137,7 +137,7 @@ def _pair(images: Path, labels: Path, suffix: str) -> list[Sample]:
     """Find the image of every label image."""
     found = sorted(path.relative_to(labels).as_posix() for path in labels.rglob(f'*{suffix}'))
     if not found:
-        raise DataError(f'{labels} holds no label image, at any depth: *{suffix}')
+        raise DataError(f'{labels} and its subfolders contain no *{suffix}')
     samples = []
     for name in found:
         stem = name.removesuffix(suffix)
@@ -158,13 +158,13 @@ def prompts_for(
     """Find the prompt of each named id.
 
     Args:
-        prompts: The classes that are looked for.
-        names: Of the true labels, by id.
-        background: Name of the prompt that stands for all others.
+        prompts: The classes.
+        names: Class names of the true labels, by id.
+        background: Prompt that stands for all other classes.
 
     Returns:
-        Index of the prompt one of whose synonyms is the name; else that of the background, or
-        `IGNORED` without one.
+        Index of the prompt that has the name as a synonym, else the index of the background, or
+        `IGNORED` if there is none.
     """
     synonyms = {s: index for index, prompt in enumerate(prompts) for s in prompt.synonyms}
     other = synonyms.get(background, IGNORED)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is evaluated, one image after the other, read ahead by threads."""
+"""The images to evaluate, one after another, read ahead by threads."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Rgb = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One image with true labels.
+    """An image with true labels.
 
     Attributes:
-        name: Different for each.
-        image: uint8 (H, W, 3) RGB; None where it cannot be used.
-        truth: uint16 (H, W), class indices, `IGNORED` or `NO_CLASS`; None where it cannot be used,
-            or where an image without truth only goes through the model.
-        prepared: What `Predictor.prepare` has made of the image.
+        name: Unique name.
+        image: uint8 (H, W, 3) RGB; None if it cannot be used.
+        truth: uint16 (H, W), class indices, `IGNORED` or `NO_CLASS`; None if it cannot be used, or
+            if the image has no true labels and is only passed through the model.
+        prepared: Result of `Predictor.prepare`.
         damage: Why it cannot be used; empty if it can.
-        odd: What is odd about its labels; empty if nothing is.
-        stamp_ns: Of the image, in a recording.
+        odd: Which labels are unknown; empty if none are.
+        stamp_ns: Stamp of the image, in a recording.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Item:
 
 
 class Source(Protocol):
-    """Images in an order that is the same every time.
+    """Images in a fixed order.
 
     Attributes:
-        total: How many there are.
-        about: What they are, for the record.
-        damage: What could not be read besides single images, one line each.
+        total: Number of images.
+        about: Description of the images for the results.
+        damage: What could not be read apart from single images, one line each.
     """
 
     total: int
@@ -59,16 +59,16 @@ class Source(Protocol):
     damage: list[str]
 
     def items(self, first: int, prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
-        """Yield the images from number `first` on.
+        """Yield the images from index `first` on.
 
         Args:
             first: From 0.
-            prepare: Makes `Item.prepared`; raises SampleError for an image that cannot be used.
+            prepare: Makes `Item.prepared`; raises SampleError if an image cannot be used.
         """
         ...
 
     def pick(self, numbers: Sequence[int], prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
-        """Yield some images again, for pictures of them, in growing order of their numbers."""
+        """Yield the given images again, in ascending order of their indices."""
         ...
 
 
@@ -76,9 +76,9 @@ class FileSource:
     """The images of a data set.
 
     Args:
-        data: The files.
-        workers: Threads that read.
-        ahead: Most images that are read before they are needed.
+        data: The data set.
+        workers: Number of reading threads.
+        ahead: Maximum number of images read ahead.
     """
 
     def __init__(self, data: DataSet, workers: int, ahead: int) -> None:
@@ -93,7 +93,7 @@ class FileSource:
         }
 
     def items(self, first: int, prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
-        """Yield the images from number `first` on; see `Source`."""
+        """Yield the images from index `first` on; see `Source`."""
         waiting: deque[Future[Item]] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
             try:
@@ -107,7 +107,7 @@ class FileSource:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def pick(self, numbers: Sequence[int], prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
-        """Yield some images again; see `Source`."""
+        """Yield the given images again; see `Source`."""
         for number in sorted(numbers):
             yield self._read(number, prepare)
 
@@ -121,7 +121,7 @@ class FileSource:
 
 
 def in_groups(items: Iterator[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Yield lists of so many items; the last one may be shorter."""
+    """Yield lists of `size` items; the last one may be shorter."""
     group: list[Item] = []
     for item in items:
         group.append(item)

@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The counts of each image in a file that grows while an evaluation runs, so that it can go on.
+"""A file with the counts of each image, so that an interrupted evaluation can be resumed.
 
-The first line says what is evaluated and how. Each of the others is one image. A line that a kill
-or a power failure has cut off is left out, and its image evaluated again.
+The first line has the settings. Each other line is one image. A line that was cut off when the
+process was killed or power failed is dropped, and its image is evaluated again.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ FILE = 'images.jsonl'
 
 
 class JournalError(ValueError):
-    """An earlier evaluation that cannot be continued or replaced; says why and what to do."""
+    """An earlier evaluation cannot be resumed or replaced; the message says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What came out for one image.
+    """The result of one image.
 
     Attributes:
-        name: Of the image.
-        counts: Of all its pixels; None where it was left out.
-        edges: Of those near an edge, by the width of the band in pixels.
+        name: Name of the image.
+        counts: Counts of all its pixels; None if it was left out.
+        edges: Counts of pixels near an edge, by the width of the band in pixels.
         damage: Why it was left out; empty if it was not.
-        odd: What is odd about its labels.
-        seconds: From the image before to this one.
+        odd: Which labels are unknown; empty if none are.
+        seconds: Time since the image before.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Evaluated:
     seconds: float = 0.0
 
     def line(self) -> dict[str, Any]:
-        """Return what JSON can hold of it."""
+        """Return a form that JSON can hold."""
         content: dict[str, Any] = {'image': self.name, 'seconds': round(self.seconds, 4)}
         if self.counts is not None:
             miou = self.counts.miou
@@ -79,16 +79,16 @@ class Evaluated:
 
 
 class Journal:
-    """The file; open it with `with`, and take `earlier` before anything is added.
+    """The file; a context manager. Call `earlier` before anything is added.
 
     Args:
-        folder: Of the results; None: nothing is kept.
-        settings: All that decides over the result.
+        folder: Folder of the results; None: write nothing.
+        settings: Everything that affects the result.
         classes: K.
-        resume: Go on with what is there.
+        resume: Continue the evaluation in the folder.
 
     Raises:
-        JournalError: Other settings, or another process writes it.
+        JournalError: The settings differ, or another process is writing the file.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class Journal:
         self._stack.close()
 
     def earlier(self) -> Iterator[Evaluated]:
-        """Go through what an earlier run has evaluated, and begin the file with that.
+        """Yield the results of the earlier run, and start the file with them.
 
-        It is written anew: what a kill has cut off must not stand between whole lines.
+        The file is written anew, because a truncated line must not stay between complete ones.
         """
         if self._path is None:
             return
@@ -130,7 +130,7 @@ class Journal:
         part.replace(self._path)
 
     def add(self, evaluated: Evaluated) -> None:
-        """Note one image."""
+        """Append one image."""
         if self._file is not None:
             self._append(evaluated.line())
 
@@ -158,12 +158,12 @@ class Journal:
             was, is_now = earlier.get(key), self._settings.get(key)
             if was != is_now:
                 raise JournalError(
-                    f'{self._path} is of an evaluation with other settings: {key} was {was!r} and '
-                    f'is {is_now!r} now; --force begins again'
+                    f'{self._path} is of an evaluation with other settings: {key} was {was!r}, now '
+                    f'it is {is_now!r}; --force starts again'
                 )
 
     def _read(self) -> Iterator[Evaluated]:
-        """Read images up to the first line that is not whole."""
+        """Read images up to the first line that is incomplete."""
         assert self._path is not None
         with self._path.open(encoding='utf-8', errors='replace') as lines:
             next(lines, '')
@@ -175,7 +175,7 @@ class Journal:
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """Read a line; an empty dictionary where it is not whole."""
+    """Parse a line; an empty dictionary if it is incomplete."""
     try:
         content = json.loads(line) if line.endswith('\n') else {}
     except ValueError:
@@ -184,22 +184,20 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 def check_folder(folder: Path | None, resume: bool, force: bool) -> None:
-    """Refuse a folder with results that would be written over.
+    """Check that no results would be overwritten.
 
     Raises:
-        JournalError: It has some; says what to do.
+        JournalError: The folder has results. The message says what to do.
     """
     if resume and force:
-        raise JournalError('--resume and --force exclude each other')
+        raise JournalError('--resume and --force cannot be used together')
     if folder is None:
         if resume:
-            raise JournalError(
-                '--resume needs --out DIR: there the earlier run has left its counts'
-            )
+            raise JournalError('--resume needs --out DIR, the folder of the earlier run')
         return
     if folder.exists() and not folder.is_dir():
         raise JournalError(f'{folder} is not a folder')
     if (folder / FILE).exists() and not (resume or force):
         raise JournalError(
-            f'{folder / FILE} exists; --resume goes on with that evaluation, --force replaces it'
+            f'{folder / FILE} exists; --resume continues that evaluation, --force replaces it'
         )

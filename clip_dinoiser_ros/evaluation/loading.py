@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Loads what an evaluation needs, and names it by its content."""
+"""Load the models of an evaluation and record their digests."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from clip_dinoiser_ros.training.teachers import TeacherError
 
 @dataclass(frozen=True)
 class Files:
-    """Where the weights are, as given on the command line.
+    """Weights as given on the command line.
 
     Attributes:
-        model, pretrained, heads: As of `Segmenter.load`.
-        dino_base, dino_small: DINO's weights; None: timm downloads.
-        found: FOUND's decoder; None: not given.
+        model, pretrained, heads: As for `Segmenter.load`.
+        dino_base, dino_small: Files of DINO's weights; None: timm downloads them.
+        found: File of FOUND's decoder; None: not given.
     """
 
     model: str
@@ -50,13 +50,13 @@ class Files:
 
 @dataclass
 class Weights:
-    """The frozen model and its heads, read once.
+    """CLIP and the heads, read once.
 
     Attributes:
         clip: OpenCLIP model.
         tokenizer: Its tokenizer.
         heads: The four tensors.
-        digests: What was read, by content.
+        digests: Digest of each file that was read.
     """
 
     clip: nn.Module
@@ -66,7 +66,7 @@ class Weights:
 
 
 def check(files: Files, row: Row) -> None:
-    """Refuse a row whose teachers cannot be had, before anything is loaded.
+    """Check that the weights of a row's teachers exist, before anything is loaded.
 
     Raises:
         TeacherError: A file is missing.
@@ -95,18 +95,18 @@ def read_weights(files: Files) -> Weights:
 def load_table_model(
     read: Weights, files: Files, row: Row, device: str, precision: Precision, engine: Engine
 ) -> tuple[TableModel, TextEncoder, torch.device]:
-    """Make the model of a row of the table.
+    """Build the model of a row of the table.
 
     Args:
-        read: CLIP and the heads; the model takes them over.
-        files: For the teachers; their digests are added to those of `read`.
-        row: Which.
-        device: As of `Segmenter`.
-        precision: As of `Segmenter`, of all towers.
-        engine: As of `Segmenter`, of CLIP's image tower; DINO runs on torch.
+        read: CLIP and the heads; owned by the model afterwards.
+        files: Weights of the teachers; their digests are added to those of `read`.
+        row: The row.
+        device: As for `Segmenter`.
+        precision: As for `Segmenter`; used for all towers.
+        engine: As for `Segmenter`; used for CLIP's image tower. DINO runs on torch.
 
     Returns:
-        The model, what encodes prompts, and the device.
+        The model, the encoder of prompts, and the device.
     """
     on = find_device(device)
     place = device if is_intel(device) else str(on)
@@ -139,10 +139,10 @@ def load_table_model(
 
 
 def engine_for(row: Row, engine: Engine) -> Engine:
-    """Return the engine of a row; keys come from torch alone.
+    """Return the engine of a row; methods that read keys need torch.
 
     Raises:
-        ValueError: Another engine is asked for.
+        ValueError: Another engine was given.
     """
     if row.keys is None:
         return engine
@@ -159,11 +159,12 @@ def load_segmenter(
     engine: Engine,
     short_side: int | None,
 ) -> Segmenter:
-    """Make what a robot runs; raises ValueError for a method that it does not have."""
+    """Build the segmenter of the node; raises ValueError for methods that the node lacks."""
     if row.method not in LIVE_METHODS or row.needs_found or row.denoising or row.projected_keys:
         raise ValueError(
-            f'--protocol node with --method {row.method} --background {row.background}: a node has '
-            f'the methods {", ".join(LIVE_METHODS)} and the backgrounds none and learned'
+            f'--protocol node does not support --method {row.method} with --background '
+            f'{row.background}: the node has the methods {", ".join(LIVE_METHODS)} and the '
+            f'backgrounds none and learned'
         )
     return Segmenter(
         read.clip,

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Intersection over union, from pixels that are counted over a whole data set."""
+"""Intersection over union, from pixels counted over a whole data set."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import numpy.typing as npt
 Labels = npt.NDArray[np.unsignedinteger[Any]]
 Integers = npt.NDArray[np.int64]
 
-IGNORED = 65535  # true label of a pixel that does not count
-NO_CLASS = 65534  # of one that is none of the classes, but counts; or a prediction of no class
+IGNORED = 65535  # true label of a pixel that is left out of the score
+NO_CLASS = 65534  # true label of a pixel that counts but has none of the classes; or no prediction
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Pixels of each class, int64 (K,); those of several images are added.
+    """Pixel counts of each class, int64 (K,); can be added.
 
     Attributes:
-        intersect: Predicted and true.
-        predicted: Predicted, where the true label counts.
-        labelled: True.
-        pixels: All that count, of any class.
+        intersect: Pixels with this class both predicted and true.
+        predicted: Pixels with this class predicted, ignored pixels left out.
+        labelled: Pixels with this true class.
+        pixels: All pixels that are not ignored.
     """
 
     intersect: Integers
@@ -37,17 +37,17 @@ class Counts:
 
     @classmethod
     def zero(cls, classes: int) -> Counts:
-        """Return the counts of no image."""
+        """Return zero counts."""
         zero = np.zeros(classes, np.int64)
         return cls(zero, zero, zero)
 
     @classmethod
     def of(cls, truth: Labels, predicted: Labels, classes: int) -> Counts:
-        """Count one image, or some of its pixels.
+        """Count the pixels of an image, or some of them.
 
         Args:
-            truth: Class indices; `IGNORED` pixels are left out, those of `NO_CLASS` are true for
-                no class.
+            truth: Class indices; `IGNORED` pixels are left out, `NO_CLASS` pixels count but belong
+                to no class.
             predicted: Class indices of the same pixels, or `NO_CLASS`.
             classes: K.
         """
@@ -71,28 +71,28 @@ class Counts:
 
     @property
     def union(self) -> Integers:
-        """Predicted or true."""
+        """Pixels with this class predicted or true."""
         return self.predicted + self.labelled - self.intersect
 
     @property
     def iou(self) -> npt.NDArray[np.float64]:
-        """Intersection over union, (K,), in [0, 1]; NaN for classes without union."""
+        """Intersection over union, (K,), in [0, 1]; NaN for classes whose union is empty."""
         union = self.union
         return np.divide(self.intersect, union, out=np.full(len(union), np.nan), where=union > 0)
 
     @property
     def miou(self) -> float:
-        """Mean over the classes that have a union, in [0, 1]; NaN if none has."""
+        """Mean over the classes whose union is not empty, in [0, 1]; NaN if there is none."""
         found = self.iou[self.union > 0]
         return float(found.mean()) if len(found) else float('nan')
 
     @property
     def accuracy(self) -> float:
-        """Share of the pixels that are right, in [0, 1]; NaN without pixels."""
+        """Share of correct pixels, in [0, 1]; NaN if there are no pixels."""
         return float(self.intersect.sum() / self.pixels) if self.pixels else float('nan')
 
     def sparse(self) -> dict[str, Any]:
-        """Return what JSON can hold: only classes with a union, as [intersect, predicted, true]."""
+        """Return [intersect, predicted, true] of the classes whose union is not empty, for JSON."""
         rows = np.stack([self.intersect, self.predicted, self.labelled], axis=1)
         there = np.flatnonzero(rows.any(axis=1))
         return {
@@ -102,7 +102,7 @@ class Counts:
 
     @classmethod
     def from_sparse(cls, content: Mapping[str, Any], classes: int) -> Counts:
-        """Undo `sparse`; raises KeyError, ValueError or IndexError for other content."""
+        """Undo `sparse`; raises KeyError, ValueError or IndexError for invalid content."""
         rows = np.zeros((classes, 3), np.int64)
         for index, row in content['classes'].items():
             rows[int(index)] = row

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an evaluation leaves: a table for people, and files for programs."""
+"""Results of an evaluation: a table for people and files for programs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from clip_dinoiser_ros.evaluation.metric import Counts
 from clip_dinoiser_ros.evaluation.running import Outcome
 
 RESULT, TABLE, CLASSES = 'result.json', 'table.md', 'classes.csv'
-MOST_LISTED = 100  # images that were left out or are odd, in result.json
+MOST_LISTED = 100  # images listed in result.json that were left out or have unknown labels
 
 
 def result(
     outcome: Outcome, names: Sequence[str], method: str, background: str, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what result.json holds.
+    """Return the content of result.json.
 
     Args:
-        outcome: Of all images.
-        names: Of the classes.
-        method: As given to --method.
-        background: As given to --background.
-        about: Settings, weights and data, for the record.
+        outcome: Outcome of all images.
+        names: Class names.
+        method: Value of --method.
+        background: Value of --background.
+        about: Settings, weights and data.
     """
     counts = outcome.counts
     return {
@@ -71,7 +71,7 @@ def markdown(content: Mapping[str, Any], counts: Counts) -> str:
 
     Args:
         content: From `result`.
-        counts: Of the outcome; classes without a union are left out of the table.
+        counts: Counts of the outcome; classes whose union is empty are left out of the table.
     """
     facts = [
         ('data', f'{content["data"]["name"]}, {content["images"]} images'),
@@ -111,12 +111,12 @@ def markdown(content: Mapping[str, Any], counts: Counts) -> str:
 
 
 def shown(percent: float | None) -> str:
-    """Write a percentage; None: there is none."""
+    """Format a percentage; None: not available."""
     return '-' if percent is None else f'{percent:.2f} %'
 
 
 def cell(text: str) -> str:
-    """Return text as it may stand in a Markdown table."""
+    """Escape text for a Markdown table."""
     return text.replace('|', '\\|')
 
 
@@ -126,7 +126,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write(folder: Path, content: Mapping[str, Any], table: str) -> None:
-    """Write result.json, table.md and classes.csv, each at once."""
+    """Write result.json, table.md and classes.csv, each atomically."""
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator='\n')
     columns = ('classes', 'iou', 'intersect', 'union', 'predicted', 'labelled')
@@ -138,7 +138,7 @@ def write(folder: Path, content: Mapping[str, Any], table: str) -> None:
 
 
 def put(path: Path, text: str) -> None:
-    """Write a file; it has its name only once it is whole."""
+    """Write a file atomically: under another name, then renamed."""
     refuse_link(path)
     part = partial_file(path)
     part.write_text(text, encoding='utf-8')

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an evaluation adds to the model's own time, and how its memory grows."""
+"""Measure the time that an evaluation takes beyond the model's own, and its use of memory."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from clip_dinoiser_ros.evaluation.tasks import READ_AHEAD
 from clip_dinoiser_ros.training.demo_model.files import GAMMA
 from clip_dinoiser_ros.world.classes import CLASSES
 
-BLOCKS = 4  # the model alone and the evaluation take turns so often
+BLOCKS = 4  # turns of the model alone and of the evaluation
 WORKERS = 2
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some images, once through the model alone and once evaluated.
+    """Images that went through the model alone, and then through an evaluation.
 
     Attributes:
-        images: How many.
-        model_s: Of the model alone: elapsed, and CPU time of all threads.
-        all_s: Of the evaluation, in which the model is.
-        memory_mib: Of the process after the evaluation.
+        images: Number of images.
+        model_s: Time of the model alone: elapsed, and CPU time of all threads.
+        all_s: The same of the evaluation, including the model.
+        memory_mib: Memory of the process after the evaluation.
     """
 
     images: int
@@ -54,9 +54,9 @@ def measure_overhead(images: int, width: int = 640, height: int = 480) -> list[B
     """Evaluate generated scenes with the demo model, all classes of the world as prompts.
 
     Args:
-        images: How many; at least `BLOCKS`.
-        width: Of the images, in pixels.
-        height: Of the images, in pixels.
+        images: Number of images, at least `BLOCKS`.
+        width: Width of the images in pixels.
+        height: Height of the images in pixels.
     """
     read = loading.read_weights(loading.Files('demo', '', ''))
     row = Row(gamma=GAMMA)
@@ -94,7 +94,7 @@ def _write_scenes(folder: Path, images: int, width: int, height: int) -> DataSet
 
 
 def _model_alone(segmenter: WindowSegmenter, data: DataSet) -> tuple[float, float]:
-    """Time the model on windows that are ready."""
+    """Time the model on windows that are already prepared."""
     elapsed = cpu = 0.0
     for sample in data.samples:
         resized = resize(data.read(sample)[0])
@@ -107,7 +107,7 @@ def _model_alone(segmenter: WindowSegmenter, data: DataSet) -> tuple[float, floa
 
 
 def _evaluation(predictor: PaperPredictor, data: DataSet) -> tuple[float, float]:
-    """Time all that `clip-dinoiser evaluate folder` does with the images."""
+    """Time everything that `clip-dinoiser evaluate folder` does with the images."""
     source = FileSource(data, WORKERS, WORKERS + READ_AHEAD)
     start = _now()
     with Journal(None, {}, len(CLASSES), resume=False) as journal:
@@ -126,7 +126,7 @@ def _memory_mib() -> float:
 
 
 def table(blocks: Sequence[Block]) -> str:
-    """Write the blocks, and all of them together, as a Markdown table."""
+    """Return the blocks and their sum as a Markdown table."""
     lines = [
         '| images | model, ms per image | evaluation | added | model, CPU ms | evaluation | added '
         '| MiB after |',

@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A page of pictures: the worst images and those in the middle, with truth, prediction and errors.
+"""An HTML page of the worst and the median images, with true labels, prediction and errors.
 
-One HTML file that needs no network and no script.
+It is one file and needs no network and no scripts.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _TEMPLATE = Path(__file__).with_name('page.html.j2')
 
 @dataclass(frozen=True)
 class Example:
-    """One image on the page.
+    """An image on the page.
 
     Attributes:
-        name: Of the image.
-        miou: Of it alone, percent.
-        pictures: Caption and address (data URI) of each picture.
-        legend: Colour (#rrggbb), name and share of the true and of the predicted pixels of each
-            class that it shows, those that cover most first.
+        name: Name of the image.
+        miou: Mean IoU of this image, percent.
+        pictures: Caption and data URI of each drawing of it.
+        legend: Colour (#rrggbb), name, share of true and share of predicted pixels of each class
+            in the image, largest first.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Example:
 
 
 def choose(scores: Sequence[tuple[float, int]]) -> tuple[list[int], list[int]]:
-    """Choose images by their mean IoU: numbers of the worst, and of those around the median.
+    """Choose images by their mean IoU: indices of the worst, and of those around the median.
 
     No image is chosen twice.
     """
@@ -73,11 +73,11 @@ def write_page(
     """Write the page.
 
     Args:
-        path: Of the page.
-        scores: Mean IoU and number of each image.
-        names: Of the classes.
-        show: Returns images by their numbers, each with its predicted labels.
-        facts: Lines of the table at the top.
+        path: File to write.
+        scores: Mean IoU and index of each image.
+        names: Class names.
+        show: Returns images by their indices, each with its predicted labels.
+        facts: Rows of the table at the top.
     """
     by_number = {number: score for score, number in scores}
     worst, median = choose(scores)

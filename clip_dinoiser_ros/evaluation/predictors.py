@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What segments the images: the paper's windows, or what a robot runs."""
+"""The two protocols of an evaluation: the paper's windows, or what the node computes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PaperPredictor:
     Args:
         segmenter: Segments by windows.
         patch: Side of a patch in pixels.
-        batch: Images whose windows are segmented together.
+        batch: Number of images whose windows are segmented together.
     """
 
     def __init__(self, segmenter: WindowSegmenter, patch: int, batch: int) -> None:
@@ -43,8 +43,8 @@ class PaperPredictor:
         small = resize(image) if min(image.shape[:2]) else image
         if min(small.shape[:2]) < self._patch:
             raise SampleError(
-                f'an image of {image.shape[1]}x{image.shape[0]} pixels is too narrow: its short '
-                f'side becomes less than a patch of {self._patch} pixels'
+                f'an image of {image.shape[1]}x{image.shape[0]} pixels is too narrow: resized, '
+                f'its short side is less than a patch of {self._patch} pixels'
             )
         return small
 
@@ -56,16 +56,16 @@ class PaperPredictor:
         return [labels.cpu().numpy().astype(np.uint16) for labels in found]
 
     def reset(self) -> None:
-        """Do nothing: every image is segmented by itself."""
+        """Do nothing: images are segmented independently."""
 
 
 class NodePredictor:
-    """What a robot runs, with its settings; see `Predictor`.
+    """The processing of the node, with its settings; see `Predictor`.
 
     Args:
         segmenter: The model.
         active: Settings and vocabulary of the node.
-        batch: Images of one size at once.
+        batch: Number of images of one size segmented together.
     """
 
     def __init__(self, segmenter: Segmenter, active: Active, batch: int) -> None:
@@ -74,10 +74,10 @@ class NodePredictor:
         self.batch = batch
 
     def prepare(self, image: Rgb) -> Any:
-        """Do nothing: a node takes images as they are."""
+        """Do nothing: the node takes images as they are."""
 
     def predict(self, items: Sequence[Item]) -> Sequence[Labels | str]:
-        """Segment images in their order; see `Predictor`."""
+        """Segment images in order; see `Predictor`."""
         found: list[Labels | str] = []
         for _, same in groupby(items, key=_size):
             group = list(same)

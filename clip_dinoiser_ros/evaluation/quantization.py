@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Turn the image tower into 8-bit integers by NNCF, and compare its labels with those of float32.
+"""Quantize the image tower to int8 with NNCF, and compare its labels with those of float32.
 
-There are three sets of frames. The first shows NNCF the range of every activation. By the second
-it gives sensitive layers their precision back. The third has decided nothing and judges the result.
+There are three sets of frames. The first calibrates the range of every activation. The second
+finds sensitive layers, which keep their precision. The third is used only to judge the result.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Labels = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Frame:
-    """An image that labels are compared on.
+    """An image on which labels are compared.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        truth: (H, W), index of the true class, where it is known.
+        truth: (H, W), index of the true class; None: not known.
     """
 
     image: Image
@@ -48,14 +48,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The tower in int8 against float32 on frames that decided nothing.
+    """The tower in int8 compared with float32, on frames used for nothing else.
 
     Attributes:
-        frames: How many.
-        same: Part of all pixels that are labelled alike.
-        least: The same, of the frame where it is least.
-        miou: Mean IoU with the truth, 0 to 1; None: not known.
-        miou_fp32: That of float32 on the same frames.
+        frames: Number of frames.
+        same: Share of pixels with the same label, 0 to 1.
+        least: The same share in the frame where it is lowest.
+        miou: Mean IoU with the true labels, 0 to 1; None: not known.
+        miou_fp32: Mean IoU of float32 on the same frames.
     """
 
     frames: int
@@ -70,11 +70,11 @@ class Agreement:
 
 
 class Labeller:
-    """Labels frames through any form of the tower.
+    """Labels frames with any form of the tower.
 
     Args:
-        segmenter: By torch in float32, on the CPU.
-        vocabulary: From its `encode`.
+        segmenter: A segmenter with torch in float32 on the CPU.
+        vocabulary: From `segmenter.encode`.
     """
 
     def __init__(self, segmenter: Segmenter, vocabulary: Vocabulary) -> None:
@@ -82,14 +82,14 @@ class Labeller:
         self._vocabulary = vocabulary
 
     def inputs(self, image: Image) -> list[npt.NDArray[np.float32]]:
-        """Return what the OpenVINO graph takes: image and positional embedding."""
+        """Return the inputs of the OpenVINO graph: image and positional embedding."""
         pipeline = self._segmenter.pipeline
         batch: Tensor = pipeline.preprocess(pipeline.preprocess.upload([image]))
         positions = pipeline.backbone.positions(*self._segmenter.grid(*image.shape[:2]))
         return [batch.numpy(), positions[None].numpy()]
 
     def expected(self, image: Image) -> Labels:
-        """Return the labels (H, W) of float32 by torch."""
+        """Return the labels (H, W) of torch in float32."""
         return self._segmenter.segment(image, self._vocabulary).labels
 
     @torch.inference_mode()
@@ -109,16 +109,16 @@ class Labeller:
 def quantize(
     labeller: Labeller, visual: Any, calibration: Sequence[Image], control: Sequence[Image]
 ) -> openvino.Model:
-    """Make the tower in int8; layers that cost too much agreement keep their precision.
+    """Quantize the tower; layers whose quantization costs too much agreement keep their precision.
 
     Args:
         labeller: Labels frames.
         visual: The tower in float32.
-        calibration: Frames that show the range of the activations.
-        control: Frames on which the labels have to agree.
+        calibration: Frames that determine the range of the activations.
+        control: Frames on which the labels must agree.
 
     Returns:
-        The model; whether it agrees well enough is for `measure` to say.
+        The model; `measure` says whether it agrees well enough.
     """
     expected = {index: labeller.expected(image) for index, image in enumerate(control)}
 
@@ -141,13 +141,13 @@ def quantize(
 def measure(
     labeller: Labeller, model: openvino.Model, frames: Iterable[Frame], names: Sequence[str]
 ) -> Agreement:
-    """Compare a model with float32 on frames, and both with the truth where all frames have it.
+    """Compare a model with float32, and both with the true labels if all frames have them.
 
     Args:
         labeller: Labels frames.
         model: From `quantize`.
         frames: At least one.
-        names: Of the classes.
+        names: Class names.
     """
     compiled = openvino.Core().compile_model(model, 'CPU')
     same: list[float] = []

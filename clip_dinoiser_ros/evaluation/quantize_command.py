@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser quantize`: the image tower in 8-bit integers, by one's own frames."""
+"""`clip-dinoiser quantize`: quantize the image tower to int8 on the user's own frames."""
 
 from __future__ import annotations
 
@@ -21,46 +21,49 @@ if TYPE_CHECKING:
     from clip_dinoiser_ros.evaluation.quantization import Agreement
 
 NEEDED = ('openvino', 'nncf')
-PARTS = 3  # to calibrate, to find sensitive layers, to judge
+PARTS = 3  # calibrate, find sensitive layers, judge
 FRAMES = 36
-REFUSED = 4  # exit code: it does not agree with float32
+REFUSED = 4  # exit code: the result does not agree with float32 well enough
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument(
-        'output', type=Path, metavar='OUT', help='folder to write, for --quantized or `quantized`'
+        'output',
+        type=Path,
+        metavar='OUT',
+        help='folder to write, for --quantized or the parameter quantized',
     )
     add_source_arguments(parser).add_argument(
         '--frames',
         type=int,
         default=FRAMES,
         metavar='N',
-        help='how many; a third calibrates, by a third sensitive layers are found, a third judges '
+        help='number of frames: a third calibrates, a third finds sensitive layers, a third judges '
         '(%(default)s)',
     )
     parser.add_argument(
         '--prompts',
         nargs='+',
         metavar='TEXT',
-        help='classes whose labels have to agree; with --world: all of the world',
+        help='classes whose labels must agree; with --world: all of the world',
     )
     parser.add_argument(
         '--short-side', type=int, default=448, help='in pixels; 0: as they come (%(default)s)'
     )
-    parser.add_argument('--force', action='store_true', help='replace what is in OUT')
+    parser.add_argument('--force', action='store_true', help='replace the files in OUT')
     arguments.add_weights_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Quantize, judge, write what agrees; return the exit code."""
+    """Quantize, judge, and write the result if it agrees; return the exit code."""
     _check(args)
-    from clip_dinoiser_ros.evaluation import quantization  # needs what may be missing
+    from clip_dinoiser_ros.evaluation import quantization  # imports packages that may be missing
 
     images = open_source(args, args.frames)
     total = len(images.names)
     if total < PARTS:
-        raise ValueError(f'{total} frames; at least {PARTS} are needed')
+        raise ValueError(f'{total} frames found; at least {PARTS} are needed')
     segmenter = Segmenter.load(
         args.model,
         args.pretrained,
@@ -91,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     print(_text(found))  # noqa: T201
     if found.same < quantization.LEAST_AGREEMENT:
         print(  # noqa: T201
-            f'nothing written: at least {quantization.LEAST_AGREEMENT:.1%} of the labels have to '
-            'be those of fp32; more --frames may help'
+            f'nothing written: at least {quantization.LEAST_AGREEMENT:.1%} of the labels must '
+            'agree with fp32; more --frames may help'
         )
         return REFUSED
     report = {
@@ -102,12 +105,12 @@ def run(args: argparse.Namespace) -> int:
         'short_side': args.short_side,
     }
     save_quantized(args.output, model, visual, report)
-    print(f'written: {args.output}; use it by precision int8 and quantized {args.output}')  # noqa: T201
+    print(f'wrote {args.output}; use it with precision int8, quantized {args.output}')  # noqa: T201
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be done before anything is loaded."""
+    """Check the arguments before anything is loaded."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ValueError(
@@ -115,9 +118,9 @@ def _check(args: argparse.Namespace) -> None:
             '`quantize` of this package'
         )
     if not args.world and not args.prompts:
-        raise ValueError('--prompts is missing: the classes whose labels have to agree')
+        raise ValueError('--prompts is missing: give the classes whose labels must agree')
     if args.world and args.prompts:
-        raise ValueError('--world has prompts of its own; leave --prompts out')
+        raise ValueError('--world has its own prompts; leave out --prompts')
     if (
         args.output.exists()
         and not args.force
@@ -133,9 +136,9 @@ def _image_and_truth(images: ImageSource, index: int) -> tuple[Any, Any]:
 
 def _text(found: Agreement) -> str:
     text = (
-        f'int8 labels {found.same:.2%} of the pixels as fp32 does, {found.least:.2%} in the worst '
+        f'int8 and fp32 agree on {found.same:.2%} of the pixels, on {found.least:.2%} in the worst '
         f'of {found.frames} frames that were used for nothing else'
     )
     if found.miou is not None:
-        text += f'; mIoU {found.miou:.2%}, in fp32 {found.miou_fp32:.2%}'
+        text += f'; mIoU {found.miou:.2%}, fp32 {found.miou_fp32:.2%}'
     return text

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The evaluation itself: images through a model, and what came out counted."""
+"""The evaluation itself: run images through a model and count the results."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Predictor(Protocol):
     batch: int  # images at once
 
     def prepare(self, image: Rgb) -> Any:
-        """Do what needs no model; called from several threads, raises SampleError."""
+        """Preprocess without the model; called from several threads, raises SampleError."""
         ...
 
     def predict(self, items: Sequence[Item]) -> Sequence[Labels | str]:
-        """Return class indices or `NO_CLASS`, uint16 (H, W), or why an image was left out."""
+        """Return class indices or `NO_CLASS`, uint16 (H, W), or why the image was left out."""
         ...
 
     def reset(self) -> None:
@@ -47,15 +47,15 @@ class Predictor(Protocol):
 
 @dataclass
 class Outcome:
-    """What came out for all images so far.
+    """The result of all images so far.
 
     Attributes:
-        counts: Of all pixels.
-        edges: Of those near an edge, by the width of the band in pixels.
-        scores: Number and mean IoU of each image that has any.
-        left_out, odd: One line for each image that was left out, or has odd labels.
-        images: How many were evaluated.
-        seconds: Spent on them, in all runs.
+        counts: Counts of all pixels.
+        edges: Counts of pixels near an edge, by the width of the band in pixels.
+        scores: Index and mean IoU of each image that has one.
+        left_out, odd: One line for each image that was left out, or has unknown labels.
+        images: Number of images evaluated.
+        seconds: Time spent on them, in all runs.
     """
 
     counts: Counts
@@ -68,13 +68,13 @@ class Outcome:
 
     @classmethod
     def empty(cls, classes: int) -> Outcome:
-        """Return the outcome of no image."""
+        """Return an outcome without images."""
         zero = Counts.zero(classes)
         return cls(zero, dict.fromkeys(WIDTHS, zero))
 
     @property
     def images_per_second(self) -> float:
-        """Reading, model, merging and counting together."""
+        """Images per second, reading, model, merging and counting included."""
         return self.images / self.seconds if self.seconds else 0.0
 
     def add(self, number: int, evaluated: Evaluated) -> None:
@@ -103,19 +103,19 @@ def evaluate(
     save: Callable[[str, Labels], None] | None = None,
     name: str = '',
 ) -> Outcome:
-    """Evaluate all images that the journal does not have yet.
+    """Evaluate all images that are not in the journal yet.
 
     Args:
         source: The images.
         predictor: The model.
-        journal: Has what earlier runs have evaluated, and gets each image.
+        journal: Holds the results of earlier runs; each new image is appended.
         classes: K.
         save: Called with the name and the predicted labels of each image.
-        name: What the progress bar says.
+        name: Text of the progress bar.
 
     Raises:
         DataError: No image could be evaluated.
-        ValueError: The memory of the device does not suffice.
+        ValueError: The device ran out of memory.
     """
     outcome = Outcome.empty(classes)
     first = 0
@@ -171,7 +171,7 @@ def _predict(predictor: Predictor, items: Sequence[Item]) -> Sequence[Labels | s
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise ValueError(
-                f'the memory does not suffice for --batch {predictor.batch}; take less ({error})'
+                f'out of memory with --batch {predictor.batch}; use a smaller batch ({error})'
             ) from error
         raise
 
@@ -190,7 +190,7 @@ def _count(
 def predict_again(
     source: Source, predictor: Predictor, numbers: Sequence[int]
 ) -> dict[int, tuple[Item, Labels]]:
-    """Segment some images once more, for pictures of them."""
+    """Segment the given images again, to draw them."""
     again: dict[int, tuple[Item, Labels]] = {}
     for number, item in zip(sorted(numbers), source.pick(numbers, predictor.prepare), strict=True):
         if not item.damage:
@@ -202,10 +202,10 @@ def predict_again(
 
 
 def save_labels(folder: Path, classes: int) -> Callable[[str, Labels], None]:
-    """Return what writes labels as PNG: class indices, of 8 bits where they and 255 fit, else 16.
+    """Return a function that writes labels as PNG of 8 bits, or of 16 for more than 255 classes.
 
     Args:
-        folder: Gets NAME.png.
+        folder: Folder for NAME.png.
         classes: K. Pixels of no class are 255 or 65535.
     """
     dtype = np.uint8 if classes <= 255 else np.uint16

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Images with true labels: a data set as a list of files, and how they are read."""
+"""Images with true labels: a data set as a list of files, and reading them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError
 
 
 class DataError(ValueError):
-    """A data set that cannot be used; names the first path that is wrong, and what to do."""
+    """A data set cannot be used; the message names the first bad path and what to do."""
 
 
 class SampleError(ValueError):
-    """An image or a label image that cannot be used; says which and why."""
+    """An image or a label image cannot be used; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with true labels.
+    """An image file with a file of true labels.
 
     Attributes:
-        name: Different for each; the name of its labels when they are saved, without suffix.
-        image: Its file.
+        name: Unique; also the name of its saved labels, without suffix.
+        image: File of the image.
         labels: File of the true labels.
     """
 
@@ -46,11 +46,11 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Colours:
-    """True labels as colours.
+    """True labels given as colours.
 
     Attributes:
         table: uint8 (n, 3), RGB.
-        meaning: uint16 (n,), what each colour means, as of `DataSet.meaning`.
+        meaning: uint16 (n,), class of each colour, see `DataSet.meaning`.
     """
 
     table: npt.NDArray[np.uint8]
@@ -59,13 +59,13 @@ class Colours:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Images with true labels, and what the labels mean.
+    """Images with true labels, and the classes of the labels.
 
     Attributes:
-        name: Of the data set.
-        prompts: Of the classes; indices into them are the labels.
-        background: Index of the prompt for all that is no other class, which a background filter
-            may apply to; None: there is none.
+        name: Name of the data set.
+        prompts: Prompts of the classes; labels are indices into them.
+        background: Index of the prompt for everything that is no other class, to which a
+            background filter may apply; None: there is none.
         filtered: Whether the paper applies the filter.
         samples: The files.
         meaning: uint16 (65536,): for each value of a label image the class index, `IGNORED`, or
@@ -80,11 +80,11 @@ class DataSet:
     meaning: npt.NDArray[np.uint16] | Colours
 
     def read(self, sample: Sample) -> tuple[npt.NDArray[np.uint8], Labels, str]:
-        """Read one image and its true labels.
+        """Read an image and its true labels.
 
         Returns:
-            uint8 (H, W, 3) RGB; uint16 (H, W), class indices, `IGNORED` or `NO_CLASS`; and what is
-            odd about the labels, empty if nothing is.
+            uint8 (H, W, 3) RGB; uint16 (H, W), class indices, `IGNORED` or `NO_CLASS`; and which
+            labels are unknown, empty if none are.
 
         Raises:
             SampleError: A file cannot be read, or their sizes differ.
@@ -106,15 +106,15 @@ class DataSet:
             values = np.unique(raw[strange].reshape(int(strange.sum()), -1), axis=0).tolist()
             shown = ', '.join(str(v[0] if len(v) == 1 else tuple(v)) for v in values[:5])
             more = f' and {len(values) - 5} more' if len(values) > 5 else ''
-            odd = f'{sample.labels}: {int(strange.sum())} pixels are no class: {shown}{more}'
+            odd = f'{sample.labels}: {int(strange.sum())} pixels have unknown values: {shown}{more}'
         return image, truth, odd
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Read an image, turned as its EXIF data says: uint8 (H, W, 3) RGB.
+    """Read an image as uint8 (H, W, 3) RGB, with its EXIF orientation applied.
 
     Raises:
-        SampleError: It cannot be read; says why.
+        SampleError: It cannot be read; the message says why.
     """
     try:
         return image_files.decode(path.read_bytes())
@@ -123,27 +123,27 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def read_labels(path: Path, colours: bool = False) -> npt.NDArray[Any]:
-    """Read a label image as it is: palette indices are not turned into colours.
+    """Read a label image without turning palette indices into colours.
 
     Args:
-        path: A PNG of 8 or 16 bits.
-        colours: Read it as colours.
+        path: PNG of 8 or 16 bits.
+        colours: Read colours instead of values.
 
     Returns:
         uint8 or uint16 (H, W); of colours uint8 (H, W, 3) RGB.
 
     Raises:
-        SampleError: It cannot be read; says why.
+        SampleError: It cannot be read; the message says why.
     """
     try:
         with Image.open(io.BytesIO(path.read_bytes()), formats=['PNG']) as file:
             if file.width * file.height > MAX_PIXELS:
-                raise ValueError(f'{file.width}x{file.height} pixels; at most {MAX_PIXELS}')
+                raise ValueError(f'{file.width}x{file.height} pixels; the limit is {MAX_PIXELS}')
             if colours:
                 return np.asarray(file.convert('RGB'))
             if file.mode not in ('L', 'P', '1', 'I', 'I;16'):
                 raise ValueError(
-                    f'a label image has one value for each pixel, this PNG is {file.mode}'
+                    f'a label image has one value for each pixel, but this PNG is {file.mode}'
                 )
             return np.asarray(file).astype(np.uint16 if file.mode.startswith('I') else np.uint8)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others
@@ -151,7 +151,7 @@ def read_labels(path: Path, colours: bool = False) -> npt.NDArray[Any]:
 
 
 def _of_colours(raw: npt.NDArray[np.uint8], colours: Colours) -> npt.NDArray[np.uint16]:
-    """Turn colours (H, W, 3) into what they mean, uint16 (H, W)."""
+    """Turn colours (H, W, 3) into class indices, uint16 (H, W)."""
     weights = np.array([1 << 16, 1 << 8, 1], np.int64)
     known = colours.table @ weights
     order = np.argsort(known)

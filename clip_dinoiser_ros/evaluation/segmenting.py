@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Segments images as the paper's evaluation does: resized, through windows, and merged."""
+"""Segment images as the paper's evaluation does: resize, split into windows, merge."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class WindowSegmenter:
     """The paper's protocol.
 
     Args:
-        model: A row of the table.
+        model: Model of a row of the table.
         vocabulary: The classes.
         background: Index of the class that the background filter applies to.
-        device: Of the model.
-        batch: Windows that go through the model at once.
+        device: Device of the model.
+        batch: Number of windows segmented at once.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class WindowSegmenter:
         self._background = background
 
     def segment(self, resized: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """Find the class of every pixel of some images.
+        """Find the class of every pixel of the images.
 
         Args:
-            resized: Each from `resize`.
-            sizes: Size (H, W) of each before that.
+            resized: Images from `resize`.
+            sizes: Size (H, W) of each image before resizing.
 
         Returns:
-            For each image int64 (H, W), on the device.
+            int64 (H, W) for each image, on the device.
         """
         placed = [windows.layout(*image.shape[:2]) for image in resized]
         crops = [

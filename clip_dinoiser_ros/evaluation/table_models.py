@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The rows of the paper's Table 2: every method and background filter, as its equation."""
+"""The rows of the paper's Table 2: every method and background filter, as equations."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Row:
     """A row of the table.
 
     Attributes:
-        method: How the classes of a patch are found.
-        background: Which patches become background whatever their classes.
-        gamma: Affinities below it do not take part in the pooling.
-        delta: Patches that are at least as sure keep their class.
+        method: Method that finds the class of a patch.
+        background: Filter that decides which patches become background.
+        gamma: Affinities below it are left out of the pooling.
+        delta: Patches whose probability is at least this keep their class.
         denoising: Prompt denoising of 'maskclip-keys', see `refined_by_keys`; 0: off.
-        projected_keys: 'clip-keys' pools by keys behind the output projection, as MaskCLIP reads
-            them; the paper does not say which it takes.
+        projected_keys: 'clip-keys' pools by keys after the output projection, as in MaskCLIP;
+            the paper does not say which keys it uses.
     """
 
     method: Method = 'dinoiser'
@@ -54,14 +54,14 @@ class Row:
 
     @property
     def keys(self) -> Keys | None:
-        """Which keys of the image tower the method reads."""
+        """The keys of the image tower that the method reads."""
         if self.method == 'maskclip-keys' or (self.method == 'clip-keys' and self.projected_keys):
             return 'projected'
         return 'plain' if self.method == 'clip-keys' else None
 
     @property
     def pads(self) -> bool:
-        """Whether a window is padded to whole patches; MaskCLIP drops what is left over."""
+        """Whether a window is padded to whole patches; MaskCLIP crops it instead."""
         return self.method not in ('maskclip', 'maskclip-keys')
 
     @property
@@ -77,12 +77,12 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the networks make of a batch of windows.
+    """A batch of windows and its features.
 
     Attributes:
-        features: From the image tower.
-        images: float32 (B, 3, H, W), RGB in [0, 1], as DINO takes them.
-        grid: (h, w), the patches of CLIP.
+        features: Features from the image tower.
+        images: float32 (B, 3, H, W), RGB in [0, 1], the input of DINO.
+        grid: (h, w), patches of CLIP.
     """
 
     features: DenseFeatures
@@ -91,15 +91,15 @@ class Seen:
 
 
 class TableModel:
-    """One row of the table: windows in, probabilities of patches out.
+    """The model of one row of the table: from windows to probabilities of patches.
 
     Args:
-        row: Which.
-        preprocess: Of the image tower, with `short_side` None.
+        row: The row.
+        preprocess: Preprocessing of the image tower, with `short_side` None.
         backbone: The image tower, with `row.keys`.
         heads: The two convolutions.
-        dino: For rows that need it.
-        found: For rows that need it.
+        dino: DINO, for rows that need it.
+        found: FOUND, for rows that need it.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class TableModel:
         return class_probabilities(pooled, embeddings)
 
     def _affinity(self, seen: Seen) -> Tensor:
-        """Find which patches belong together: cosines (B, N, N) (equation 2)."""
+        """Return the affinity of patches: cosines (B, N, N) (equation 2)."""
         if self.row.method == 'dinoiser':  # "w. trained A" (section 3.4)
             return self._heads.affinity(seen.features.inner)
         if self.row.method == 'dino':  # "w. DINO A" (section 3.3)
@@ -172,7 +172,7 @@ class TableModel:
         return unit.transpose(1, 2) @ unit
 
     def _background(self, seen: Seen, probabilities: Tensor) -> Tensor:
-        """Find the patches that become background, bool (B, h, w) (section 3.5)."""
+        """Return which patches become background, bool (B, h, w) (section 3.5)."""
         if self.row.background == 'learned':
             objectness = self._heads.objectness(seen.features.inner)
             return background_patches(probabilities, objectness, self.row.delta)

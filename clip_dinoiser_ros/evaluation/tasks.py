@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the arguments ask to evaluate: a benchmark, a folder of one's own, or a recording."""
+"""What to evaluate: a benchmark, a folder of the user's own images, or a recording."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clip_dinoiser_ros.evaluation.folder import (
 from clip_dinoiser_ros.evaluation.items import FileSource, Source
 from clip_dinoiser_ros.evaluation.samples import Colours, DataError
 
-READ_AHEAD = 16  # images, beside those that threads are reading
+READ_AHEAD = 16  # images read ahead, beside those that threads are reading
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Task:
 
     Attributes:
         source: The images.
-        prompts: The classes of the true labels.
-        background: Index of the one that a background filter may apply to; None: there is none.
-        filtered: Whether it applies by default.
-        negatives: Prompts that only compete, in a node.
+        prompts: Prompts of the true labels.
+        background: Index of the prompt to which a background filter may apply; None: there is none.
+        filtered: Whether the filter applies by default.
+        negatives: Negative prompts, for the protocol of the node.
     """
 
     source: Source
@@ -44,11 +44,11 @@ class Task:
 
 
 def open_task(args: argparse.Namespace) -> Task:
-    """Find what is to be evaluated.
+    """Open what the arguments name.
 
     Raises:
-        DataError: It is not there or cannot be used; names the first path that is wrong.
-        PromptError: A prompt cannot be used.
+        DataError: It does not exist or cannot be used. The message names the first bad path.
+        PromptError: A prompt is invalid.
         BagError: A recording cannot be used.
     """
     if args.what == 'bag':
@@ -76,17 +76,17 @@ def _bag_task(args: argparse.Namespace) -> Task:
         from clip_dinoiser_ros.evaluation import bag_source
     except ModuleNotFoundError as error:
         raise DataError(
-            f'the Python package {error.name} is missing: pip install it, or all that recordings '
-            "need: pip install '.[bags]'"
+            f'the Python package {error.name} is missing: install it, or everything that '
+            "recordings need: pip install '.[bags]'"
         ) from error
     if args.classes is not None and args.prompts:
-        raise DataError('--classes names the prompts; give either it or --prompts')
+        raise DataError('--classes already names the prompts; leave out --prompts')
     with Recording(args.input) as recording:
         truth, image = bag_source.choose_topics(recording, args.truth, args.topic)
         if args.classes is not None:
             prompts, meaning = table_meaning(args.classes, read_classes(args.classes))
             if isinstance(meaning, Colours):
-                raise DataError(f'{args.classes}: label images of a recording have ids, no colours')
+                raise DataError(f'{args.classes} has colours; label images of a recording have ids')
             join_prompts(prompts, args.negative_prompts)
         else:
             names = bag_source.truth_names(recording, truth)

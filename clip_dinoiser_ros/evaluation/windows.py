@@ -1,11 +1,11 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The paper's sliding windows: where they lie, and how their probabilities become labels.
+"""The paper's sliding windows: their positions, and how their probabilities become labels.
 
-The chain is linear up to the last step: the probabilities of each window's patches are enlarged to
-the window, averaged where windows overlap, and enlarged to the original size. Windows lie on a
-grid, so each side of the image has one matrix that does all of this at once.
+Every step but the last is linear: the probabilities of each window's patches are enlarged to the
+window, averaged where windows overlap, and enlarged to the original size. Windows lie on a grid,
+so for each side of the image one matrix does all of this at once.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import Tensor
 
 WINDOW = 448  # side of a window in pixels
 STRIDE = 224
-SHORT_SIDE = 448  # an image is resized to it, unless that made its long side exceed
+SHORT_SIDE = 448  # short side after resizing, unless the long side would then exceed
 LONG_SIDE = 2048
 BAND = 16  # rows of pixels at once on a CPU: few rows of patches, few classes that can win there
 BAND_ELEMENTS = 1 << 28  # float32 elements at once on a GPU: few large products
-MARGIN = 1e-5  # relative; more than the rounding of sums of products
+MARGIN = 1e-5  # relative tolerance; more than the rounding errors of sums of products
 
-Span = tuple[int, int]  # first pixel, and the one behind the last
+Span = tuple[int, int]  # first pixel, and one past the last
 
 
 def resized_size(height: int, width: int) -> tuple[int, int]:
-    """Return the size (H, W) at which an image is segmented."""
+    """Return the size (H, W) to which an image is resized."""
     scale = min(LONG_SIDE / max(height, width), SHORT_SIDE / min(height, width))
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
@@ -38,7 +38,7 @@ def resized_size(height: int, width: int) -> tuple[int, int]:
 def spans(length: int) -> list[Span]:
     """Place windows along a side of `length` pixels; the last one ends at the border.
 
-    A side shorter than a window has one, of its own length.
+    A side shorter than a window has one window of its own length.
     """
     count = max(length - WINDOW + STRIDE - 1, 0) // STRIDE + 1
     ends = [min(index * STRIDE + WINDOW, length) for index in range(count)]
@@ -47,7 +47,7 @@ def spans(length: int) -> list[Span]:
 
 @dataclass(frozen=True)
 class Layout:
-    """The windows of an image: every span of rows with every span of columns.
+    """The windows of an image: every span of rows combined with every span of columns.
 
     Attributes:
         rows, columns: The spans.
@@ -57,7 +57,7 @@ class Layout:
     columns: Sequence[Span]
 
     def crops(self, image: Tensor) -> list[Tensor]:
-        """Cut (H, W, 3) into the windows, row by row."""
+        """Cut an image (H, W, 3) into its windows, row by row."""
         return [image[t:b, left:right] for t, b in self.rows for left, right in self.columns]
 
 
@@ -67,11 +67,11 @@ def layout(height: int, width: int) -> Layout:
 
 
 def join(found: Sequence[Tensor], placed: Layout) -> Tensor:
-    """Put the patches of all windows side by side.
+    """Arrange the patches of all windows in one grid.
 
     Args:
-        found: (K, h, w) for each window, row by row.
-        placed: Their windows.
+        found: (K, h, w) of each window, row by row.
+        placed: The windows.
 
     Returns:
         (K, sum of h, sum of w).
@@ -83,13 +83,13 @@ def join(found: Sequence[Tensor], placed: Layout) -> Tensor:
 
 @lru_cache(maxsize=64)
 def side_matrix(length: int, patches: tuple[int, ...], target: int) -> Tensor:
-    """Return what one side does: patches of all windows -> pixels of the original image.
+    """Return the matrix of one side: patches of all windows -> pixels of the original image.
 
     Args:
-        length: Of the side of the resized image, in pixels.
-        patches: How many each window has along the side, padded ones included: the whole grid is
-            squeezed onto the window, as the authors' evaluation does.
-        target: Length of the side of the original image, in pixels.
+        length: Length of the side of the resized image in pixels.
+        patches: Patches per window along the side, padded ones included. The whole grid is
+            squeezed onto the window, as in the authors' evaluation.
+        target: Length of the side of the original image in pixels.
 
     Returns:
         float32 (target, sum of patches); rows sum to 1.
@@ -109,7 +109,7 @@ def side_matrix(length: int, patches: tuple[int, ...], target: int) -> Tensor:
 def interpolation(source: int, target: int) -> Tensor:
     """Return the weights of bilinear interpolation along a side, float64 (target, source).
 
-    They are those of `F.interpolate(..., align_corners=False)` in float32.
+    They equal those of `F.interpolate(..., align_corners=False)` in float32.
     """
     unit = torch.eye(source)[None]  # (1, channels, length)
     return F.interpolate(unit, target, mode='linear', align_corners=False)[0].T.double()
@@ -119,10 +119,11 @@ def interpolation(source: int, target: int) -> Tensor:
 def find_labels(
     probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: Layout
 ) -> Tensor:
-    """Merge windows and find the class of every pixel.
+    """Merge the windows and find the class of every pixel.
 
-    Merged probabilities go through another softmax before the greatest is taken. It keeps their
-    order, but makes some that hardly differ equal; of equal ones the lower class wins.
+    As in the authors' evaluation, merged probabilities go through another softmax before the
+    maximum is taken. It keeps their order, but can make nearly equal ones equal. The lower class
+    wins ties.
 
     Args:
         probabilities: float32 (K, sum of h, sum of w), see `join`.
@@ -149,18 +150,18 @@ def find_labels(
 
 
 def _winners(merged: Tensor) -> Tensor:
-    """Return the class of every pixel, int64 (H, W), of merged probabilities (K, H, W)."""
-    return merged.softmax(dim=0).max(dim=0).indices  # of equal ones the first
+    """Return the class of every pixel, int64 (H, W), from merged probabilities (K, H, W)."""
+    return merged.softmax(dim=0).max(dim=0).indices  # the first of equal ones
 
 
 def _label_band(labels: Tensor, band: Tensor, wide: Tensor) -> None:
-    """Do what `_winners(band @ wide)` does, only where more than one class can win.
+    """Compute `_winners(band @ wide)`, but only with classes that can win.
 
-    A pixel is a mean of the rows of patches: no class exceeds its greatest value there, and the
-    winner has at least the greatest of all classes' smallest values.
+    A pixel is a weighted mean over rows of patches. So no class exceeds its maximum over these
+    rows, and the winner reaches at least the largest of all classes' minima.
 
     Args:
-        labels: int64 (rows, W); written.
+        labels: int64 (rows, W); the result is written to it.
         band: (rows, sum of h).
         wide: (K, sum of h, W).
     """
@@ -178,7 +179,7 @@ def _label_band(labels: Tensor, band: Tensor, wide: Tensor) -> None:
 
 
 def _span(band: Tensor) -> slice | Tensor:
-    """Return which rows of patches a band of pixels is made of; a slice costs no copy."""
+    """Return the rows of patches that a band of pixels depends on, as a slice to avoid a copy."""
     used = (band != 0).any(dim=0).nonzero()[:, 0]
     first, last = int(used[0]), int(used[-1])
     return slice(first, last + 1) if last - first < len(used) else used
@@ -187,11 +188,11 @@ def _span(band: Tensor) -> slice | Tensor:
 def matrices(
     probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: Layout
 ) -> tuple[Tensor, Tensor]:
-    """Return the matrices of both sides; arguments as of `find_labels`."""
+    """Return the matrices of both sides; arguments as for `find_labels`."""
     made = []
     for axis, windows in enumerate((placed.rows, placed.columns)):
         count = probabilities.shape[1 + axis]
-        # windows of one side have one length, and so one number of patches
+        # windows along one side have the same length, so the same number of patches
         patches = (count // len(windows),) * len(windows)
         matrix = side_matrix(resized[axis], patches, size[axis])
         made.append(matrix.to(probabilities.device))

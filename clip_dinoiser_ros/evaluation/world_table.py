@@ -1,11 +1,11 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The paper's Table 2 in miniature: its rows on the generated world, over several draws of scenes.
+"""The rows of the paper's Table 2 on the generated world, over several draws of scenes.
 
-The image tower is the one trained by captions alone, which is the paper's setting: CLIP never saw
-a mask, the two convolutions learned from teachers. Rows with DINO and FOUND are missing, because
-their weights cannot be learned here.
+The image tower is the captions tower, which is the paper's setting: CLIP never saw a mask, and
+the two convolutions learned from teachers. Rows with DINO and FOUND are missing, because their
+weights cannot be trained here.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Column:
-    """What is asked for.
+    """A column of the table: a set of prompts.
 
     Attributes:
-        name: Of the column.
+        name: Name of the column.
         prompts: The classes.
-        background: Index of the class of all other things; None: there is none.
+        background: Index of the class of everything else; None: there is none.
         truth: Turns the labels of a scene into indices of the prompts.
     """
 
@@ -75,16 +75,16 @@ COLUMNS = (
 def measure_table(
     captions: Path, scenes: int, starts: Sequence[int]
 ) -> dict[str, list[list[float]]]:
-    """Evaluate every row on the same scenes, by the paper's protocol.
+    """Evaluate every row on the same scenes with the paper's protocol.
 
     Args:
-        captions: Folder of the image tower trained by captions alone.
-        scenes: How many of each draw.
+        captions: Folder of the captions tower.
+        scenes: Number of scenes in each draw.
         starts: Seed of the first scene of each draw.
 
     Returns:
-        For each row and column the mean IoU of each draw, in percent; NaN where the row has a
-        background filter and the column no background.
+        Mean IoU of each draw in percent, for each row and column; NaN if the row has a background
+        filter and the column has no background.
     """
     models = {name: _segmenters(captions, row) for name, row in ROWS.items()}
     found: dict[str, list[list[float]]] = {name: [[] for _ in COLUMNS] for name in ROWS}
@@ -106,7 +106,7 @@ def measure_table(
 
 
 def _segmenters(captions: Path, row: Row) -> dict[int, WindowSegmenter]:
-    """Make what segments for each column that the row has."""
+    """Build a segmenter for each column that the row supports."""
     clip, tokenizer = load_captions_clip(captions)
     check_shipped(captions, [CAPTIONS_HEADS])
     read = loading.Weights(clip, tokenizer, load_heads(captions / CAPTIONS_HEADS))
@@ -122,7 +122,7 @@ def _segmenters(captions: Path, row: Row) -> dict[int, WindowSegmenter]:
 
 
 def table(found: dict[str, list[list[float]]]) -> str:
-    """Write mean and standard deviation over the draws as a Markdown table."""
+    """Return mean and standard deviation over the draws as a Markdown table."""
     lines = [
         f'| | {" | ".join(column.name for column in COLUMNS)} |',
         f'| --- |{" --- |" * len(COLUMNS)}',

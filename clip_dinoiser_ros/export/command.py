@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser export`: an ONNX file of the image path, and the words to run it with."""
+"""`clip-dinoiser export`: an ONNX file of the image path, and the embeddings of the prompts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'output',
         type=Path,
         metavar='OUT.onnx',
-        help='file to write; OUT.npz beside it gets the names and embeddings of the prompts',
+        help='file to write; names and embeddings of the prompts are written to OUT.npz',
     )
     parser.add_argument(
         '--size',
         type=arguments.image_size,
         default=(448, 448),
         metavar='WxH',
-        help='of the images it will be given, multiples of the patch (448x448)',
+        help='size of its input images, multiples of the patch size (448x448)',
     )
     parser.add_argument('--force', action='store_true', help='replace the files')
     arguments.add_gamma_argument(parser)
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write both files, check the first; return the exit code."""
+    """Write both files and check the ONNX file; return the exit code."""
     words = args.output.with_suffix('.npz')
     _check(args.output, words, args.force)
     weights = (args.model, args.pretrained, args.heads)
@@ -53,14 +53,14 @@ def run(args: argparse.Namespace) -> int:
     vocabulary = segmenter.encode(args.prompts, args.background or None, args.templates)
     parts = partial_file(args.output), partial_file(words)
     try:
-        embeddings = vocabulary.embeddings.clone()  # made for inference only, which export refuses
+        embeddings = vocabulary.embeddings.clone()  # inference tensors, which export refuses
         model = ImagePath(segmenter, arguments.gamma(args))
         expected = write_onnx(parts[0], model, args.size, embeddings)
         checked = 'not checked: onnxruntime is not installed'
         if find_spec('onnxruntime') is not None:
             differences = check_onnx(parts[0], args.size, embeddings, expected)
             checked = (
-                'ONNX Runtime computes what torch does: probabilities differ by {:.1g} at most, '
+                'ONNX Runtime agrees with torch: probabilities differ by {:.1g} at most, '
                 'objectness by {:.1g}'
             ).format(*differences)
         _write_words(parts[1], vocabulary)
@@ -78,21 +78,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(output: Path, words: Path, force: bool) -> None:
-    """Refuse what cannot end well, before the model is loaded."""
+    """Check the arguments before the model is loaded."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ValueError(f'needs {" and ".join(missing)}: pip install {" ".join(NEEDED)}')
     if output.suffix != '.onnx':
         raise ValueError(f'{output} must end in .onnx')
     if not output.parent.is_dir():
-        raise ValueError(f'{output.parent} is no folder')
+        raise ValueError(f'{output.parent} is not a folder')
     for path in (output, words):
         refuse_link(path)
         if path.is_dir():
             raise ValueError(f'{path} is a folder')
         if path.exists() and not force:
             raise ValueError(f'{path} exists; --force replaces it')
-    partial_file(output).touch()  # raises where nothing can be written
+    partial_file(output).touch()  # raises if the file cannot be written
     partial_file(output)
 
 
@@ -101,8 +101,8 @@ def _check_size(size: tuple[int, int], patch: int) -> None:
     patches = height * width // patch**2
     if height % patch or width % patch or not 0 < patches <= MAX_PATCHES:
         raise ValueError(
-            f'--size is {width}x{height}; both have to be multiples of {patch}, with at most '
-            f'{MAX_PATCHES} patches of {patch}x{patch} together'
+            f'--size is {width}x{height}; both must be multiples of {patch}, with at most '
+            f'{MAX_PATCHES} patches of {patch}x{patch} in total'
         )
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""From pixels and text embeddings to patch probabilities, as one ONNX file."""
+"""The path from pixels and text embeddings to patch probabilities as one ONNX file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from clip_dinoiser_ros.core.pipeline import Query
 from clip_dinoiser_ros.core.segmenter import check_thresholds
 from clip_dinoiser_ros.core.vocabulary import MAX_CLASSES
 
-OPSET = 18  # the oldest that torch's exporter writes: what most programs read
+OPSET = 18  # the oldest opset of torch's exporter, which most programs can read
 INPUTS = ('image', 'embeddings')
 OUTPUTS = ('probabilities', 'objectness')
-TOLERANCE = 1e-3  # between two programs' float32, of a probability
+TOLERANCE = 1e-3  # allowed difference of probabilities in float32 between two programs
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 class ImagePath(nn.Module):
-    """What the file computes.
+    """The computation in the file.
 
     Args:
-        segmenter: In float32 on the CPU, with `short_side=None` (no resizing) and `pack=False`.
-        gamma: Affinities below it do not take part in the pooling.
+        segmenter: Segmenter in float32 on the CPU, with `short_side=None` (no resizing) and
+            `pack=False`.
+        gamma: Affinities below it are left out of the pooling.
 
     Raises:
-        ValueError: gamma is out of its range.
+        ValueError: gamma is out of range.
     """
 
     def __init__(self, segmenter: Segmenter, gamma: float) -> None:
@@ -65,18 +66,18 @@ def write_onnx(path: Path, model: ImagePath, size: tuple[int, int], embeddings: 
     """Write the file, for images of one size and any number of classes.
 
     Args:
-        path: Is replaced.
-        model: What it shall compute.
-        size: (H, W) of the images.
-        embeddings: float32 (K, C), to try it with.
+        path: File to write; replaced if it exists.
+        model: The computation.
+        size: Size (H, W) of the images.
+        embeddings: float32 (K, C), for a trial run.
 
     Returns:
-        What the model makes of `trial_image(size)` and the embeddings: the two outputs.
+        The two outputs of the model for `trial_image(size)` and the embeddings.
     """
     image = torch.from_numpy(trial_image(size))
-    # run first: the positions of this size are remembered, and become a constant of the file
+    # run once before: the positions of this size are cached and become a constant of the file
     probabilities, objectness = model(image, embeddings)
-    # torch takes a dimension of 1 for one that is always 1
+    # torch would fix a dimension of 1
     several = embeddings if len(embeddings) > 1 else embeddings.repeat(2, 1)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of torch, about torch
@@ -96,23 +97,23 @@ def write_onnx(path: Path, model: ImagePath, size: tuple[int, int], embeddings: 
 
 
 def trial_image(size: tuple[int, int]) -> np.ndarray:
-    """Return an image of (H, W) that is always the same: uint8 (1, H, W, 3), noise."""
+    """Return a fixed noise image, uint8 (1, H, W, 3)."""
     return np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
 
 
 def check_onnx(
     path: Path, size: tuple[int, int], embeddings: Tensor, expected: Arrays
 ) -> tuple[float, float]:
-    """Run the file in ONNX Runtime, which has to be installed, and compare.
+    """Run the file in ONNX Runtime, which must be installed, and compare the outputs.
 
     Args:
-        path: Of the file.
-        size: (H, W) of its images.
+        path: The file.
+        size: Size (H, W) of its images.
         embeddings: float32 (K, C).
-        expected: What `write_onnx` returned for these.
+        expected: Result of `write_onnx`.
 
     Returns:
-        The greatest differences of probabilities and objectness.
+        The largest differences of probabilities and of objectness.
 
     Raises:
         ValueError: One of them is above `TOLERANCE`.
@@ -123,9 +124,9 @@ def check_onnx(
     inputs = dict(zip(INPUTS, (trial_image(size), embeddings.numpy()), strict=True))
     found = session.run(list(OUTPUTS), inputs)
     first, second = (float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
-    if not max(first, second) <= TOLERANCE:  # NaN is not below it either
+    if not max(first, second) <= TOLERANCE:  # this form also catches NaN
         raise ValueError(
-            f'ONNX Runtime computes something else than torch: probabilities differ by '
-            f'{first:.1g}, objectness by {second:.1g}; at most {TOLERANCE:g} is allowed'
+            f'ONNX Runtime differs from torch: probabilities by {first:.1g}, objectness by '
+            f'{second:.1g}; at most {TOLERANCE:g} is allowed'
         )
     return first, second

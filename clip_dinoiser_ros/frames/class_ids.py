@@ -52,9 +52,9 @@ class ClassIds:
         ids |= zip(new, free, strict=False)
         if new and new[-1] not in ids:
             raise TooManyClassesError(
-                f'no class id is left for {new[-1]!r}: all up to {self.largest} belong to other '
-                'names, and no id changes its meaning while the node runs; give fewer prompts, or '
-                'start the node again: then the names longest unused give their ids away'
+                f'no class id is left for {new[-1]!r}: all ids up to {self.largest} belong to '
+                'other names, and an id keeps its meaning while the node runs; use fewer prompts, '
+                'or restart the node, which frees the ids of the names longest unused'
             )
         used = set(names)
         known = {name: class_id for name, class_id in self.known.items() if name not in used}

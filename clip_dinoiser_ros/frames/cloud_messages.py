@@ -95,8 +95,8 @@ def labelled_cloud(source: CloudSource, depth: Any, info: Any, types: CloudTypes
     metres = to_depth(depth)
     if not same_proportions(metres.shape, size):
         raise CloudError(
-            f'the depth image has {metres.shape[1]}x{metres.shape[0]}, which are not the '
-            f'proportions of the image: it has to be aligned to it'
+            f'the depth image is {metres.shape[1]}x{metres.shape[0]}, which is not the aspect '
+            f'ratio of the image; it must be aligned to the image'
         )
     points = make_cloud(
         source.image,
@@ -127,18 +127,18 @@ def paired_cloud(
         CameraInfoError, ImageError: As `labelled_cloud`.
     """
     if info is None:
-        raise CloudError(f'no camera_info has come on {topics.camera_info_topic}')
+        raise CloudError(f'no camera_info received on {topics.camera_info_topic}')
     if depth is None:
-        raise CloudError(f'no depth has come on {topics.depth_topic}')
+        raise CloudError(f'no depth image received on {topics.depth_topic}')
     if stamp_ns(source.header) == stamp_ns(depth.header) == 0:
         raise CloudError(
-            f'the image and the depth on {topics.depth_topic} have a stamp of zero: nothing tells '
-            'which belong together; their driver has to stamp them'
+            f'the image and the depth on {topics.depth_topic} have a stamp of zero, so they cannot '
+            'be matched; their driver must set the stamps'
         )
     gap_ms = abs(stamp_ns(depth.header) - stamp_ns(source.header)) / 1e6
     if gap_ms > source.settings.sync_tolerance_ms:
         raise CloudError(
-            f'the nearest depth on {topics.depth_topic} is {gap_ms:.0f} ms from the image; '
+            f'the nearest depth image on {topics.depth_topic} is {gap_ms:.0f} ms from the image; '
             f'sync_tolerance_ms is {source.settings.sync_tolerance_ms:g}'
         )
     return labelled_cloud(source, depth, info, types)

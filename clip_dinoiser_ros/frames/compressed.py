@@ -3,8 +3,8 @@
 
 """JPEG and PNG to RGB, from messages and from files; and RGB to JPEG.
 
-JPEG and PNG headers are checked before decoding; truncated or oversized images are refused. OpenCV
-alone would accept 2^30 pixels, fill the missing part of a truncated image with grey, and allocate
+JPEG and PNG headers are checked before decoding; cut off or oversized images are refused. OpenCV
+alone would accept 2^30 pixels, fill the missing part of a cut off image with grey, and allocate
 whatever length a chunk of a PNG states: 4 GB for a file of 144 bytes. No file has a small size for
 this check and a large one for OpenCV.
 """
@@ -27,7 +27,7 @@ MAX_BYTES = 64 * 2**20  # compressed; a camera's are a hundredth of that
 # what image_transport writes of an rgb8 image
 JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
 JPEG, PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'  # what each begins with
-_IHDR = b'\0\0\0\rIHDR'  # length and name of the part of a PNG that has to be the first
+_IHDR = b'\0\0\0\rIHDR'  # length and name of the part of a PNG that must be the first
 _CODECS = ('jpeg', 'jpg', 'png')  # formats of senders that do not name an encoding
 
 
@@ -51,7 +51,7 @@ def decode(
         uint8 (H, W, 3) RGB; 16-bit samples are scaled down, transparency is dropped.
 
     Raises:
-        ImageError: Neither JPEG nor PNG, truncated, damaged, or above a limit.
+        ImageError: Neither JPEG nor PNG, cut off, damaged, or above a limit.
     """
     return to_8_bit_rgb(decode_samples(data, turned, max_pixels, max_bytes))
 
@@ -69,9 +69,9 @@ def to_rgb(
     """
     given = reprlib.repr(message.format)
     if 'compressedDepth' in message.format:
-        raise ImageError(f'format {given} is depth; JPEG and PNG are decoded')
+        raise ImageError(f'format {given} is depth; only JPEG and PNG images can be decoded')
     if not len(message.data):
-        raise ImageError(f'format {given}: no data: the sender could not encode it, see its log')
+        raise ImageError(f'format {given}: no data; the sender could not encode it, see its log')
     if message.format == zstd_transport.FORMAT:
         return images.to_rgb(zstd_transport.unpack(message.data, max_pixels, max_bytes), max_pixels)
     try:
@@ -88,8 +88,8 @@ def to_rgb(
         return to_8_bit_rgb(pixels, encoding.rstrip('0123456789'))
     if encoding not in LAYOUTS or LAYOUTS[encoding].block != (1, 1) or encoding == 'nv24':
         raise ImageError(
-            f'format {given}: a grey image that is said to be {reprlib.repr(encoding)}; allowed '
-            f'are grey, colour and {", ".join(BAYER_CODES)}: set the encoding of the driver'
+            f'format {given}: a grey image declared as {reprlib.repr(encoding)}; allowed: grey, '
+            f'colour and {", ".join(BAYER_CODES)}; set the encoding of the driver'
         )
     return to_8_bit_rgb(pixels)
 
@@ -113,11 +113,11 @@ def decode_samples(
     """Do what `decode` does, but return (H, W) grey or (H, W, 3) BGR, of 8 or 16 bits."""
     size = memoryview(data).nbytes
     if size > max_bytes:
-        raise ImageError(f'{size} bytes; allowed are at most {max_bytes}')
+        raise ImageError(f'{size} bytes; at most {max_bytes} are allowed')
     content = bytes(data)
     height, width = dimensions(content)
     if height < 1 or width < 1 or height * width > max_pixels:
-        raise ImageError(f'{width}x{height} pixels; allowed are 1 to {max_pixels}')
+        raise ImageError(f'{width}x{height} pixels; allowed: 1 to {max_pixels}')
     if content.startswith(JPEG):
         content = content[: jpeg.end(content)]
     else:
@@ -169,7 +169,7 @@ def dimensions(content: bytes) -> tuple[int, int]:
         return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
     if content.startswith(JPEG):
         return jpeg.dimensions(content)
-    raise NeitherError(f'{len(content)} bytes that are neither JPEG nor PNG')
+    raise NeitherError(f'{len(content)} bytes are neither JPEG nor PNG')
 
 
 def _check_png(content: bytes) -> None:
@@ -181,5 +181,5 @@ def _check_png(content: bytes) -> None:
         place += 12 + length  # with the length, the name and the checksum
         if place > len(content):
             raise ImageError(
-                f'cut off or damaged: {len(content)} bytes, a part reaches to byte {place}'
+                f'cut off or damaged: {len(content)} bytes, a chunk extends to byte {place}'
             )

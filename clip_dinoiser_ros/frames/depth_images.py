@@ -60,12 +60,12 @@ def _decode(form: str, content: bytes, max_pixels: int) -> npt.NDArray[np.float3
     encoding, _, codec = (part.strip() for part in form.partition(';'))
     if content.startswith((compressed.PNG, compressed.JPEG)):
         if encoding == _INVERSE:
-            raise ImageError('the parameters of its quantisation are not in front of it')
+            raise ImageError('the header with the parameters of the quantisation is missing')
         return images.to_metres(_png(content, max_pixels), _MILLIMETRES)
     if encoding not in (*_WHOLE, _INVERSE):
-        raise ImageError(f'{len(content)} bytes that are no PNG; {_USE}')
+        raise ImageError(f'{len(content)} bytes are not a PNG; {_USE}')
     if len(content) < _CONFIG.size:
-        raise ImageError(f'cut off: {len(content)} bytes, {_CONFIG.size} stand before the image')
+        raise ImageError(f'cut off: {len(content)} bytes; the header alone has {_CONFIG.size}')
     _, a, b = _CONFIG.unpack_from(content)
     decode = _rvl if codec.split() == ['compressedDepth', 'rvl'] else _png
     samples = decode(content[_CONFIG.size :], max_pixels)
@@ -80,7 +80,7 @@ def _png(content: bytes, max_pixels: int) -> npt.NDArray[np.uint16]:
     try:
         samples = compressed.decode_samples(content, max_pixels=max_pixels)
     except compressed.NeitherError as error:
-        raise ImageError(f'{len(content)} bytes that are no PNG; {_USE}') from error
+        raise ImageError(f'{len(content)} bytes are not a PNG; {_USE}') from error
     if samples.dtype != np.uint16 or samples.ndim != 2:
         shape = ', '.join(map(str, samples.shape))
         raise ImageError(f'a PNG of {samples.dtype} ({shape}); depth is uint16 (H, W)')
@@ -90,19 +90,19 @@ def _png(content: bytes, max_pixels: int) -> npt.NDArray[np.uint16]:
 def _rvl(content: bytes, max_pixels: int) -> npt.NDArray[np.uint16]:
     if not _SIZE.size < len(content) <= compressed.MAX_BYTES:
         raise ImageError(
-            f'RVL of {len(content)} bytes; allowed are {_SIZE.size + 1} to {compressed.MAX_BYTES}'
+            f'RVL of {len(content)} bytes; allowed: {_SIZE.size + 1} to {compressed.MAX_BYTES}'
         )
     width, height = _SIZE.unpack_from(content)
     most = min(max_pixels, rvl.MAX_PIXELS)
     if not 0 < width * height <= most:
-        raise ImageError(f'RVL of {width}x{height} pixels; allowed are 1 to {most}')
+        raise ImageError(f'RVL of {width}x{height} pixels; allowed: 1 to {most}')
     return rvl.decode(content[_SIZE.size :], height * width).reshape(height, width)
 
 
 def _from_inverse(samples: npt.NDArray[np.uint16], a: float, b: float) -> npt.NDArray[np.float32]:
     """Undo the quantisation of metres: a sample is a / depth + b, 0 where nothing was measured."""
     if not (np.isfinite([a, b]).all() and a > 0):
-        raise ImageError(f'quantised by {a:g} and {b:g}; the first has to be above 0, both finite')
+        raise ImageError(f'quantised by {a:g} and {b:g}; the first must be above 0, both finite')
     with np.errstate(divide='ignore', over='ignore'):
         metres = np.float32(a) / (samples.astype(np.float32) - np.float32(b))
     metres[samples == 0] = np.nan

@@ -145,12 +145,12 @@ class Guard(Generic[Item, Result]):
         self._bigger_from_s = self._clock() + BIGGER_AGAIN_S
         if not self.degraded:
             self._logger.warning(
-                'too little memory on the device: images go one by one now '
+                'not enough memory on the device: images are segmented one by one now '
                 f'({one_line(error, 300)}); {NEEDS_LESS}'
             )
         self.degraded = True
 
     def _recover(self) -> None:
         if self.degraded:
-            self._logger.info('memory on the device suffices again: images go together')
+            self._logger.info('enough memory on the device again: images are segmented together')
         self.degraded = False

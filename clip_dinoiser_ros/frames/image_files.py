@@ -39,21 +39,21 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
             return compressed.decode(content, turned=True)
         except compressed.NeitherError as error:
             raise ImageError(
-                f'{len(content)} bytes that are no JPEG, PNG, BMP, TIFF or WebP: convert the file '
-                'to one of these'
+                f'{len(content)} bytes are not JPEG, PNG, BMP, TIFF or WebP; convert the file to '
+                'one of these'
             ) from error
     if len(content) > compressed.MAX_BYTES:
-        raise ImageError(f'{len(content)} bytes; allowed are at most {compressed.MAX_BYTES}')
+        raise ImageError(f'{len(content)} bytes; at most {compressed.MAX_BYTES} are allowed')
     try:
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f'cannot be decoded: {error.err}') from error
     if image is None:
-        raise ImageError(f'cannot be decoded: {len(content)} bytes, damaged or of a rare kind')
+        raise ImageError(f'cannot be decoded: {len(content)} bytes, damaged or not supported')
     height, width = image.shape[:2]
     if height * width > MAX_PIXELS:
-        raise ImageError(f'{width}x{height} pixels; allowed are 1 to {MAX_PIXELS}')
+        raise ImageError(f'{width}x{height} pixels; allowed: 1 to {MAX_PIXELS}')
     if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f'{image.dtype} samples; allowed are 8 and 16 bits without sign')
+        raise ImageError(f'{image.dtype} samples; must be unsigned, 8 or 16 bits')
     return compressed.to_8_bit_rgb(image)

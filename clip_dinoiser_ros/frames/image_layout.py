@@ -41,7 +41,7 @@ class Layout:
     channels: int = 1  # samples per pixel in a row
     sample_bytes: int = 1
     block: tuple[int, int] = (1, 1)  # the smallest image, (height, width) in pixels
-    whole_blocks: bool = False  # height and width have to be multiples of the block
+    whole_blocks: bool = False  # height and width must be multiples of the block
     half_rows: int = 2  # half rows of memory for each row: more where chroma follows all luma
 
 
@@ -104,7 +104,7 @@ def check_size(message: ImageLike, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse an image without pixels, or with more than `max_pixels`."""
     height, width = int(message.height), int(message.width)
     if height < 1 or width < 1:
-        raise ImageError(f'height {height} and width {width}: both have to be at least 1')
+        raise ImageError(f'height {height} and width {width}: both must be at least 1')
     if height * width > max_pixels:
         raise ImageError(
             f'height {height} and width {width} make {height * width} pixels; '

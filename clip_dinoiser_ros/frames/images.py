@@ -121,7 +121,7 @@ def to_depth(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     if message.encoding not in _DEPTHS:
         raise ImageError(
-            f'encoding {reprlib.repr(message.encoding)} is no depth; allowed: {", ".join(_DEPTHS)}'
+            f'encoding {reprlib.repr(message.encoding)} is not depth; allowed: {", ".join(_DEPTHS)}'
         )
     kind, per_metre = _DEPTHS[message.encoding]
     return to_metres(_samples(message, kind, max_pixels), per_metre)

@@ -87,8 +87,8 @@ def matrices(
     if not _has_focal_lengths(k):
         if not _has_focal_lengths(p):
             raise CameraInfoError(
-                f'the camera is not calibrated: camera_info has the focal lengths {k[0, 0]:g} and '
-                f'{k[1, 1]:g} in k, {p[0, 0]:g} and {p[1, 1]:g} in p; one pair has to be above 0'
+                f'the camera is not calibrated: camera_info has focal lengths {k[0, 0]:g} and '
+                f'{k[1, 1]:g} in k, {p[0, 0]:g} and {p[1, 1]:g} in p; one pair must be above 0'
             )
         k = p[:, :3]
     elif not _has_focal_lengths(p):  # from a driver that does not rectify
@@ -101,8 +101,8 @@ def matrices(
     width = _pixels_read(roi.width or info.width or full_width, info.binning_x)
     if not same_proportions((height, width), size):
         raise CameraInfoError(
-            f'camera_info is of an image of {width}x{height}, the image has {size[1]}x{size[0]}: '
-            'it has to be that of the image, or of one of the same proportions'
+            f'camera_info is for {width}x{height}, but the image is {size[1]}x{size[0]}; they must '
+            'have the same aspect ratio'
         )
     scale_y, scale_x = size[0] / height, size[1] / width
     moved = np.array(

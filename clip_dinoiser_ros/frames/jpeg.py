@@ -39,7 +39,7 @@ def dimensions(content: bytes) -> tuple[int, int]:
         if marker in _FRAME_MARKERS and place + 7 <= len(content):
             height, width = content[place + 3 : place + 5], content[place + 5 : place + 7]
             return int.from_bytes(height, 'big'), int.from_bytes(width, 'big')
-    raise ImageError(f'a JPEG of {len(content)} bytes without its size')
+    raise ImageError(f'a JPEG of {len(content)} bytes without image size')
 
 
 def end(content: bytes) -> int:
@@ -54,9 +54,9 @@ def end(content: bytes) -> int:
         if marker == _JPEG_END:
             scans = content.count(_SCAN, 0, place)
             if scans > _MAX_SCANS:
-                raise ImageError(f'a JPEG of {scans} scans; allowed are at most {_MAX_SCANS}')
+                raise ImageError(f'a JPEG of {scans} scans; at most {_MAX_SCANS} are allowed')
             return place
-    raise ImageError(f'cut off: {len(content)} bytes without the mark of the end')
+    raise ImageError(f'cut off: {len(content)} bytes without an end marker')
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int]]:
@@ -75,4 +75,4 @@ def _segments(content: bytes) -> Iterator[tuple[int, int]]:
         if marker not in (_JPEG_START, _JPEG_END):
             # a length below 2 is invalid, but libjpeg accepts it
             place += max(int.from_bytes(content[place : place + 2], 'big'), 2)
-    raise ImageError(f'a JPEG of more than {_MAX_SEGMENTS} segments')
+    raise ImageError(f'a JPEG of more than {_MAX_SEGMENTS} segments, which is not allowed')

@@ -164,8 +164,9 @@ class FrameOutputs:
         size = 4 * height * width * count
         if size > MAX_CLASS_CONFIDENCES_BYTES:
             raise OutputTooLargeError(
-                f'{count} classes of {width}x{height} pixels are {size / 2**20:.0f} MiB, allowed '
-                f'are {MAX_CLASS_CONFIDENCES_BYTES // 2**20}; take fewer prompts or smaller images'
+                f'{count} classes of {width}x{height} pixels need {size / 2**20:.0f} MiB, at most '
+                f'{MAX_CLASS_CONFIDENCES_BYTES // 2**20} are allowed; use fewer prompts or smaller '
+                'images'
             )
         maps = self.patches.class_confidences(self.size, range(count))
         return np.moveaxis(within(maps, self.shown.inside), 0, -1), f'32FC{count}'

@@ -35,17 +35,17 @@ def check_region(region: Sequence[float]) -> None:
         return
     if len(region) % 2 or not 4 <= len(region) <= 2 * MAX_CORNERS:
         raise RegionError(
-            f'a list of {len(region)} numbers; allowed are x0, y0, x1, y1 of a rectangle, or x and '
-            f'y of 3 to {MAX_CORNERS} corners'
+            f'a list of {len(region)} numbers; give x0, y0, x1, y1 of a rectangle, or x and y of 3 '
+            f'to {MAX_CORNERS} corners'
         )
     given = f'[{", ".join(f"{value:g}" for value in region)}]'
     if not all(0.0 <= value <= 1.0 for value in region):
         raise RegionError(
-            f'{given}: every number is a fraction of the width or height, allowed is 0 to 1'
+            f'{given}: every number is a fraction of width or height, must be between 0 and 1'
         )
     if len(region) == 4 and not (region[0] < region[2] and region[1] < region[3]):
         raise RegionError(
-            f'{given}: of a rectangle the upper left corner comes first, x0 < x1 and y0 < y1'
+            f'{given}: the upper left corner of a rectangle must come first, x0 < x1 and y0 < y1'
         )
     if math.isclose(_area(region), 0.0, abs_tol=1e-9):
         raise RegionError(f'{given} has no area')

@@ -76,12 +76,12 @@ def _runs(numbers: npt.NDArray[np.uint32], pixels: int) -> tuple[npt.NDArray[np.
         others = lengths[place + 1]
         count = lengths[place] + others
         if not count:
-            raise ImageError('RVL is damaged: a run without pixels')
+            raise ImageError('RVL is damaged: an empty run')
         headers.append(place)
         left -= count
         place += 2 + others
     if left < 0:
-        raise ImageError(f'RVL is damaged: runs of {pixels - left} pixels for {pixels}')
+        raise ImageError(f'RVL is damaged: its runs have {pixels - left} pixels, not {pixels}')
     if place > numbers.size:
         raise ImageError(f'RVL is cut off: {place - numbers.size} of {pixels} pixels are missing')
     return np.array(headers, np.intp), place

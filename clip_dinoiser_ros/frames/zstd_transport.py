@@ -40,7 +40,7 @@ def unpack(data: Any, max_pixels: int, max_bytes: int) -> SimpleNamespace:
     """
     content = bytes(data)
     if len(content) > max_bytes:
-        raise ImageError(f'{len(content)} bytes; allowed are at most {max_bytes}')
+        raise ImageError(f'{len(content)} bytes; at most {max_bytes} are allowed')
     image, start = _fields(content)
     check_size(image, max_pixels)
     size = _ROWS * image.height * image.step
@@ -54,7 +54,7 @@ def unpack(data: Any, max_pixels: int, max_bytes: int) -> SimpleNamespace:
     except zlib.error as error:
         raise ImageError(f'damaged: {error}') from error
     if not unpacker.eof and len(image.data) < size:
-        raise ImageError(f'cut off: {len(image.data)} bytes of pixels could be unpacked')
+        raise ImageError(f'cut off: only {len(image.data)} bytes of pixels could be decompressed')
     return image
 
 

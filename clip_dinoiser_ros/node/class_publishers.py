@@ -52,7 +52,7 @@ class ClassPublishers:
         if failed:
             name, error = next(iter(failed.items()))
             self._node.get_logger().error(
-                f'{self._camera}: no topics for {len(failed)} classes, {name!r} being the first: '
+                f'{self._camera}: no topics for {len(failed)} classes, the first is {name!r}: '
                 f'{one_line(error)}'
             )
 

@@ -62,6 +62,6 @@ class ClockWatch:
         if jump.clock_change == ClockChange.ROS_TIME_NO_CHANGE and delta_s < 0.0:
             self._jumps_back += 1
             self._news = f'the clock jumped back by {-delta_s:.1f} s'
-            self._node.get_logger().warning(f'{self._news}: what was kept of cameras is forgotten')
+            self._node.get_logger().warning(f'{self._news}: the history of all cameras is reset')
         for reset in self.resets:
             reset()

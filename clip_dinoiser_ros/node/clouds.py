@@ -115,7 +115,7 @@ class Clouds:
 
     def _known_info(self) -> CameraInfo:
         if self._info is None:
-            raise CloudError(f'no camera_info has come on {self._camera.camera_info_topic}')
+            raise CloudError(f'no camera_info received on {self._camera.camera_info_topic}')
         return self._info
 
     def camera_info(

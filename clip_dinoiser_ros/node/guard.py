@@ -90,7 +90,7 @@ def end_process(logger: Any, reason: str) -> None:
     An exception or sys.exit would wait for what hangs, and free memory by calls of the broken
     device.
     """
-    logger.fatal(f'{reason}; this process ends, exit code 1, to be started again')
+    logger.fatal(f'{reason}; this process exits with code 1, to be restarted')
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

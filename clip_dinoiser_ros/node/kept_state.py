@@ -61,8 +61,8 @@ class KeptState:
             self._marker = RunMarker(path.with_name(f'{path.name}.running'))
         except BlockingIOError:
             self._logger.warning(
-                f'{path} is in use: another node has the name of this one, or its state_file; '
-                f'this node keeps no state: {_LOST}; give it another name or state_file'
+                f'{path} is in use: another node has the same name or state_file; this node '
+                f'keeps no state: {_LOST}; give it another name or state_file'
             )
             return
         except OSError as error:
@@ -74,8 +74,8 @@ class KeptState:
             self.before = read_state(path) or State()
         except (OSError, StateError) as error:
             self._logger.warning(
-                f'{path} cannot be used: {error}; class ids begin at 0, so that costmaps and '
-                'recordings of earlier runs may mean other classes by them'
+                f'{path} cannot be used: {error}; class ids start at 0, so ids in costmaps and '
+                'recordings of earlier runs may mean other classes'
             )
 
     def begin(self, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -112,7 +112,7 @@ class KeptState:
     def _warn_of_writing(self, path: Path, error: OSError) -> None:
         self._logger.warning(
             f'{path} cannot be written: {error.strerror or error}; {_LOST}; set state_file or '
-            'ROS_HOME to a place that can be written'
+            'ROS_HOME to a writable place'
         )
 
     def last(self) -> None:
@@ -127,7 +127,7 @@ class KeptState:
             if self._marker is not None:
                 self._marker.end_cleanly()
         except OSError as error:
-            self._logger.warning(f'the next start will take this end for a failure: {error}')
+            self._logger.warning(f'the next start will treat this shutdown as a failure: {error}')
 
     def close(self) -> None:
         """Release the file for another node."""

@@ -114,8 +114,8 @@ def _wait_after_failures(
     delay_s = restart_delay_s(failures)
     if failures:
         node.get_logger().warning(
-            f'the last run did not end cleanly, {failures} in a row; '
-            f'the node is configured in {delay_s:g} s'
+            f'the last run did not end cleanly ({failures} in a row); '
+            f'the node will be configured in {delay_s:g} s'
         )
     _serve(node, executor, stop, delay_s, lambda: current_state(node) != 'unconfigured')
 

@@ -112,7 +112,7 @@ def _runtime(default: Any, description: str, **kwargs: Any) -> _Spec:
 
 SPECS: Mapping[str, _Spec] = {
     'prompts': _runtime(
-        list(DEFAULT_PROMPTS), 'Classes to look for, one text each; a|b|c are synonyms of class a'
+        list(DEFAULT_PROMPTS), 'Classes to look for, one prompt each; a|b|c: with synonyms b and c'
     ),
     'negative_prompts': _runtime(
         # an empty list has no type, in rclpy and in YAML
@@ -120,16 +120,16 @@ SPECS: Mapping[str, _Spec] = {
         "Classes that compete with the prompts and are published as unlabelled; ['']: none",
     ),
     'background': _runtime(
-        'background', 'Prompt whose class takes what looks like no object; empty: no such filter'
+        'background', 'Class given to pixels that do not look like an object; empty: filter off'
     ),
     'templates': _runtime(
         'imagenet',
-        'Sentences the prompts are put into: 80, 7, none, or those of a file',
+        'Text templates for the prompts: 80 (imagenet), 7 (simple), none, or those of a file',
         allowed=TEMPLATES,
     ),
     'gamma': _runtime(
         dinoiser.GAMMA,
-        'Affinities below it do not take part in the pooling; unless it is set, that of the model',
+        'Affinities below it are left out of the pooling; default: the value of the model',
         range=(0.0, 0.99),
     ),
     'delta': _runtime(
@@ -144,21 +144,23 @@ SPECS: Mapping[str, _Spec] = {
         allowed=', '.join(CONFIDENCE_ENCODINGS),
     ),
     'max_rate': _runtime(
-        0.0, 'Most frames per second of each camera; 0: as fast as the model', range=(0.0, 1000.0)
+        0.0,
+        'Maximum frames per second of each camera; 0: as fast as the model',
+        range=(0.0, 1000.0),
     ),
     'output_scale': _runtime(
         1.0,
-        'Size of labels, confidence, overlay and points as a fraction of the size of the image',
+        'Size of labels, confidence, overlay and points as a fraction of the image size',
         range=(0.01, 1.0),
     ),
     'cloud': _runtime(
         'organised',
-        'Points of a cloud: one for every pixel, or only those with depth',
+        'Points of a cloud: one for every pixel, or only for pixels with depth',
         allowed=', '.join(CLOUDS),
     ),
     'sync_tolerance_ms': _runtime(
         100.0,
-        'Most time between the stamps of an image and of its depth, milliseconds',
+        'Maximum difference between the stamps of an image and its depth, milliseconds',
         range=(0.0, 10000.0),
     ),
     'temporal_smoothing': _runtime(
@@ -171,8 +173,8 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'min_object_size': _runtime(
         MIN_OBJECT_SIZE,
-        'Smaller areas are no objects, and are closed where an object encloses them: a fraction of '
-        'the image',
+        'Smallest object as a fraction of the image; smaller areas are no objects, and are filled '
+        'if an object encloses them',
         range=(0.0, 1.0),
     ),
     'object_classes': _runtime(
@@ -203,14 +205,13 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'engine': _Spec(
         'auto',
-        'What computes the image tower; auto: openvino on the devices of Intel and for int8, else '
-        'torch',
+        'Runtime of the image tower; auto: openvino on Intel devices and for int8, else torch',
         allowed='auto, torch, openvino',
     ),
     'quantized': _Spec('', 'Folder that clip-dinoiser quantize wrote, for precision int8'),
     'short_side': _Spec(
         448,
-        'Short side in pixels at which images are segmented; 0: as they come',
+        'Images are resized to this short side in pixels; 0: no resizing',
         range=(0, 4096),
     ),
     'max_pixels': _Spec(
@@ -223,7 +224,7 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'inference_timeout_s': _Spec(
         30.0,
-        'Seconds after which a model that does not return ends the process; 0: never',
+        'The process ends if the model does not return within this many seconds; 0: never',
         range=(0.0, 3600.0),
     ),
     'diagnostics_period': _Spec(
@@ -231,7 +232,7 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'class_ids': _Spec(
         [''],
-        "Ids that are fixed elsewhere, NAME:ID each, such as person:1; ['']: none",
+        "Fixed class ids, NAME:ID each, such as person:1; ['']: none",
     ),
     'max_class_id': _Spec(
         MAX_CLASS_ID,
@@ -240,8 +241,8 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'state_file': _Spec(
         'auto',
-        'File that keeps class ids over restarts, and runtime prompts over failures; auto: below '
-        '$ROS_HOME (~/.ros), by the name of the node; empty: none',
+        'File that keeps class ids over restarts, and runtime prompts over failures; auto: in '
+        '$ROS_HOME (~/.ros), named after the node; empty: none',
         read_only=True,
     ),
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
@@ -252,7 +253,7 @@ CAMERA_SPECS: Mapping[str, _Spec] = {
     'image_topic': _Spec('{camera}/image_raw', 'Topic of the images of {camera}'),
     'transport': _Spec(
         'raw',
-        'How the images of {camera} come; compressed: JPEG or PNG, on image_topic/compressed',
+        'Transport of the images of {camera}; compressed: JPEG or PNG, on image_topic/compressed',
         allowed=', '.join(TRANSPORTS),
     ),
     'depth_topic': _Spec(
@@ -262,12 +263,12 @@ CAMERA_SPECS: Mapping[str, _Spec] = {
         '', 'Topic of the CameraInfo of the images of {camera}; empty: none'
     ),
     'max_rate': _runtime(
-        0.0, 'Most frames per second of {camera}; 0: as max_rate says', range=(0.0, 1000.0)
+        0.0, 'Maximum frames per second of {camera}; 0: the value of max_rate', range=(0.0, 1000.0)
     ),
     'region': _runtime(
         list(EVERYTHING),
-        'What is looked at in the images of {camera}, the rest is unlabelled: x0, y0, x1, y1 of a '
-        'rectangle, or x, y of 3 or more corners, as fractions of width and height',
+        'Part of the images of {camera} to label: x0, y0, x1, y1 of a rectangle, or x, y of 3 or '
+        'more corners, as fractions of width and height; the rest is unlabelled',
         allowed='0.0 to 1.0 each',
     ),
 }
@@ -369,7 +370,7 @@ def coerced(given: Parameter, spec: _Spec | None = None) -> Parameter:
     elif given.type_ not in (wanted, Parameter.Type.NOT_SET):
         value = given.value if isinstance(given.value, (bool, int, float, str)) else [*given.value]
         raise ParameterError(
-            f'{given.name} is {value!r} of type {given.type_.name}, must be of type {wanted.name}'
+            f'{given.name} is {value!r} of type {given.type_.name}; must be of type {wanted.name}'
         )
     else:
         return given
@@ -478,11 +479,11 @@ def read_configuration(node: Node) -> Configuration:
     for name in names:
         if not re.fullmatch('[A-Za-z][A-Za-z0-9_]*', name) or '__' in name or name.endswith('_'):
             raise ParameterError(
-                f'camera name {name!r} cannot stand in a topic; allowed are letters, digits and '
-                'single underscores inside, a letter first'
+                f'camera name {name!r} cannot be part of a topic name; use letters, digits and '
+                'single underscores inside, starting with a letter'
             )
     if len(set(names)) < len(names):
-        raise ParameterError(f'cameras is {list(names)}; names must differ')
+        raise ParameterError(f'cameras is {list(names)}; names must be unique')
     return Configuration(
         cameras=tuple(_read_camera(node, name) for name in names),
         model=values['model'],

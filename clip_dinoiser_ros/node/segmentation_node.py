@@ -137,7 +137,7 @@ class SegmentationNode(ParameterServicesNode):
         refused = [result.reason for result in results if not result.successful]
         changed = [f'{name} {value}' for name, value in restored.items() if value != given[name]]
         self.get_logger().warning(
-            'the last run did not end cleanly; parameters that were set in it are set again: '
+            'the last run did not end cleanly; its runtime parameters are set again: '
             f'{", ".join(changed)}' + '; refused: ' * bool(refused) + '; '.join(refused)
         )
 
@@ -182,7 +182,7 @@ class SegmentationNode(ParameterServicesNode):
 
     def _warn_of(self, unknown: str) -> None:
         if unknown:
-            self.get_logger().warning(f'parameters without effect, not known here: {unknown}')
+            self.get_logger().warning(f'unknown parameters, ignored: {unknown}')
 
     def _take_defaults_of_model(self) -> None:
         """Set the parameters that belong to the model, unless they were given."""
@@ -198,7 +198,7 @@ class SegmentationNode(ParameterServicesNode):
         if why:
             self.get_logger().warning(
                 f'the model runs on the CPU although there is an NVIDIA GPU: {why}; '
-                'device cpu leaves this warning out'
+                'set device to cpu to silence this warning'
             )
 
     def _ids_of(self, configuration: Configuration, settings: Settings) -> ClassIds:
@@ -308,8 +308,8 @@ class SegmentationNode(ParameterServicesNode):
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         topic = self.resolve_topic_name(topic)
         self.get_logger().warning(
-            f"{topic}: the {policy} of a publisher does not match the subscription's; "
-            f'no message will come from it; set qos_overrides.{topic}.subscription.{policy}'
+            f'{topic}: the QoS policy {policy} of a publisher does not match the subscription, so '
+            f'no messages arrive; set qos_overrides.{topic}.subscription.{policy}'
         )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -453,8 +453,8 @@ class SegmentationNode(ParameterServicesNode):
         unknown = [name for name in active.settings.object_classes if name not in names]
         if unknown:
             self.get_logger().warning(
-                f'object_classes names what is not among the prompts: {", ".join(unknown)}; '
-                f'there are {", ".join(names)}'
+                f'object_classes has names that are not among the prompts: {", ".join(unknown)}; '
+                f'available: {", ".join(names)}'
             )
 
     async def prepare(self, changes: list[Parameter]) -> None:
@@ -515,7 +515,7 @@ class SegmentationNode(ParameterServicesNode):
             vocabulary = encode(segmenter, settings)
         unknown = segmenter.unknown_words(vocabulary)
         if unknown:
-            self.get_logger().warning(f'the demo model never met: {", ".join(unknown)}')
+            self.get_logger().warning(f'the demo model does not know: {", ".join(unknown)}')
         for warning in advice(vocabulary, len(settings.prompts)):
             self.get_logger().warning(warning)
         names = vocabulary.names[: len(settings.prompts)]
@@ -528,7 +528,7 @@ class SegmentationNode(ParameterServicesNode):
         self._pending = None
         try:
             if not all(change.name for change in changes):  # rclpy would treat it as declared
-                raise ValueError('a parameter without a name was given; give its name')
+                raise ValueError('a parameter has no name; every parameter needs a name')
             settings = parameters.changed_settings(
                 self._settings or parameters.default_settings(), changes
             )

@@ -28,7 +28,7 @@ def start_ids(
     gone = [name for name in begun.known if name not in roomy.known]
     if gone:
         logger.warning(
-            'the class ids are used up; the names longest unused give theirs away: '
+            'all class ids are in use; the ids of the names longest unused are reused: '
             + _list(gone, begun.known)
         )
     return roomy
@@ -40,7 +40,7 @@ def fixed_ids(ids: ClassIds, fixed: Mapping[str, int], largest: int, logger: Any
     changed = [name for name, old in ids.known.items() if begun.known.get(name) != old]
     if changed:
         logger.warning(
-            'class_ids and max_class_id change the ids of earlier runs: those were '
+            'class_ids or max_class_id change ids of earlier runs, which were '
             + _list(changed, ids.known)
         )
     return begun

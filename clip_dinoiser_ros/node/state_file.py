@@ -80,7 +80,7 @@ def read_state(path: Path) -> State | None:
     try:
         return State(**values)
     except TypeError as error:
-        raise StateError(f'of another version of this program: {error}') from error
+        raise StateError(f'written by another version of this program: {error}') from error
 
 
 def write_state(path: Path, state: State) -> None:

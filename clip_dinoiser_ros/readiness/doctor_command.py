@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser doctor`: what is there, what is missing, what to do about it."""
+"""`clip-dinoiser doctor`: what is installed, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the page; return 0 when the node could run, 1 when not."""
+    """Print the findings; return 0 if the node can run, else 1."""
     findings = list(_examine(args))
     missing = [finding.about for finding in findings if finding.level == 'missing']
     if args.json:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser download`: all that a robot without a network needs, fetched and checked."""
+"""`clip-dinoiser download`: download and check all weights, for robots without a network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         nargs='?',
         type=Path,
-        help='copies for another machine; without: only into the caches of this one, where the '
-        'node looks for them',
+        help='also copy the files to DIR, for another machine; default: only into the caches of '
+        'this one, where the node looks for them',
     )
     parser.add_argument(
         '--heads', default=AUTHORS, metavar='URL', help="a mirror of the authors' heads"
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bring CLIP and the heads, load them, say how to use them; return the exit code."""
+    """Download CLIP and the heads, load them, print how to use them; return the exit code."""
     from clip_dinoiser_ros.core import Segmenter
 
     clip, heads = checked_clip(MODEL, PRETRAINED), authors_heads(args.heads)
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _copy(source: Path, folder: Path) -> Path:
-    """Copy a file into a folder unless it is there; return the copy."""
+    """Copy a file into a folder unless it is already there; return the copy."""
     target = folder / source.name
     if target.is_file() and digest_of(target, 64) == digest_of(source, 64):
         return target
@@ -60,7 +60,7 @@ def _copy(source: Path, folder: Path) -> Path:
 
 
 def _use(clip: Path, heads: Path) -> str:
-    """Say how a node that has these files starts."""
+    """Return how to start a node with these files."""
     arguments = (f'pretrained:={clip}', f'heads:={heads}')
     return (
         'Both load. On a machine that has these files at this place, no network is needed:\n\n'

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the doctor finds: one line of its page, and what to do about it."""
+"""A finding of the doctor, and advice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        about: What was looked at.
-        level: 'ok'; 'note': the node starts all the same; 'missing': it does not.
+        about: What was checked.
+        level: 'ok'; 'note': the node can start nevertheless; 'missing': it cannot.
         text: What was found.
-        advice: What to do; '' where there is nothing to do.
+        advice: What to do; '' if nothing.
     """
 
     about: str
@@ -28,9 +28,9 @@ class Finding:
 
 
 def why_not_importable(module: str) -> str | None:
-    """Import a module; return why that does not work, None: it does."""
+    """Import a module; return the reason if that fails, else None."""
     try:
         importlib.import_module(module)
-    except Exception as error:  # whatever a broken package raises
+    except Exception as error:  # a broken package can raise anything
         return ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
     return None

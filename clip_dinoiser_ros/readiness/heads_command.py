@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser heads`: the heads' weights from one layout to another."""
+"""`clip-dinoiser heads`: convert the heads' weights to safetensors."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, strictly; return the exit code."""
+    """Convert the weights; return the exit code."""
     convert_heads(args.source, args.target)
     return 0

@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Is the software there? Python, torch and its device, OpenCLIP, ROS and its packages.
+"""Checks of the software: Python, torch and its device, OpenCLIP, ROS and its packages.
 
-Everything is imported where it is looked at: any of it may be missing.
+Everything is imported in the check itself, because any of it may be missing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MESSAGES = (
 )
 OPTIONAL = {
     'cv_bridge': 'image encodings that this package does not know are refused',
-    'sensor_msgs_py': 'only consumers in Python need it',
+    'sensor_msgs_py': 'only needed by Python programs that use the outputs',
     'launch_ros': 'the launch files cannot be used; ros2 run can',
 }
 ROS_VARIABLES = (
@@ -51,7 +51,7 @@ ROS_VARIABLES = (
 
 
 def examine_python() -> Finding:
-    """Look at the interpreter."""
+    """Check the interpreter."""
     text = f'{sys.version.split()[0]}, {sys.executable}'
     if sys.version_info < OLDEST_PYTHON:
         oldest = '.'.join(map(str, OLDEST_PYTHON))
@@ -60,7 +60,7 @@ def examine_python() -> Finding:
 
 
 def examine_torch(device: str, precision: str, engine: str) -> Iterator[Finding]:
-    """Look at torch, the device that would be used, the precision and the engine on it."""
+    """Check torch, and the device, precision and engine that would be used."""
     reason = why_not_importable('torch')
     if reason is not None:
         yield Finding('torch', 'missing', reason, INSTALL)
@@ -77,7 +77,7 @@ def examine_torch(device: str, precision: str, engine: str) -> Iterator[Finding]
     except ImportError as error:
         yield Finding('device', 'missing', str(error), INSTALL)
     except ValueError as error:
-        yield Finding('device', 'missing', str(error), 'give another device, precision or engine')
+        yield Finding('device', 'missing', str(error), 'use another device, precision or engine')
     from clip_dinoiser_ros.core.nvidia import unused_gpu
 
     if why := unused_gpu():
@@ -101,7 +101,7 @@ def _examine_device(device: str, precision: str, engine: str) -> Finding:
         return Finding('device', 'ok', f'{place} in {chosen}, OpenVINO')
     if found.type != 'cuda':
         packed = pack(torch.zeros(32, 32, dtype=segmenter.DTYPES[chosen])).is_mkldnn
-        how = 'packed for oneDNN' if packed else 'as they come: slower'
+        how = 'packed for oneDNN' if packed else 'not packed, slower'
         return Finding('device', 'ok', f'{text}, weights {how}')
     text += f', {torch.cuda.get_device_name(found)}, CUDA graphs'
     if upsample_triton.usable(found):
@@ -114,13 +114,15 @@ def _examine_device(device: str, precision: str, engine: str) -> Finding:
 
 
 def examine_packages() -> Iterator[Finding]:
-    """Look at the other Python packages that the node imports."""
+    """Check the other Python packages that the node imports."""
     for module, package in PYTHON_PACKAGES.items():
         reason = why_not_importable(module)
         if reason is None:
             yield Finding(package, 'ok', _version(package, module))
         elif 'torchvision::nms' in reason:
-            advice = 'torch and torchvision go in pairs: pip install -r requirements/core.txt'
+            advice = (
+                'versions of torch and torchvision must match: pip install -r requirements/core.txt'
+            )
             yield Finding(package, 'missing', reason, advice)
         else:
             yield Finding(package, 'missing', reason, INSTALL)
@@ -129,12 +131,12 @@ def examine_packages() -> Iterator[Finding]:
 def _version(package: str, module: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # of the distribution, not of pip
+    except PackageNotFoundError:  # installed by the distribution, not by pip
         return str(getattr(importlib.import_module(module), '__version__', 'version unknown'))
 
 
 def examine_ros() -> Iterator[Finding]:
-    """Look at ROS, its messages and this package's own, and at what is good to have."""
+    """Check ROS, its messages, this package's messages, and optional packages."""
     distribution = os.environ.get('ROS_DISTRO')
     reason = why_not_importable('rclpy')
     if reason is not None:
@@ -157,7 +159,7 @@ def examine_ros() -> Iterator[Finding]:
     for package, lack in OPTIONAL.items():
         if why_not_importable(package) is not None:
             debian = f'ros-{distribution or "DISTRO"}-{package.replace("_", "-")}'
-            yield Finding(package, 'note', f'not there: {lack}', f'sudo apt install {debian}')
+            yield Finding(package, 'note', f'missing: {lack}', f'sudo apt install {debian}')
 
 
 def _ros_advice(distribution: str | None) -> str:
@@ -167,6 +169,6 @@ def _ros_advice(distribution: str | None) -> str:
     if distribution is None:
         return 'install ROS 2, or work without the node: clip-dinoiser bag, clip-dinoiser image'
     return (
-        f'{distribution} is for one version of Python: make the environment with that one '
-        '(python3 -m venv --system-site-packages)'
+        f'{distribution} needs its own version of Python: create the environment with that '
+        'one (python3 -m venv --system-site-packages)'
     )

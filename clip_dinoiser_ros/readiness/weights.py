@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Are the weights there, or can they be brought? And the folders in which they are kept."""
+"""Checks of the weights, of downloading them, and of the cache folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clip_dinoiser_ros.core.attempts import TransferError
 from clip_dinoiser_ros.core.transfer import Published, reach
 from clip_dinoiser_ros.readiness.finding import Finding
 
-BRING = 'bring it before the start: clip-dinoiser download'
+BRING = 'download it before the start: clip-dinoiser download'
 ELSEWHERE = (
     'on a machine with a network: clip-dinoiser download DIR; then give its files as pretrained '
     'and heads'
@@ -22,7 +22,7 @@ ELSEWHERE = (
 
 
 def examine_weights(model: str, pretrained: str, heads: str) -> Iterator[Finding]:
-    """Look for what the parameters of these names stand for."""
+    """Check the weights that the parameters select."""
     if model == 'demo':
         yield _examine_demo()
         return
@@ -71,7 +71,7 @@ def _examine_heads(heads: str) -> Finding:
 
 
 def _examine_source(about: str, ask: Callable[[], Published], parts: Iterator[Path]) -> Finding:
-    """Find out whether what is missing could be downloaded."""
+    """Check whether missing weights can be downloaded."""
     here = sum(part.stat().st_size for part in parts)
     arrived = f', {_megabytes(here)} of them are here' if here else ''
     try:
@@ -85,17 +85,17 @@ def _examine_source(about: str, ask: Callable[[], Published], parts: Iterator[Pa
 
 
 def examine_folders() -> Iterator[Finding]:
-    """Look at where downloads and text embeddings are kept."""
+    """Check the folders of downloads and text embeddings."""
     cache = sources.cache_folder() / 'clip_dinoiser_ros'
     for about, folder, variable in (
         ("cache of the hub's client", sources.hub_folder(), 'HF_HOME'),
         ('cache of this package', cache, 'XDG_CACHE_HOME'),
     ):
         if _can_write(folder):
-            yield Finding(about, 'ok', f'{folder}, can be written')
+            yield Finding(about, 'ok', f'{folder}, writable')
         else:
-            text = f'{folder} cannot be written: nothing is downloaded to it or kept in it'
-            yield Finding(about, 'note', text, f'set {variable} to a folder that can be written')
+            text = f'{folder} is not writable: nothing can be downloaded to it or cached in it'
+            yield Finding(about, 'note', text, f'set {variable} to a writable folder')
     try:
         from clip_dinoiser_ros.core.embedding_cache import SWITCH, default_folder
     except ImportError:  # no torch, which is said already
@@ -108,7 +108,7 @@ def examine_folders() -> Iterator[Finding]:
 
 
 def _can_write(folder: Path) -> bool:
-    """Whether a folder can be written, or made and then written."""
+    """Whether a folder is writable, or can be created."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 

@@ -22,7 +22,7 @@ from clip_dinoiser_ros.training.template_choice import (
     measure_entropies,
 )
 
-DAMAGED = 3  # exit code: there is a choice, but the recording could not be read in full
+DAMAGED = 3  # exit code: templates were chosen, but part of the recording could not be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,27 +33,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar='FILE',
-        help=f'gets the choice, for `templates` of the node and --templates; ends in {SUFFIX}',
+        help=f'file for the parameter `templates` and for --templates; must end in {SUFFIX}',
     )
-    parser.add_argument('--force', action='store_true', help='replace what is there')
+    parser.add_argument('--force', action='store_true', help='replace OUT')
     parser.add_argument(
         '--topic',
         nargs='+',
         default=[],
         metavar='TOPIC',
-        help='images; without it all that have colour',
+        help='image topic; repeatable (all topics with colour images)',
     )
     parser.add_argument(
-        '--images', type=int, default=100, metavar='N', help='evenly over the time (%(default)s)'
+        '--images',
+        type=int,
+        default=100,
+        metavar='N',
+        help='number of images, spread evenly over time (%(default)s)',
     )
     parser.add_argument(
-        '--keep', type=int, default=KEPT, metavar='N', help='templates of a class (%(default)s)'
+        '--keep',
+        type=int,
+        default=KEPT,
+        metavar='N',
+        help='number of templates for each class (%(default)s)',
     )
     arguments.add_prompts_argument(parser)
     arguments.add_model_arguments(parser)
-    parser.add_argument(
-        '--gamma', type=float, help='threshold of affinities; by default that of the model'
-    )
+    parser.add_argument('--gamma', type=float, help='threshold of affinities (that of the model)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,16 +97,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what cannot come to a good end, before anything is read."""
+    """Check the arguments before anything is read."""
     parse_prompts(args.prompts)
     if len(args.prompts) < 2:
-        raise ValueError('--prompts has one class: every template is sure of it; give all classes')
+        raise ValueError(
+            '--prompts has only one class, so templates cannot be compared; give all classes'
+        )
     if not 1 <= args.keep <= MOST_TEMPLATES:
-        raise ValueError(f'--keep is {args.keep}; allowed is 1 to {MOST_TEMPLATES}')
+        raise ValueError(f'--keep is {args.keep}; must be between 1 and {MOST_TEMPLATES}')
     if args.output.suffix != SUFFIX:
-        raise ValueError(f'--output {args.output}: the name has to end in {SUFFIX}')
+        raise ValueError(f'--output {args.output}: the name must end in {SUFFIX}')
     if not args.output.parent.is_dir():
-        raise ValueError(f'--output {args.output}: {args.output.parent} is no folder')
+        raise ValueError(f'--output {args.output}: {args.output.parent} is not a folder')
     refuse_link(args.output)
     if args.output.exists() and not args.force:
         raise ValueError(f'{args.output} exists; --force replaces it')

@@ -17,14 +17,14 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly images are varied.
+    """Strength of the augmentation.
 
     The published code has a scale of 1 and jitters the brightness alone, by 0.5.
 
     Attributes:
-        scale: The short side is resized to between so many times the crop.
-        flip: How often an image is mirrored, 0 to 1.
-        brightness: Multiplied by a factor within 1 - b and 1 + b; likewise the next two.
+        scale: Range of the short side after resizing, as a multiple of the crop.
+        flip: Probability that an image is mirrored, 0 to 1.
+        brightness: Multiplied by a factor between 1 - b and 1 + b; the next two likewise.
         contrast: Distance from the mean grey of the image.
         saturation: Distance of each pixel from its own grey.
     """
@@ -41,19 +41,19 @@ class Augmentation:
             raise ValueError(f'scale is {low} to {high}; allowed: 1 <= low <= high')
         for name in ('flip', 'brightness', 'contrast', 'saturation'):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f'{name} is {getattr(self, name)}; allowed: 0 to 1')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be between 0 and 1')
 
 
 def augment(
     source: TrainingImage, crop: int, how: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Vary an image, and its truth in the same way.
+    """Augment an image, and its true labels in the same way.
 
     Args:
         source: Of any size; a small one is enlarged.
         crop: Side of the result in pixels.
-        how: The strengths.
-        rng: Draws them; the same generator gives the same result.
+        how: Strength of the augmentation.
+        rng: Random generator.
 
     Returns:
         image: float32 (crop, crop, 3) RGB in [0, 1].
@@ -73,7 +73,7 @@ def augment(
 
 
 def _jitter(image: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Vary the colours of float32 RGB in [0, 1], (H, W, 3)."""
+    """Jitter the colours of float32 RGB in [0, 1], (H, W, 3)."""
     brightness, contrast, saturation = (
         np.float32(rng.uniform(1 - strength, 1 + strength))
         for strength in (how.brightness, how.contrast, how.saturation)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Images out of a robot's own recording, drawn evenly over its time."""
+"""Training images from a robot's recording, spread evenly over time."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
 
 RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
-# Depth, labels and confidence have these encodings: such topics are used only if they are named.
+# Depth, labels and confidence have these encodings. Such topics are used only if named.
 _ONE_CHANNEL = ('mono', '8UC1', '8SC1', '16UC1', '16SC1', '32SC1', '32FC1', '64FC1')
 
 
 class BagImages:
-    """Frames of a rosbag2 (mcap or sqlite3), evenly over the time of each topic.
+    """Frames of a rosbag2 (mcap or sqlite3), spread evenly over the time of each topic.
 
-    They are taken out once and set aside in a temporary file, so the bag is read only at the start.
-    A bag that was cut off, or is damaged in places, is read as far as it is whole; `about` says
-    under `damage` what could not be read, and under `left_out` what is whole and of no use here.
+    They are copied to a temporary file, so the bag is read only at the start. A bag that was cut
+    off or is partly damaged is read as far as possible. `about` lists what could not be read as
+    `damage`, and readable data that is not used as `left_out`.
 
     Args:
         bag: Folder of a rosbag2, or one .mcap or .db3 file.
-        topics: Image topics, raw or compressed; none: every one that has colour.
-        count: How many frames to draw, over all topics; all when there are fewer.
+        topics: Image topics, raw or compressed; none: every topic with colour images.
+        count: Number of frames over all topics; all if there are fewer.
 
     Raises:
-        SourceError: No such bag, not readable, no images, or none that can be decoded.
+        SourceError: The bag does not exist or is not readable, or has no images that can be
+            decoded.
     """
 
     def __init__(self, bag: str | Path, topics: Sequence[str] = (), count: int = IMAGES) -> None:
@@ -96,7 +97,7 @@ class BagImages:
 
 @contextmanager
 def _open(bag: Path) -> Iterator[Recording]:
-    """Open a rosbag2; whatever the reader raises names the bag."""
+    """Open a rosbag2; errors of the reader name the bag."""
     try:
         from clip_dinoiser_ros.bag.recording import BagError, Recording
     except ImportError as error:
@@ -126,7 +127,9 @@ def _image_topics(
     cameras, left_out = choose_cameras(recording, names)
     found = [recording.topics[camera.topic] for camera in cameras]
     grey = [] if names else [topic for topic in found if _is_grey(recording, topic)]
-    left_out += [f'{topic.name} is left out: it is grey; --topic takes it' for topic in grey]
+    left_out += [
+        f'{topic.name} is left out because it is grey; --topic includes it' for topic in grey
+    ]
     found = [topic for topic in found if topic.count and topic not in grey]
     if not found:
         why = [*left_out, *recording.damage]
@@ -144,7 +147,7 @@ def _is_grey(recording: Recording, topic: Topic) -> bool:
 
 
 def _messages(recording: Recording, topics: list[Topic], doing: str) -> Iterator[Message]:
-    """Yield the messages of topics in the bag's order, with a bar."""
+    """Yield the messages of topics in the order of the bag, with a progress bar."""
     total = sum(topic.count for topic in topics)
     messages = recording.messages([topic.name for topic in topics])
     yield from tqdm(messages, doing, total, leave=False, unit='msg')
@@ -153,13 +156,13 @@ def _messages(recording: Recording, topics: list[Topic], doing: str) -> Iterator
 def _choose(
     recording: Recording, topics: list[Topic], count: int
 ) -> tuple[dict[str, np.ndarray], dict[str, Counter[int]]]:
-    """Choose frames of each topic, evenly over its time.
+    """Choose frames of each topic, spread evenly over its time.
 
-    What a short topic leaves over goes to the others.
+    If a topic has fewer frames than its share, the other topics get the rest.
 
     Returns:
-        The times of all frames of each topic, int64 (n,) nanoseconds, and how many frames of
-        which time are chosen.
+        The times of all frames of each topic, int64 (n,) nanoseconds, and how many frames are
+        chosen at each time.
     """
     times: dict[str, list[int]] = {topic.name: [] for topic in topics}
     for message in _messages(recording, topics, 'find frames'):
@@ -173,17 +176,16 @@ def _choose(
 
 
 def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
-    """Choose the stamps nearest to `count` moments that lie evenly over the time.
+    """Choose the stamps nearest to `count` evenly spaced moments.
 
-    Pauses of more than an hour do not count: most of them are clocks that were set.
+    Gaps of more than an hour are skipped, because most of them are clocks that were set.
 
     Args:
         stamps: int64 (n,), ascending.
-        count: At most so many are chosen.
+        count: Maximum number of stamps.
 
     Returns:
-        int64 (m,), ascending: where the recording has gaps, fewer. Each is that of a frame of its
-        own.
+        int64 (m,), ascending, all different; fewer than `count` if the recording has gaps.
     """
     if len(stamps) <= count:
         return stamps
@@ -196,17 +198,17 @@ def evenly(stamps: np.ndarray, count: int) -> np.ndarray:
 
 
 def _message(message: Message) -> Any:
-    """Return the message that was serialized; raises SourceError where it is damaged."""
+    """Deserialize a message; raises SourceError if it is damaged."""
     from clip_dinoiser_ros.bag.types import typestore
 
     try:
         return typestore().deserialize_cdr(message.data, message.topic.type_name)
-    except Exception as error:  # a damaged message fails in whatever way it does
+    except Exception as error:  # damaged messages raise many exception types
         raise SourceError(f'damaged message: {error}') from error
 
 
 def _encoded(message: Message) -> bytes:
-    """Return a frame as an encoded image; raises ValueError where it cannot be decoded."""
+    """Return a frame as an encoded image; raises ValueError if it cannot be decoded."""
     shown = _message(message)
     if message.topic.type_name == RAW:
         return encode(images.to_rgb(shown))

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which images each iteration sees, how varied: all of it follows from the seed."""
+"""Batches of each iteration: images and augmentation, both determined by the seed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from clip_dinoiser_ros.training.image_sources import ImageSource
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is drawn in each iteration.
+    """Sampling of an iteration.
 
     Attributes:
         batch: Images per iteration.
         crop: Side of each in pixels.
-        seed: Decides everything that is random.
-        augmentation: How strongly they are varied.
+        seed: Seed of everything random.
+        augmentation: Strength of the augmentation.
     """
 
     batch: int = 16
@@ -37,16 +37,16 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, least in (('batch', 1), ('crop', 1), ('seed', 0)):
             if getattr(self, name) < least:
-                raise ValueError(f'{name} is {getattr(self, name)}; at least {least}')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be at least {least}')
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one iteration sees.
+    """The input of one iteration.
 
     Attributes:
         images: float32 (B, 3, H, W), RGB in [0, 1].
-        truth: uint8 (B, H, W, 2), class and instance (0: none) of each pixel, or None.
+        truth: uint8 (B, H, W, 2), true class and instance (0: none) of each pixel, or None.
     """
 
     images: Tensor
@@ -59,10 +59,10 @@ class Batch:
 
 
 def draw(count: int, sampling: Sampling, iteration: int) -> list[int]:
-    """Return the indices of the images of one iteration: each once per round, then reshuffled.
+    """Return the indices of the images of one iteration; each image occurs once per epoch.
 
     Args:
-        count: How many images there are.
+        count: Number of images.
         sampling: Batch and seed.
         iteration: From 0.
     """
@@ -78,7 +78,7 @@ def draw(count: int, sampling: Sampling, iteration: int) -> list[int]:
 
 
 def make_batch(source: ImageSource, sampling: Sampling, iteration: int) -> Batch:
-    """Return the batch of an iteration, always the same for the same arguments."""
+    """Return the batch of an iteration; deterministic."""
     images, truths = [], []
     for place, index in enumerate(draw(len(source.names), sampling, iteration)):
         rng = np.random.default_rng([sampling.seed, 1, iteration, place])
@@ -94,7 +94,7 @@ def make_batch(source: ImageSource, sampling: Sampling, iteration: int) -> Batch
 def batches(
     source: ImageSource, sampling: Sampling, first: int, stop: int, workers: int = 2
 ) -> Iterator[Batch]:
-    """Yield the batches of iterations `first` to `stop`, made ahead of use by threads."""
+    """Yield the batches of iterations `first` to `stop`, prepared ahead by threads."""
     ahead: deque[Future[Batch]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A training that was killed goes on from here, to the result it would have had."""
+"""Checkpoints: an interrupted training can be resumed and gives the same result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class TrainingError(ValueError):
-    """A training that cannot start or go on; says why and what to do."""
+    """A training cannot start or continue; the message says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,12 @@ class Checkpoint:
     """The state of a training between two iterations.
 
     Attributes:
-        iteration: How many are done.
-        settings: What the training was started with, as JSON; must be the same to go on.
+        iteration: Number of completed iterations.
+        settings: Settings of the training, as JSON; must be the same to resume.
         heads: State of the two heads.
         optimizer: State of the optimiser.
-        losses: float64 (iterations, 2), affinity and foreground; zero where not yet done.
-        sittings: When each run started, ISO 8601; more than one where it was resumed.
+        losses: float64 (iterations, 2), affinity and foreground; zero if not yet done.
+        sittings: Start of each run, ISO 8601; more than one if it was resumed.
     """
 
     iteration: int
@@ -40,7 +40,7 @@ class Checkpoint:
     sittings: list[str]
 
     def save(self, path: Path) -> None:
-        """Write the file; a kill at any moment leaves the old or the new one whole."""
+        """Write the file atomically."""
         part = path.with_name(f'{path.name}.part')
         with part.open('wb') as file:
             torch.save(asdict(self), file)
@@ -54,26 +54,26 @@ class Checkpoint:
 
         Args:
             path: Of the file.
-            settings: Of the training that is to go on.
+            settings: Settings of the training to resume.
 
         Raises:
-            TrainingError: It cannot be read, or belongs to a training with other settings.
+            TrainingError: The file cannot be read, or the settings differ.
         """
         try:
             content = cls(**torch.load(path, map_location='cpu', weights_only=True))
-        except Exception as error:  # torch raises many types on damaged files
+        except Exception as error:  # torch raises many exception types on damaged files
             raise TrainingError(f'checkpoint {str(path)!r} cannot be read: {error}') from error
         changes = _differences(json.loads(content.settings), json.loads(settings))
         if changes:
             raise TrainingError(
                 f'checkpoint {str(path)!r} was written with other settings: '
-                f'{"; ".join(changes)}; give the same again, or force to start anew'
+                f'{"; ".join(changes)}; use the same settings, or force to start again'
             )
         return content
 
 
 def _differences(old: Any, new: Any, where: str = '') -> list[str]:
-    """Name what differs between two JSON values."""
+    """Yield the differences between two JSON values."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             change

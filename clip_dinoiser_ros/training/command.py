@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`clip-dinoiser train`: the two heads, from images or a recording, without labels."""
+"""`clip-dinoiser train`: train the two heads on images or a recording, without labels."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from clip_dinoiser_ros.training.source_arguments import add_source_arguments, op
 from clip_dinoiser_ros.training.teachers import Teacher, TeacherError, WorldTeacher
 from clip_dinoiser_ros.training.trainer import Running, train
 
-DAMAGED = 3  # exit code: trained, but not all of the recording could be read
+DAMAGED = 3  # exit code: trained, but part of the recording could not be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument('out', help=f'folder for {record.HEADS} and {record.RECORD}')
     add_source_arguments(parser).add_argument(
-        '--images', type=int, default=IMAGES, metavar='N', help='how many (%(default)s)'
+        '--images', type=int, default=IMAGES, metavar='N', help='number of images (%(default)s)'
     )
     _add_teacher_arguments(parser)
     _add_recipe_arguments(parser)
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--pretrained', default='laion2b_s34b_b88k', help='OpenCLIP tag or file (%(default)s)'
     )
     group.add_argument(
-        '--heads', help='start from these: file, or authors; without: from nothing, by the seed'
+        '--heads', help='initial heads: file, or authors; default: random, from the seed'
     )
     group = parser.add_argument_group('running')
     group.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (%(default)s)')
@@ -51,12 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['auto', 'fp32', 'bf16', 'fp16'],
         help='of the frozen networks; auto: fp32 on the CPU, half of it on a GPU (%(default)s)',
     )
-    group.add_argument('--workers', type=int, default=2, help='threads for images (%(default)s)')
+    group.add_argument(
+        '--workers', type=int, default=2, help='threads that prepare images (%(default)s)'
+    )
     group.add_argument(
         '--checkpoint-every', type=int, default=500, metavar='N', help='iterations (%(default)s)'
     )
-    group.add_argument('--resume', action='store_true', help='go on with the training in OUT')
-    group.add_argument('--force', action='store_true', help='write over what is in OUT')
+    group.add_argument('--resume', action='store_true', help='continue the training in OUT')
+    group.add_argument('--force', action='store_true', help='overwrite the training in OUT')
 
 
 def _add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +112,7 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help='short side, in crops (%(default)s)',
     )
     group.add_argument(
-        '--flip', type=float, default=how.flip, help='how often mirrored (%(default)s)'
+        '--flip', type=float, default=how.flip, help='probability of mirroring (%(default)s)'
     )
     group.add_argument(
         '--jitter',
@@ -124,7 +126,7 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; return the exit code."""
-    # in this order: what is cheap to check comes before what takes minutes to read or download
+    # cheap checks first; reading and downloading take minutes
     recipe = _recipe(args)
     running = Running(
         args.device,
@@ -160,7 +162,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _check_teacher(args: argparse.Namespace) -> None:
-    """Refuse what cannot teach before anything is read."""
+    """Check the teacher's arguments before anything is read."""
     if args.teacher is None:
         args.teacher = 'world' if args.world else 'dino'
     if args.teacher == 'world' and not args.world:
@@ -176,7 +178,7 @@ def _check_teacher(args: argparse.Namespace) -> None:
 
 
 def _teacher(args: argparse.Namespace) -> Teacher:
-    """Make the teacher that the arguments name."""
+    """Build the teacher that the arguments name."""
     if args.teacher == 'world':
         return WorldTeacher(args.together)
     from clip_dinoiser_ros.training import dino

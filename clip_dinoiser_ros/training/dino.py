@@ -38,7 +38,7 @@ class DinoTower(nn.Module):
         self.patch_size: int = model.patch_embed.patch_size[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute queries, keys and values of the last block, all heads side by side.
+        """Compute queries, keys and values of the last block, with the heads concatenated.
 
         Args:
             images: float32 (B, 3, H, W), normalised, H and W multiples of the patch size.
@@ -59,9 +59,9 @@ class DinoTower(nn.Module):
         return q, k, v
 
     def _positions(self, h: int, w: int) -> Tensor:
-        """Return the positional embedding (1, 1 + h * w, D), resized the way DINO's own code does.
+        """Return the positional embedding (1, 1 + h * w, D), resized as in DINO's own code.
 
-        It asks for a tenth of a patch more than there is, which moves the samples a little.
+        That code adds a tenth of a patch to the size, which shifts the samples slightly.
         """
         trained: Tensor = self.model.pos_embed
         grid_h, grid_w = self.model.patch_embed.grid_size
@@ -74,12 +74,12 @@ class DinoTower(nn.Module):
 
 
 class DinoAffinity:
-    """Which patches belong together: the cosines of DINO ViT-B/16's values (section 3.3).
+    """Affinity of patches: cosines of DINO ViT-B/16's values (section 3.3).
 
     Args:
         base: timm's DINO ViT-B/16; see `load_dino`.
-        device: Where to compute.
-        precision: Of the tower; cosines are computed in float32.
+        device: Device to compute on.
+        precision: Precision of the tower; cosines are computed in float32.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class DinoAffinity:
 
 
 class FoundObjects:
-    """Where objects are: FOUND, a 1x1 convolution on DINO ViT-S/8's keys (section 3.5).
+    """Objectness of patches: FOUND, a 1x1 convolution on DINO ViT-S/8's keys (section 3.5).
 
     Args:
         small: timm's DINO ViT-S/8; see `load_dino`.
         decoder: FOUND's decoder; see `load_found`.
-        device: Where to compute.
-        precision: Of the tower; the decoder is computed in float32.
+        device: Device to compute on.
+        precision: Precision of the tower; the decoder is computed in float32.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class FoundObjects:
     def __call__(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return the probability of an object, float32 (B, 1, h, w), at the grid of CLIP.
 
-        Arguments as of `DinoAffinity`.
+        Arguments as for `DinoAffinity`.
         """
         images = _fitted(images, grid, 2 * self._tower.patch_size)
         with autocast(images.device, self._precision):
@@ -145,7 +145,7 @@ class FoundObjects:
 
 
 def _fitted(images: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
-    """Normalise images, and resize them where CLIP's patches are of another size than `patch`."""
+    """Normalise images, and resize them if CLIP's patch size differs from `patch`."""
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
     images = (images - mean) / std
     size = (grid[0] * patch, grid[1] * patch)
@@ -155,21 +155,21 @@ def _fitted(images: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
 
 
 class DinoTeacher:
-    """What the paper's heads learn from.
+    """The paper's teachers of the two heads.
 
-    Patches belong together where DINO ViT-B/16's values correlate by at least gamma. Objects are
-    where FOUND's decoder, a 1x1 convolution on DINO ViT-S/8's keys, says so.
+    The affinity of two patches is 1 if DINO ViT-B/16's values correlate by at least gamma. Objects
+    come from FOUND's decoder, a 1x1 convolution on DINO ViT-S/8's keys.
 
     Args:
         base: timm's DINO ViT-B/16; see `load_dino`.
         small: timm's DINO ViT-S/8.
         decoder: FOUND's decoder; see `load_found`.
         gamma: Threshold on the correlations.
-        device: Where to compute.
-        precision: Of the two towers; correlations and masks are computed in float32.
+        device: Device to compute on.
+        precision: Precision of the two towers; correlations and masks are computed in float32.
 
     Raises:
-        TeacherError: gamma is no threshold for cosines.
+        TeacherError: gamma is out of range.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class DinoTeacher:
         precision: str = 'fp32',
     ) -> None:
         if not 0.0 <= gamma < 1.0:
-            raise TeacherError(f'gamma is {gamma}; allowed is 0 to below 1')
+            raise TeacherError(f'gamma is {gamma}; must be at least 0 and below 1')
         self._affinity = DinoAffinity(base, device, precision)
         self._objects = FoundObjects(small, decoder, device, precision)
         self._gamma = gamma
@@ -220,7 +220,7 @@ def load_dino(name: str, path: str | Path | None = None) -> nn.Module:
     if path is None:
         try:
             return timm.create_model(name, pretrained=True, num_classes=0)
-        except Exception as error:  # whatever the hub's client raises
+        except Exception as error:  # the hub's client raises many exception types
             raise TeacherError(
                 f'{name} cannot be downloaded: {one_line(error)}; on a machine without a network, '
                 'download its weights elsewhere and give the file'
@@ -228,7 +228,7 @@ def load_dino(name: str, path: str | Path | None = None) -> nn.Module:
     model = timm.create_model(name, pretrained=False, num_classes=0)
     try:
         model.load_state_dict(_read_tensors(Path(path)), strict=True)
-    except Exception as error:  # the readers raise many types
+    except Exception as error:  # the readers raise many exception types
         reason = one_line(error, 500)
         raise TeacherError(f'{str(path)!r} cannot be read as {name}: {reason}') from error
     return model
@@ -251,7 +251,7 @@ def load_found(path: str | Path) -> nn.Conv2d:
             content = inner
         tensors = {name.removeprefix('decoder.'): value for name, value in content.items()}
         decoder.load_state_dict(tensors, strict=True)
-    except Exception as error:  # the readers raise many types
+    except Exception as error:  # the readers raise many exception types
         reason = one_line(error, 500)
         raise TeacherError(
             f"{str(path)!r} cannot be read as FOUND's decoder (weight (1, 384, 1, 1) and bias "

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The images to train on: a folder of them here; a recording and generated scenes beside."""
+"""Training images from a folder; recordings and generated scenes have their own modules."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ IMAGES = 1000  # the paper's number (section 4.1)
 
 
 class SourceError(ValueError):
-    """A source of images that cannot be used; names it and says what to do."""
+    """A source of images cannot be used; the message names it and says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingImage:
-    """One image to train on.
+    """A training image.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        truth: uint8 (H, W, 2), class and instance (0: none) of each pixel, where they are known.
+        truth: uint8 (H, W, 2), true class and instance (0: none) of each pixel; None: not known.
     """
 
     image: np.ndarray
@@ -35,26 +35,26 @@ class TrainingImage:
 
 
 class ImageSource(Protocol):
-    """A fixed set of images, drawn when it was made."""
+    """A fixed set of images, chosen on construction."""
 
     names: list[str]  # one per image; a resumed training must find the same
     about: dict[str, Any]  # for the record: where they come from, what was left out
 
     def read(self, index: int) -> TrainingImage:
-        """Return an image, always the same for an index; called from several threads."""
+        """Return the image of an index, always the same; called from several threads."""
         ...
 
 
 class FolderImages:
-    """Images drawn by a seed from a folder and all below it.
+    """Images drawn with a seed from a folder and its subfolders.
 
     Args:
-        folder: Holds .jpg, .jpeg or .png files, at any depth.
-        count: How many to draw; all when there are fewer.
-        seed: Decides which.
+        folder: Folder with .jpg, .jpeg or .png files, also in subfolders.
+        count: Number of images to draw; all if there are fewer.
+        seed: Seed of the choice.
 
     Raises:
-        SourceError: No such folder, no images in it, or none that can be decoded.
+        SourceError: The folder does not exist or has no images that can be decoded.
     """
 
     def __init__(self, folder: str | Path, count: int = IMAGES, seed: int = 0) -> None:
@@ -68,7 +68,7 @@ class FolderImages:
             while drawn and len(self.names) < count:
                 part = drawn[: count - len(self.names)]
                 drawn = drawn[len(part) :]
-                # decoded once now: a file that fails after an hour of training fails too late
+                # decode all once, so that a bad file does not fail after an hour of training
                 for name, good in zip(part, pool.map(self._is_readable, part), strict=True):
                     (self.names if good else unreadable).append(name)
         if not self.names:
@@ -85,7 +85,7 @@ class FolderImages:
         }
 
     def read(self, index: int) -> TrainingImage:
-        """Decode an image; raises SourceError where it has become unreadable."""
+        """Decode an image; raises SourceError if it has become unreadable."""
         name = self.names[index]
         try:
             return TrainingImage(decode((self._folder / name).read_bytes()))
@@ -101,13 +101,13 @@ class FolderImages:
 
 
 def check_count(count: int) -> None:
-    """Raise SourceError unless images are asked for."""
+    """Raise SourceError if fewer than one image is requested."""
     if count < 1:
-        raise SourceError(f'{count} images asked for; at least 1')
+        raise SourceError(f'{count} images requested; must be at least 1')
 
 
 def decode(encoded: bytes | np.ndarray) -> np.ndarray:
-    """Decode a JPEG or PNG file, or what else OpenCV knows.
+    """Decode a JPEG or PNG file, or another format that OpenCV supports.
 
     Args:
         encoded: The file's bytes.
@@ -124,12 +124,12 @@ def decode(encoded: bytes | np.ndarray) -> np.ndarray:
     except cv2.error as error:
         raise SourceError(f'cannot be decoded: {error}') from error
     if image is None:
-        raise SourceError(f'{buffer.size} bytes that are not an image that OpenCV can decode')
+        raise SourceError(f'{buffer.size} bytes are not an image that OpenCV can decode')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _find(folder: Path) -> list[str]:
-    """Return the images below a folder, as relative paths in the same order everywhere."""
+    """Return the images in a folder and its subfolders as relative paths, in a fixed order."""
     if not folder.is_dir():
         what = 'is not a folder' if folder.exists() else 'does not exist'
         raise SourceError(f'image folder {str(folder)!r} {what}')
@@ -137,6 +137,6 @@ def _find(folder: Path) -> list[str]:
     names = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
     if not names:
         raise SourceError(
-            f'image folder {str(folder)!r} holds no {", ".join(SUFFIXES)} file, at any depth'
+            f'image folder {str(folder)!r} and its subfolders contain no {", ".join(SUFFIXES)} file'
         )
     return names

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Images set aside on disk, so that a thousand of them do not fill the memory."""
+"""A temporary file for images, so that thousands of them do not fill the memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 
 
 class ImageStore:
-    """Blocks of bytes in a nameless temporary file, which goes when the process does.
+    """Blocks of bytes in an anonymous temporary file, which is deleted with the process.
 
     Threads may add and read at the same time.
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the spool lives
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the store
         self._lock = threading.Lock()
         self._end = 0
 
     def add(self, block: bytes) -> slice:
-        """Keep a block; return where it lies."""
+        """Append a block; return its position."""
         with self._lock:
             where = slice(self._end, self._end + len(block))
             self._file.seek(where.start)
@@ -40,7 +40,7 @@ class ImageStore:
 
 
 def encode(image: np.ndarray) -> bytes:
-    """Encode an image, uint8 (H, W) or RGB (H, W, 3), without loss; fast rather than small."""
+    """Encode an image, uint8 (H, W) or RGB (H, W, 3), losslessly; for speed, not for size."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the heads are trained for (paper, sections 3.4 and 3.5)."""
+"""The losses of the two heads (paper, sections 3.4 and 3.5)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from clip_dinoiser_ros.training.teachers import Targets
 
 
 def losses(heads: Heads, inner: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Compare the heads with their teacher.
+    """Return the losses of the heads against their teacher.
 
-    The published code reads the cosines as logits, below 0 as 0; the paper prints plain
-    cross-entropy.
+    As in the published code, cosines are clamped to at least 0 and used as logits; the paper has
+    plain cross-entropy.
 
     Args:
         heads: The two convolutions.
-        inner: float32 (B, D, h, w), what they read.
-        targets: From the teacher.
+        inner: float32 (B, D, h, w), input of the heads.
+        targets: Targets of the teacher.
 
     Returns:
-        Two scalars: of the affinity (equation 3) and of the foreground (equation 4).
+        Two scalars: affinity loss (equation 3) and foreground loss (equation 4).
     """
     affinity = heads.affinity(inner).clamp(min=0.0)
     objectness = heads.objectness(inner)[:, None]
@@ -36,12 +36,12 @@ def losses(heads: Heads, inner: Tensor, targets: Targets) -> tuple[Tensor, Tenso
 
 
 def fresh_heads(width: int, channels: int, seed: int) -> dict[str, Tensor]:
-    """Return untrained heads, as PyTorch fills convolutions, drawn by a seed.
+    """Return untrained heads with PyTorch's default initialisation of convolutions.
 
     Args:
         width: D, channels of the image tower.
-        channels: A, that `obj_proj` maps to.
-        seed: Decides the numbers; the global generator is left as it was.
+        channels: A, output channels of `obj_proj`.
+        seed: Seed of the weights; the global generator is not changed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

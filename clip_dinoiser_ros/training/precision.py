@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""In which precision frozen networks run, and a name for their weights."""
+"""Precision of the frozen networks, and a digest of their weights."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 def choose_precision(precision: Precision, device: torch.device) -> str:
     """Choose the precision of the frozen networks.
 
-    'auto' is float32 on the CPU, where training can then be resumed to the very same bits, and
-    half of it on a GPU.
+    'auto' is float32 on the CPU, where a resumed training then gives bit-identical results, and
+    half precision on a GPU.
 
     Raises:
         ValueError: Unknown precision.
@@ -31,14 +31,14 @@ def choose_precision(precision: Precision, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return a context in which networks compute in that precision."""
+    """Return a context in which networks compute in this precision."""
     dtype = _DTYPES.get(precision)
-    # weights may not stay in the cache: it would keep what was made where gradients are off
+    # do not cache weights: the cache could keep copies that were made without gradients
     return torch.autocast(device.type, dtype, enabled=dtype is not None, cache_enabled=False)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Return a short name of weights: the same for the same tensors under the same names."""
+    """Return a short digest of the names and values of tensors."""
     content = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The numbers of the training: those of the paper (section 4.1) unless said otherwise."""
+"""Hyperparameters of the training; the defaults are the paper's (section 4.1)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from clip_dinoiser_ros.training.batches import Sampling
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how hard to train.
+    """Hyperparameters of the training.
 
     Attributes:
-        iterations: Of one batch each.
+        iterations: Number of iterations, one batch each.
         lr_affinity: Learning rate of `obj_proj`.
-        lr_foreground: Learning rate of `bkg_decoder`; much greater, since its input has unit norm.
-        lr_drop_after: After so many iterations both are a tenth of it.
-        channels: A, that `obj_proj` maps to.
-        sampling: What each iteration sees.
+        lr_foreground: Learning rate of `bkg_decoder`; much larger, since its input has unit norm.
+        lr_drop_after: Iteration after which both rates are divided by ten.
+        channels: A, output channels of `obj_proj`.
+        sampling: Sampling of each iteration.
     """
 
     iterations: int = 6000
@@ -34,7 +34,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, least in (('iterations', 1), ('lr_drop_after', 0), ('channels', 1)):
             if getattr(self, name) < least:
-                raise ValueError(f'{name} is {getattr(self, name)}; at least {least}')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be at least {least}')
         for name in ('lr_affinity', 'lr_foreground'):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ValueError(f'{name} is {getattr(self, name)}; must be positive')

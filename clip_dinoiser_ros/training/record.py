@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a training leaves in its folder: the heads, and how they were made."""
+"""Files written by a training: the heads and a record of how they were made."""
 
 from __future__ import annotations
 
@@ -29,24 +29,26 @@ _POINTS = 100  # of the curve of losses
 
 
 def check(folder: Path, resume: bool = False, force: bool = False) -> None:
-    """Refuse a folder with a training that would be written over, or with none to resume.
+    """Check that no training would be overwritten, or that there is one to resume.
 
     Raises:
-        TrainingError: It does; says what to do.
+        TrainingError: The check fails. The message says what to do.
     """
     checkpoint, heads = folder / CHECKPOINT, folder / HEADS
     if resume and force:
-        raise TrainingError('resume and force exclude each other')
+        raise TrainingError('resume and force cannot be used together')
     if resume and not checkpoint.is_file():
         found = 'it is finished' if heads.is_file() else 'there is none'
         raise TrainingError(f'no training to resume in {str(folder)!r}: {found}')
     if not resume and not force:
         if checkpoint.is_file():
             raise TrainingError(
-                f'{str(folder)!r} holds an unfinished training; resume it, or force to start anew'
+                f'{str(folder)!r} has an unfinished training; resume it, or force to start again'
             )
         if heads.is_file():
-            raise TrainingError(f'{str(heads)!r} exists; choose another folder, or force')
+            raise TrainingError(
+                f'{str(heads)!r} exists; choose another folder, or force to overwrite'
+            )
 
 
 def write(
@@ -57,7 +59,7 @@ def write(
     settings: Mapping[str, Any],
     device: torch.device,
 ) -> None:
-    """Write the heads and the record, each at once; then the checkpoint goes."""
+    """Write the heads and the record, each atomically; then delete the checkpoint."""
     _replace(folder / HEADS, save(dict(heads)))
     content = {
         **settings,
@@ -75,14 +77,14 @@ def write(
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file at once, readable as the user's other files are."""
+    """Write a file atomically, with the user's usual permissions."""
     part = path.with_name(f'{path.name}.part')
     part.write_bytes(content)
     part.replace(path)
 
 
 def curve(losses: Tensor) -> list[dict[str, float]]:
-    """Return the losses (iterations, 2) as means over at most 100 stretches of iterations."""
+    """Return the losses (iterations, 2) as means over at most 100 ranges of iterations."""
     length = -(-len(losses) // _POINTS)
     return [
         {
@@ -95,7 +97,7 @@ def curve(losses: Tensor) -> list[dict[str, float]]:
 
 
 def digest(names: Sequence[str]) -> str:
-    """Return a short name for a list of names in its order."""
+    """Return a short digest of a list of names."""
     return hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The images that a command reads: its arguments, and the source that they name."""
+"""Arguments that select the source of images, and opening that source."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --folder, --bag and --world, of which one is needed, and --topic; return their group."""
+    """Add --folder, --bag and --world, one of which is required, and --topic; return the group."""
     group = parser.add_argument_group('images (one of these)')
     source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument('--folder', metavar='DIR', help='.jpg and .png files, at any depth')
+    source.add_argument('--folder', metavar='DIR', help='.jpg and .png files, also in subfolders')
     source.add_argument('--bag', help='rosbag2: its folder, or one .mcap or .db3 file')
     source.add_argument('--world', action='store_true', help='generated scenes, with their truth')
     group.add_argument(
         '--topic',
         action='append',
         default=[],
-        help='image topic of the bag, may be repeated; without: every one that has colour',
+        help='image topic of the bag; repeatable (every topic with colour images)',
     )
     return group
 
@@ -37,12 +37,12 @@ def open_source(args: argparse.Namespace, count: int, seed: int = 0) -> ImageSou
     """Open the source that the arguments name.
 
     Args:
-        args: With those of `add_source_arguments`.
-        count: How many images, at most.
-        seed: Decides which images of a folder or which scenes.
+        args: Parsed arguments of `add_source_arguments`.
+        count: Maximum number of images.
+        seed: Seed of the choice of images or scenes.
 
     Raises:
-        SourceError: A source that cannot be used.
+        SourceError: The source cannot be used.
     """
     if args.folder:
         return FolderImages(args.folder, count, seed)
@@ -54,15 +54,15 @@ def open_source(args: argparse.Namespace, count: int, seed: int = 0) -> ImageSou
 
 
 def open_bag(bag: str | Path, topics: Sequence[str], count: int) -> BagImages:
-    """Open a recording; what is left out or damaged goes to stderr.
+    """Open a recording; print what is left out or damaged to stderr.
 
     Args:
         bag: Folder or file.
-        topics: Image topics; none: every one that has colour.
-        count: How many images, at most.
+        topics: Image topics; none: every topic with colour images.
+        count: Maximum number of images.
 
     Raises:
-        SourceError: A recording that cannot be used.
+        SourceError: The recording cannot be used.
     """
     from clip_dinoiser_ros.training.bag_images import BagImages
 
@@ -70,5 +70,5 @@ def open_bag(bag: str | Path, topics: Sequence[str], count: int) -> BagImages:
     for line in images.about['left_out']:
         print(f'clip-dinoiser: {line}', file=sys.stderr)  # noqa: T201
     for line in images.about['damage']:
-        print(f'clip-dinoiser: {line}; going on with what is whole', file=sys.stderr)  # noqa: T201
+        print(f'clip-dinoiser: {line}; continuing with what is readable', file=sys.stderr)  # noqa: T201
     return images

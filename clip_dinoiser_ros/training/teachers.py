@@ -1,9 +1,9 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Teachers say which patches belong together and where objects are; the heads learn it from them.
+"""Teachers of the two heads: which patches belong together, and where objects are.
 
-`dino` (dino.py) sees it in any image; `world`, here, reads it off generated scenes.
+`dino` (dino.py) works on any image; `world`, here, uses the true labels of generated scenes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from clip_dinoiser_ros.training.batches import Batch
 
 
 class TeacherError(ValueError):
-    """A teacher that cannot be had, or cannot teach from these images."""
+    """A teacher is not available, or cannot teach from these images."""
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What the heads should say.
+    """Targets of the heads.
 
     Attributes:
-        affinity: bool or float (B, N, N), N = h * w: 1 where two patches belong together.
-        foreground: bool or float (B, 1, h, w): 1 where an object is.
+        affinity: bool or float (B, N, N), N = h * w: 1 if two patches belong together.
+        foreground: bool or float (B, 1, h, w): 1 if a patch shows an object.
     """
 
     affinity: Tensor
@@ -35,7 +35,7 @@ class Targets:
 
 
 class Teacher(Protocol):
-    """Teaches the two heads; frozen, the same batch always gives the same targets."""
+    """Makes the targets of the two heads. Frozen: equal batches give equal targets."""
 
     about: dict[str, Any]  # for the record; a resumed training must have the same teacher
 
@@ -43,20 +43,21 @@ class Teacher(Protocol):
         """Return the targets.
 
         Args:
-            batch: RGB in [0, 1], not normalised; on the device of the training.
+            batch: RGB in [0, 1], not normalised, on the device of the training.
             grid: (h, w), the patches of CLIP.
         """
         ...
 
 
 class WorldTeacher:
-    """Reads the targets off the masks of generated scenes.
+    """Makes the targets from the true labels of generated scenes.
 
-    A patch is what most of its pixels are. Patches of ground, wall or sky belong together where
-    their class is the same.
+    The class of a patch is that of most of its pixels. Patches of ground, wall or sky belong
+    together if they have the same class.
 
     Args:
-        together: Whether two things of the same class belong together, or only the patches of one.
+        together: Whether two objects of the same class belong together, or only patches of the
+            same object.
     """
 
     def __init__(self, together: Literal['class', 'instance'] = 'class') -> None:
@@ -64,11 +65,11 @@ class WorldTeacher:
         self.about: dict[str, Any] = {'kind': 'world', 'together': together}
 
     def __call__(self, batch: Batch, grid: tuple[int, int]) -> Targets:
-        """Return the targets; raises TeacherError for images without truth."""
+        """Return the targets; raises TeacherError for images without true labels."""
         if batch.truth is None:
             raise TeacherError(
-                'the world teacher needs the masks of generated scenes, which these images '
-                'do not have; take the dino teacher'
+                'the world teacher needs the true labels of generated scenes, which these images '
+                'do not have; use the dino teacher'
             )
         truth = batch.truth.long()
         classes, instances = truth[..., 0], truth[..., 1]

@@ -1,12 +1,12 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Chooses templates for each class by low entropy on images without labels.
+"""Choose templates for each class by low entropy on images without labels.
 
-After FLOSS (arXiv 2504.10487): a classifier is made of each template, and a class keeps those
-templates whose classifiers are surest where they see it. FLOSS then fuses the predictions of one
-classifier for each class. Here the embedding of a class is the mean over its own templates, so that
-there is one classifier, which takes no more time than before.
+After FLOSS (arXiv 2504.10487): each template gives a classifier, and a class keeps the templates
+whose classifiers have the lowest entropy on pixels of that class. FLOSS then fuses the predictions
+of one classifier per class. Here the embedding of a class is the mean over its own templates, so
+there is a single classifier and no extra time per frame.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from clip_dinoiser_ros.core.dinoiser import class_probabilities
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 
 KEPT = 4  # templates of a class, as in FLOSS
-LEAST_SHARE = 0.5  # of the patches that the median template finds
+LEAST_SHARE = 0.5  # smallest share of the patches that the median template finds
 
 
 @dataclass(frozen=True, eq=False)
 class Entropies:
-    """What each template makes of each class, float64 (M, K).
+    """Statistics of each template for each class, float64 (M, K).
 
     Attributes:
-        patches: How many patches show the class.
+        patches: Number of patches with the class.
         total: Sum of the entropies of their probabilities, in nats.
     """
 
@@ -41,18 +41,18 @@ class Entropies:
 
     @property
     def mean(self) -> npt.NDArray[np.float64]:
-        """Mean entropy; infinite where a template does not find the class."""
+        """Mean entropy; infinite if a template does not find the class."""
         there = self.patches > 0
         return np.divide(self.total, self.patches, out=np.full(there.shape, np.inf), where=there)
 
     def choose(self, kept: int = KEPT) -> list[list[int]]:
-        """Choose templates for each class, the surest first.
+        """Choose templates for each class, lowest entropy first.
 
-        A template that finds few patches of a class may be sure of these only. So it must find at
-        least `LEAST_SHARE` of what the median template finds.
+        A template may find only a few patches of a class and be certain of these. So it must find
+        at least `LEAST_SHARE` of the patches that the median template finds.
 
         Returns:
-            Indices of templates for each class; none for a class that most templates do not find.
+            Indices of templates for each class; empty if most templates do not find the class.
         """
         chosen: list[list[int]] = []
         for patches, mean in zip(self.patches.T, self.mean.T, strict=True):
@@ -71,17 +71,17 @@ def measure_entropies(
     templates: Sequence[str],
     gamma: float | None = None,
 ) -> Entropies:
-    """Look at images with the classifier of each template.
+    """Segment images with the classifier of each template and collect statistics.
 
     Args:
         segmenter: The model.
         images: uint8 (H, W, 3) RGB each, of any size.
-        prompts: K classes, as of `Segmenter.encode`.
+        prompts: K classes, as for `Segmenter.encode`.
         templates: M texts in which '{}' stands for the prompt.
-        gamma: Of the pooling; None: that of the model.
+        gamma: Threshold of the pooling; None: that of the model.
 
     Raises:
-        PromptError: A prompt that cannot be used.
+        PromptError: A prompt is invalid.
     """
     embeddings = segmenter.encode_each(prompts, templates).to(segmenter.device)
     shape = len(templates), len(parse_prompts(prompts))
@@ -107,7 +107,7 @@ def _classify(
 def as_templates(
     prompts: Sequence[str], templates: Sequence[str], chosen: Sequence[Sequence[int]]
 ) -> dict[str, list[str]]:
-    """Return the templates of each text; synonyms have those of their class."""
+    """Return the templates of each prompt; synonyms have those of their class."""
     return {
         text: [templates[index] for index in indices]
         for prompt, indices in zip(parse_prompts(prompts), chosen, strict=True)

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Train the two heads on a frozen CLIP (paper, section 3): no labels, only a teacher."""
+"""Train the two heads on a frozen CLIP (paper, section 3), with a teacher and no labels."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from clip_dinoiser_ros.training.teachers import Teacher
 
 @dataclass(frozen=True)
 class Running:
-    """How a training runs; nothing here decides what is learned, but for rounding.
+    """How a training runs. These settings do not change the result, apart from rounding.
 
     Attributes:
         device: 'auto', 'cpu', 'cuda', ...
-        precision: Of the frozen networks; the heads are trained in float32.
-        checkpoint_every: Iterations.
-        workers: Threads that make batches ahead of use.
-        resume: Go on from the checkpoint in the folder.
-        force: Write over what a training has left in the folder.
+        precision: Precision of the frozen networks; the heads are trained in float32.
+        checkpoint_every: Iterations between checkpoints.
+        workers: Threads that prepare batches.
+        resume: Continue from the checkpoint in the folder.
+        force: Overwrite an earlier training in the folder.
     """
 
     device: str = 'auto'
@@ -55,18 +55,18 @@ class Running:
     def __post_init__(self) -> None:
         for name in ('checkpoint_every', 'workers'):
             if getattr(self, name) < 1:
-                raise ValueError(f'{name} is {getattr(self, name)}; at least 1')
+                raise ValueError(f'{name} is {getattr(self, name)}; must be at least 1')
 
 
 class Trainer:
-    """The two heads, the frozen tower they read, and the optimiser.
+    """The two heads, the frozen image tower, and the optimiser.
 
     Args:
         clip: OpenCLIP model with a ViT image tower; moved to the device.
-        start: Heads to start from; see `load_heads`.
-        recipe: How hard to train.
-        device: Where.
-        precision: Of the image tower: fp32, bf16 or fp16.
+        start: Initial heads; see `load_heads`.
+        recipe: Hyperparameters.
+        device: Device to train on.
+        precision: Precision of the image tower: fp32, bf16 or fp16.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Trainer:
         self._backbone = Backbone(visual.to(self.device))
         crop, patch = recipe.sampling.crop, self._backbone.patch_size
         if crop % patch:
-            raise TrainingError(f'crop is {crop}; it must be a multiple of the patch, {patch}')
+            raise TrainingError(f'crop is {crop}; must be a multiple of the patch size {patch}')
         self.recipe, self._precision = recipe, precision
         self.heads = Heads(check_heads(start, self._backbone.width)).to(self.device)
         self.heads.train().requires_grad_(True)
@@ -99,16 +99,16 @@ class Trainer:
 
     @torch.no_grad()
     def inner(self, batch: Batch) -> Tensor:
-        """Return what the heads read, float32 (B, D, h, w)."""
+        """Return the input of the heads, float32 (B, D, h, w)."""
         with autocast(self.device, self._precision):
             features = self._backbone((batch.images - self._mean) / self._std)
         return features.inner.float()
 
     def step(self, batch: Batch, teacher: Teacher, iteration: int) -> tuple[float, float]:
-        """Learn from one batch on the device; return the losses of affinity and foreground.
+        """Train on one batch; return the losses of affinity and foreground.
 
         Raises:
-            TrainingError: A loss is no longer a number.
+            TrainingError: A loss is not finite.
         """
         inner = self.inner(batch)
         h, w = inner.shape[-2:]
@@ -117,7 +117,7 @@ class Trainer:
         if not all(map(math.isfinite, values)):
             raise TrainingError(
                 f'the losses are {values} in iteration {iteration + 1}; '
-                'lower the learning rates, or compute in fp32'
+                'use lower learning rates, or fp32'
             )
         self.optimizer.zero_grad(set_to_none=True)
         (affinity + foreground).backward()
@@ -142,19 +142,19 @@ def train(
 
     Args:
         clip: OpenCLIP model with a ViT image tower.
-        images: What to train on.
-        teacher: On the device of the training.
-        folder: Where to write; made when missing.
-        recipe: How long and how hard.
+        images: Training images.
+        teacher: Teacher on the device of the training.
+        folder: Output folder; created if missing.
+        recipe: Hyperparameters.
         running: Device, precision, checkpoints.
-        start: Heads to start from; None: fresh ones by the seed.
-        about: What else shall stand in `training.json`, such as the names of model and weights.
+        start: Initial heads; None: random, from the seed.
+        about: Further content of `training.json`, such as the names of model and weights.
 
     Returns:
         The heads, as `load_heads` reads them from the file.
 
     Raises:
-        TrainingError: The folder holds another training, or one with other settings.
+        TrainingError: The folder has another training, or one with other settings.
     """
     recipe, running = recipe or Recipe(), running or Running()
     folder = Path(folder)
@@ -166,7 +166,7 @@ def train(
         start = fresh_heads(visual.conv1.out_channels, recipe.channels, recipe.sampling.seed)
     settings = {
         'recipe': asdict(recipe),
-        'pictures': record.digest(images.names),  # the key that checkpoints have
+        'pictures': record.digest(images.names),  # key used in checkpoints
         'teacher': teacher.about,
         'image_tower': fingerprint(visual.state_dict()),
         'start': fingerprint(start),
@@ -174,7 +174,7 @@ def train(
     }
     trainer = Trainer(clip, start, recipe, device, precision)
     folder.mkdir(parents=True, exist_ok=True)
-    if running.force:  # or a kill before the first checkpoint would resume the old training
+    if running.force:  # so that a later --resume cannot continue the old training
         (folder / record.CHECKPOINT).unlink(missing_ok=True)
     state = _begin_or_resume(trainer, folder, json.dumps(settings), running.resume)
     state = _loop(trainer, state, images, teacher, folder, running)
@@ -184,7 +184,7 @@ def train(
 
 
 def _begin_or_resume(trainer: Trainer, folder: Path, settings: str, resume: bool) -> Checkpoint:
-    """Return where to start; a checkpoint is loaded into the trainer."""
+    """Return the initial state; load a checkpoint into the trainer if there is one."""
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     path = folder / record.CHECKPOINT
     if not (resume and path.is_file()):
@@ -217,7 +217,7 @@ def _loop(
     folder: Path,
     running: Running,
 ) -> Checkpoint:
-    """Train from a state to the end, with a bar and checkpoints; return the last state."""
+    """Train to the end, with a progress bar and checkpoints; return the last state."""
     recipe, history, first = trainer.recipe, state.losses, state.iteration
     stream = batches(images, recipe.sampling, first, recipe.iterations, running.workers)
     with tqdm(

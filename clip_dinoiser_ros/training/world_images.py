@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Generated scenes to train on, which know what every pixel shows."""
+"""Training images from generated scenes, with the true class of every pixel."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from clip_dinoiser_ros.training.image_sources import IMAGES, TrainingImage, check_count, decode
 from clip_dinoiser_ros.training.image_store import ImageStore, encode
 
-# Far from the scenes of evaluation (below a million) and those of the demo model's own training.
+# Different from the seeds of evaluation (below a million) and of the demo model's training.
 FIRST_SCENE = 700_000_000
 
 
 class WorldImages:
-    """Scenes of the generated world, each drawn when it is first read and then kept on disk.
+    """Scenes of the generated world, rendered on first use and then cached on disk.
 
     Args:
-        count: How many scenes.
-        seed: Decides which.
-        width: Of each image, pixels.
-        height: Of each image, pixels.
+        count: Number of scenes.
+        seed: Seed of the choice of scenes.
+        width: Width of the images in pixels.
+        height: Height of the images in pixels.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class WorldImages:
         }
 
     def read(self, index: int) -> TrainingImage:
-        """Return a scene with the class and instance of every pixel."""
+        """Return a scene with the true class and instance of every pixel."""
         kept = self._kept.get(index)
         if kept is None:
             return self._draw(index)

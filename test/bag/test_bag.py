@@ -287,11 +287,11 @@ def test_force_spares_folders_that_are_no_bags(run_quickly, tmp_path, drive, cap
     home.mkdir()
     (home / 'thesis.txt').write_text('mine')
     assert run_quickly('bag', path, home, '--force') == 1
-    assert 'other things than a bag' in capsys.readouterr().err
+    assert 'other files than a bag' in capsys.readouterr().err
     assert run_quickly('bag', path, path, '--force') == 1
     assert run_quickly('bag', path, path / 'out', '--force') == 1
     assert run_quickly('bag', path / 'in.mcap', path, '--force') == 1
-    assert 'written over or into' in capsys.readouterr().err
+    assert 'would overwrite the input' in capsys.readouterr().err
     assert (home / 'thesis.txt').exists()
     assert len(raw(path)) == 4
 
@@ -299,13 +299,13 @@ def test_force_spares_folders_that_are_no_bags(run_quickly, tmp_path, drive, cap
 @pytest.mark.parametrize(
     ('options', 'reason'),
     [
-        (('--every', 0), '--every is 0; at least 1'),
+        (('--every', 0), '--every is 0; must be at least 1'),
         (('--start', 5, '--end', 2), 'the start before the end'),
         (('--start', 100), 'the recording has 0.9 s'),
         (('--topic', '/none'), '/none is no image topic here'),
-        (('--name', 'front'), 'allowed is TOPIC=NAME'),
+        (('--name', 'front'), 'must be TOPIC=NAME'),
         (('--copy', '/none'), 'no such topic'),
-        (('--min-confidence', 2), 'allowed is 0 to 1'),
+        (('--min-confidence', 2), 'must be between 0 and 1'),
         (('--video', 'a.avi'), 'ends in .mp4'),
     ],
 )
@@ -337,7 +337,7 @@ def test_everything_smaller(run, tmp_path, golden_segmenter, golden_prompts, cap
     capsys.readouterr()
     for scale in ('0', '1.5', 'nan'):
         assert run('bag', path, tmp_path / 'other', '--output-scale', scale) == 1
-        assert 'allowed is 0.01 to 1' in capsys.readouterr().err
+        assert 'must be between 0.01 and 1' in capsys.readouterr().err
 
 
 def test_bag_without_a_usable_frame_leaves_nothing_behind(run, tmp_path, capsys):

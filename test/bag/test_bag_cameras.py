@@ -175,18 +175,18 @@ def test_names_differ_or_are_refused(tmp_path):
         cameras, _ = choose_cameras(recording, names={'/a/image_raw': 'left'})
         assert [camera.name for camera in cameras] == ['left', 'a', 'b']
         for names, reason in {
-            ('/a/image_raw', 'x/y'): 'cannot stand in a topic',
+            ('/a/image_raw', 'x/y'): 'cannot be part of a topic name',
             ('/none', 'x'): 'which is not segmented',
         }.items():
             with pytest.raises(BagError, match=reason):
                 choose_cameras(recording, names=dict([names]))
-        with pytest.raises(BagError, match='two cameras of one name'):
+        with pytest.raises(BagError, match='two cameras with the same name'):
             choose_cameras(recording, names={'/b': 'x', '/a/image_raw': 'x'})
 
 
 def test_no_camera_says_what_there_is(tmp_path):
     with Recording(bag(tmp_path, ('/talk', text_message('hello')))) as recording:
-        with pytest.raises(BagError, match=r'no camera to segment; image topics of .*: none'):
+        with pytest.raises(BagError, match=r'no camera found; image topics of .*: none'):
             choose_cameras(recording)
         with pytest.raises(BagError, match='/talk is no image topic'):
             choose_cameras(recording, ['/talk'])

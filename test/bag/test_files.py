@@ -68,7 +68,7 @@ def test_metadata_that_was_never_finished(tmp_path, content):
     times, damage, _ = read(folder)
     assert times == [0, 1, 2]
     assert len(damage) == 1
-    assert 'metadata.yaml cannot be read; its files are, without it' in damage[0]
+    assert 'metadata.yaml cannot be read, so it is ignored' in damage[0]
 
 
 @pytest.mark.parametrize('prefix', ['rec/', '/home/robot/bags/rec/', 'rec\\', 'C:\\bags\\rec\\'])

@@ -87,7 +87,7 @@ def test_other_kinds_of_files_are_read_or_named(run_quickly, tmp_path, pictures,
         assert (out / f'{name}_labels.png').read_bytes() == (out / 'hall_labels.png').read_bytes()
     given = ('image', pictures / 'new.heic', '--output', tmp_path / 'new')
     assert run_quickly(*given) == 1
-    assert 'no JPEG, PNG, BMP, TIFF or WebP: convert the file' in capsys.readouterr().err
+    assert 'not JPEG, PNG, BMP, TIFF or WebP; convert the file' in capsys.readouterr().err
 
 
 def test_less_certain_pixels_are_unlabelled(run_quickly, tmp_path, pictures):

@@ -220,17 +220,17 @@ def test_types_that_are_not_installed_are_named(tmp_path, talk):
         writer.write(topic, START_NS, b'\0\1\0\0\1\0\0\0')
     said = ended(play(tmp_path / 'in'), code=1)
     assert '/odd is not played: odd_msgs/msg/Odd is not installed' in said
-    assert 'nothing here can be published' in said
+    assert 'has no messages that can be published' in said
 
 
 @pytest.mark.parametrize(
     ('words', 'reason'),
     [
         (('--rate', 0), '--rate is 0.0'),
-        (('--topic', '/none'), 'there are /map, /talk'),
-        (('--remap', '/none:=/a'), 'there are /map, /talk'),
-        (('--remap', '/talk'), 'allowed is OLD:=NEW'),
-        (('--remap', ':=/talk'), 'allowed is OLD:=NEW'),
+        (('--topic', '/none'), 'available: /map, /talk'),
+        (('--remap', '/none:=/a'), 'available: /map, /talk'),
+        (('--remap', '/talk'), 'must be OLD:=NEW'),
+        (('--remap', ':=/talk'), 'must be OLD:=NEW'),
         (('--remap', '/talk:=/a', 'talk:=/b'), '/talk already becomes /a'),
         (('--remap', '/talk:=/a b'), '--remap /talk:=/a b: Invalid topic name'),
     ],

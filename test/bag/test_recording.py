@@ -181,7 +181,7 @@ def test_what_is_no_bag_is_named(tmp_path):
     for name, reason in {
         'empty': 'neither metadata.yaml nor',
         'a.mcap': 'is no mcap file',
-        'a.txt': 'allowed are a folder, .mcap and .db3',
+        'a.txt': 'give a folder, .mcap or .db3',
     }.items():
         with pytest.raises(BagError, match=reason), Recording(tmp_path / name):
             pass

@@ -212,9 +212,9 @@ def test_an_interrupted_bag_is_kept_unless_told_otherwise(
         assert run_quickly('bag', source, out) == 130
     capsys.readouterr()
     assert run_quickly('bag', source, out) == 1
-    assert '--resume goes on with it, --force begins again' in capsys.readouterr().err
+    assert '--resume continues it, --force starts again' in capsys.readouterr().err
     assert run_quickly('bag', source, out, '--resume', '--every', 2) == 1
-    assert 'was begun with every 1, now it is 2' in capsys.readouterr().err
+    assert 'was started with every 1, now it is 2' in capsys.readouterr().err
     assert run_quickly('bag', source, out, '--force', '--every', 6) == 0
     assert not (tmp_path / 'out.partial').exists()
     assert run_quickly('bag', source, out, '--resume', '--every', 6) == 1

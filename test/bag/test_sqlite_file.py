@@ -72,7 +72,7 @@ def test_rows_that_are_no_messages_are_named(tmp_path):
     times, damage, _ = read(path)
     assert times == [0, 1, 2]
     assert len(damage) == 2
-    assert '1 messages in rec#1?.db3 are not read: nothing says of what topic' in damage
+    assert '1 messages in rec#1?.db3 are not read: their topic is unknown' in damage
     assert any('is no message' in line for line in damage)
 
 
@@ -113,7 +113,7 @@ def test_another_database_is_refused(tmp_path):
     connection.execute('CREATE TABLE things (id)')
     connection.close()
     with (
-        pytest.raises(BagError, match='it is no sqlite3 recording, or is damaged'),
+        pytest.raises(BagError, match='not an sqlite3 recording, or damaged'),
         Recording(path),
     ):
         pass

@@ -91,8 +91,8 @@ def test_a_packed_file_that_is_cut_is_read_to_the_cut_and_named(splits, run_quic
     last.write_bytes(last.read_bytes()[:-5000])
     times, damage = read(splits)
     assert times == [*range(20)]
-    assert any('rec_2.mcap.zstd: compressed data are cut off' in line for line in damage)
-    assert any('10 of 30 messages that metadata.yaml tells of' in line for line in damage)
+    assert any('rec_2.mcap.zstd: compressed data is cut off' in line for line in damage)
+    assert any('10 of 30 messages listed in metadata.yaml' in line for line in damage)
     last.unlink()
     times, damage = read(splits)
     assert times == [*range(20)]
@@ -124,7 +124,7 @@ def test_messages_that_were_packed_one_by_one(tmp_path):
     messages[2] = topic, time_ns, (name, data[:-100])
     times, damage = read(write(tmp_path / 'cut', messages))
     assert times == [0, 1, 3, 4]
-    assert damage == [f'/talk at {time_ns} ns: compressed data are cut off']
+    assert damage == [f'/talk at {time_ns} ns: compressed data is cut off']
 
 
 def database(folder: Path, journal: str) -> tuple[Path, sqlite3.Connection]:

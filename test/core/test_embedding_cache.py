@@ -117,7 +117,7 @@ def test_a_disk_that_fails_costs_one_warning(tmp_path, model, caplog):
             cache.put('dog', ['a dog'], VALUES)
             assert cache.get('dog', ['a dog']) is None
     assert len(caplog.records) == 1
-    assert 'not kept on disk' in caplog.text
+    assert 'not cached on disk' in caplog.text
 
 
 def test_the_folder_does_not_grow_for_ever(cache, model, monkeypatch):

@@ -153,7 +153,7 @@ def test_what_is_refused(without_openvino):
     for arguments, what in (
         (('fast', 'cpu'), "engine is 'fast'; allowed: auto, torch, openvino"),
         (('openvino', 'cuda:1'), 'engine is openvino and device cuda:1'),
-        (('torch', 'intel-gpu'), 'that device needs openvino'),
+        (('torch', 'intel-gpu'), 'it needs engine openvino'),
         (('openvino', 'cpu'), 'OpenVINO is not installed'),
         (('auto', 'intel-npu'), 'OpenVINO is not installed'),
     ):
@@ -167,7 +167,7 @@ def test_a_device_of_intel_that_is_not_there():
     openvino = pytest.importorskip('openvino')
     if 'NPU' in openvino.Core().available_devices:
         pytest.skip('there is an NPU')
-    with pytest.raises(ValueError, match="device 'intel-npu' is not there; OpenVINO sees CPU"):
+    with pytest.raises(ValueError, match="device 'intel-npu' does not exist; OpenVINO sees CPU"):
         Segmenter.load('demo', device='intel-npu')
 
 

@@ -188,7 +188,7 @@ def test_too_little_memory_for_graphs(small, cuda, caplog):
         assert len(cuda.captures) == min(tries, graphs.MAX_FAILURES)
         run._batches += graphs.IDLE
     assert len(caplog.records) == 1
-    assert 'too little memory for a CUDA graph' in caplog.text
+    assert 'not enough memory for a CUDA graph' in caplog.text
     assert cuda.underway == []
     assert cuda.emptied == graphs.MAX_FAILURES
     assert len({pool for _, _, pool in cuda.captures}) == graphs.MAX_FAILURES  # never used again

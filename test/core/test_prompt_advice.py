@@ -61,7 +61,7 @@ def test_one_class():
 def test_a_list_that_was_written_as_one_text(negative):
     (told,) = advise('cat, red ball', *negative, published=1)
     assert told == (
-        "'cat, red ball' is one prompt, commas are part of it; for several give a list: "
+        "'cat, red ball' is one prompt, commas included; for several prompts give a list: "
         "['cat', 'red ball']"
     )
     assert advise('cat, red ball', 'dog') == []

@@ -190,7 +190,7 @@ def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
         ValueError, match="precision is 'int4'; allowed: auto, fp32, bf16, fp16, int8"
     ):
         make(golden_clip, golden_heads, precision='int4')
-    with pytest.raises(ValueError, match='short_side is 8; at least 16'):
+    with pytest.raises(ValueError, match='short_side is 8; must be at least 16'):
         make(golden_clip, golden_heads, short_side=8)
     cpu = torch.device('cpu')
     for has_bf16, expected in [(True, 'bf16'), (False, 'fp32')]:

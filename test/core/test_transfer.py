@@ -180,7 +180,7 @@ def test_nobody_answers(web, target):
 
 def test_a_file_of_this_machine_is_no_published_one(tmp_path, target):
     (tmp_path / 'file').write_bytes(CONTENT)
-    with pytest.raises(TransferError, match='neither http nor https'):
+    with pytest.raises(TransferError, match='not an http or https address'):
         fetch(Published(f'file://{tmp_path}/file', DIGEST), target)
 
 
@@ -215,7 +215,7 @@ def test_no_room_is_said_before_it_is_full(web, target, monkeypatch):
     usage = shutil.disk_usage(web_server.__file__)._replace(free=2_000_000)
     monkeypatch.setattr(transfer.shutil, 'disk_usage', lambda _: usage)
     web.files['/file'] = bytes(10_000_000)
-    with pytest.raises(transfer.DiskError, match=r'10 MB are still to come, .* has room for 2 MB'):
+    with pytest.raises(transfer.DiskError, match=r'10 MB are missing, .* has room for 2 MB'):
         fetch(published(web), target)
 
 
@@ -314,7 +314,7 @@ def test_progress_is_in_the_log(web, target, caplog, monkeypatch):
     percents = [int(text.split(': ')[1].split(' %')[0]) for text in told if ' %, ' in text]
     assert percents == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     assert told[0] == 'downloading file, 0 MB'
-    assert any('broke off after 51200 of 102400 bytes; once more in' in text for text in told)
+    assert any('broke off after 51200 of 102400 bytes; trying again in' in text for text in told)
 
 
 def test_a_slow_download_says_something_now_and_then(caplog, monkeypatch):

@@ -215,7 +215,7 @@ def test_when_it_fails_in_the_middle_frames_go_another_way(second_gpu, caplog):
         assert result.mono8 is None
         assert result.labels.device == SECOND
     assert len(caplog.records) == 1
-    assert 'without the Triton kernel, slower: RuntimeError: PassManager' in caplog.text
+    assert 'without the Triton kernel, which is slower: RuntimeError: PassManager' in caplog.text
     assert not upsample_triton.usable(SECOND)
 
 

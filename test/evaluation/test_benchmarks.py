@@ -30,7 +30,7 @@ MEANINGS = {
     'ade20k': {0: IGNORED, 1: 0, 150: 149, 151: NO_CLASS, 255: IGNORED},
 }
 CLASSES = dict(zip(BENCHMARKS, (21, 20, 60, 59, 81, 171, 19, 150), strict=True))
-# what has to be there, in the order in which it is looked for
+# what must be there, in the order in which it is looked for
 PATHS = {
     'voc': (
         'VOCdevkit',
@@ -126,13 +126,13 @@ def test_an_empty_data_set_is_refused(tmp_path, empty):
     if empty == 'split':
         split = tmp_path / 'data/VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt'
         split.write_text('\n \n')
-        with pytest.raises(DataError, match=r'val\.txt names no image'):
+        with pytest.raises(DataError, match=r'val\.txt lists no images'):
             open_benchmark('voc', tmp_path / 'data')
         return
     folder = tmp_path / 'data/ADEChallengeData2016/images/validation'
     for file in folder.iterdir():
         file.unlink()
-    with pytest.raises(DataError, match=r'validation holds no image, at any depth: \*\.jpg'):
+    with pytest.raises(DataError, match=r'validation and its subfolders contain no \*\.jpg'):
         open_benchmark('ade20k', tmp_path / 'data')
 
 

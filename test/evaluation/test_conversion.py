@@ -77,8 +77,10 @@ def test_odd_label_images_are_left_out_named_and_counted(official, capsys):
     assert main(['data', 'coco-stuff', str(official)]) == 3
     said = capsys.readouterr().err
     assert f'left out: {cut}: ' in said
-    assert '000000033418.png: no such ids: 11' in said
-    assert '000000122745.png: a label image has one value for each pixel, this PNG is RGB' in said
+    assert '000000033418.png has unknown ids: 11' in said
+    assert (
+        '000000122745.png: a label image has one value for each pixel, but this PNG is RGB' in said
+    )
     assert '1 of 4 label images made' in said
     assert len(list(folder.glob('*_labelTrainIds.png'))) == 1
     assert not list(folder.glob('*.partial'))
@@ -91,4 +93,4 @@ def test_missing_data_are_named(kind, tmp_path, capsys):
     empty = tmp_path.joinpath(*CONVERSIONS[kind].folder.split('/'))
     empty.mkdir(parents=True)
     assert main(['data', kind, str(tmp_path)]) == 1
-    assert f'{empty} holds no official label image' in capsys.readouterr().err
+    assert f'{empty} and its subfolders contain no official label images' in capsys.readouterr().err

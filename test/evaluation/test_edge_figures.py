@@ -104,7 +104,7 @@ def test_the_picture_shows_before_and_after(segmenter, tmp_path):
 
 def test_nonsense_is_refused(capsys):
     assert main(['evaluate', 'edges', '--pairs', '0']) == 1
-    assert '--pairs 0: 1 to 100 are allowed' in capsys.readouterr().err
+    assert '--pairs is 0; must be between 1 and 100' in capsys.readouterr().err
     assert main(['evaluate', 'edges', '--pairs', '1', '--share-of', 'ViT-B-61']) == 1
     assert "'ViT-B-61'" in capsys.readouterr().err
 

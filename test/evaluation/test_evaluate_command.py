@@ -178,8 +178,8 @@ def test_odd_label_images_are_named_and_counted_and_the_exit_code_says_so(
     assert '2 images were left out:' in said
     assert f'{folder}/2008_007364.png has 7x5 pixels, its image 110x166' in said
     assert f'{folder}/2009_000011.png: ' in said
-    assert '1 images have labels of no class:' in said
-    assert f'{folder}/2007_000185.png: 6 pixels are no class: 77' in said
+    assert '1 images have unknown labels:' in said
+    assert f'{folder}/2007_000185.png: 6 pixels have unknown values: 77' in said
     content = result_of(out)
     assert content['images'] == 2
     assert content['left_out']['count'] == 2
@@ -215,13 +215,13 @@ def test_when_nothing_can_be_read_there_is_no_result(tmp_path, small_arguments, 
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
-        (('--gamma', '1.5'), '--gamma is 1.5; allowed is 0 to 0.99'),
-        (('--delta', '-1'), '--delta is -1.0; allowed is 0 to 1'),
-        (('--limit', '0'), '--limit is 0; at least 1'),
-        (('--batch', '0'), '--batch is 0; at least 1'),
-        (('--workers', '0'), '--workers is 0; at least 1'),
-        (('--denoising', '0.5'), '--denoising is of --method maskclip-keys'),
-        (('--projected-keys',), '--projected-keys is of --method clip-keys'),
+        (('--gamma', '1.5'), '--gamma is 1.5; must be between 0 and 0.99'),
+        (('--delta', '-1'), '--delta is -1.0; must be between 0 and 1'),
+        (('--limit', '0'), '--limit is 0; must be at least 1'),
+        (('--batch', '0'), '--batch is 0; must be at least 1'),
+        (('--workers', '0'), '--workers is 0; must be at least 1'),
+        (('--denoising', '0.5'), '--denoising needs --method maskclip-keys'),
+        (('--projected-keys',), '--projected-keys needs --method clip-keys'),
         (('--save-labels',), '--save-labels needs --out DIR'),
         (('--resume',), '--resume needs --out DIR'),
         (('--background', 'found'), '--background found needs --found FILE'),
@@ -238,7 +238,7 @@ def test_nonsense_is_refused_before_a_model_is_loaded(options, said, capsys, mon
 
 def test_a_filter_without_a_background_class_is_refused(capsys):
     assert main(['evaluate', 'voc20', '--data', str(DATA), '--background', 'learned']) == 1
-    assert 'background is none of the classes' in capsys.readouterr().err
+    assert 'needs a class background' in capsys.readouterr().err
 
 
 # Going on
@@ -247,7 +247,7 @@ def test_a_filter_without_a_background_class_is_refused(capsys):
 def test_an_evaluation_is_not_replaced_by_accident(tmp_path, small_arguments, capsys):
     assert evaluate(VOC, tmp_path, small_arguments, '--limit', '1') == 0
     assert evaluate(VOC, tmp_path, small_arguments, '--limit', '1') == 1
-    assert '--resume goes on with that evaluation, --force replaces it' in capsys.readouterr().err
+    assert '--resume continues that evaluation, --force replaces it' in capsys.readouterr().err
     assert evaluate(VOC, tmp_path, small_arguments, '--limit', '2', '--resume') == 1
     assert 'limit was 1 and is 2 now' in capsys.readouterr().err
     assert evaluate(VOC, tmp_path, small_arguments, '--limit', '2', '--force') == 0

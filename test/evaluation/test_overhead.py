@@ -42,4 +42,4 @@ def test_the_table_sums_up():
 
 def test_too_few_images_are_refused(capsys):
     assert main(['evaluate', 'overhead', '--images', '3']) == 1
-    assert '--images 3: at least 4' in capsys.readouterr().err
+    assert '--images is 3; must be at least 4' in capsys.readouterr().err

@@ -140,27 +140,32 @@ def test_what_a_table_of_classes_may_say(tmp_path):
     assert data.filtered
     _, truth, odd = data.read(data.samples[0])
     assert truth.tolist() == [[0, 1, IGNORED, 1, NO_CLASS, IGNORED]]
-    assert odd.endswith('labels/a.png: 1 pixels are no class: 9')
+    assert odd.endswith('labels/a.png: 1 pixels have unknown values: 9')
     table.write_text('red,green,blue,prompt\n0,0,0,car\n1,1,1,\n')
     data = open_folder(tmp_path / 'images', tmp_path / 'labels', table)
     _, truth, odd = data.read(data.samples[0])
     assert truth.tolist() == [[0, IGNORED, *[NO_CLASS] * 4]]
-    assert odd.endswith('4 pixels are no class: (2, 2, 2), (7, 7, 7), (9, 9, 9), (255, 255, 255)')
+    assert odd.endswith(
+        '4 pixels have unknown values: (2, 2, 2), (7, 7, 7), (9, 9, 9), (255, 255, 255)'
+    )
 
 
 @pytest.mark.parametrize(
     ('content', 'said'),
     [
-        ('', 'the first line has to name the columns: prompt, and id or red, green, blue'),
+        ('', 'the first line must name the columns prompt, and id or red, green, blue'),
         ('id\n1\n', 'found: id'),
-        ('id,prompt\n', 'has no class'),
-        ('id,prompt\n1,\n', 'has no class'),
-        ('id,prompt\nx,car\n', r"line 2: id is 'x'; allowed is 0 to 65533"),
+        ('id,prompt\n', 'lists no classes'),
+        ('id,prompt\n1,\n', 'lists no classes'),
+        ('id,prompt\nx,car\n', r"line 2: id is 'x'; must be between 0 and 65533"),
         ('id,prompt\n-1,car\n', r"line 2: id is '-1'"),
         ('id,prompt\n1,car\n1,bus\n', 'line 3: 1 is given twice'),
-        ('red,green,blue,prompt\n1,2,256,car\n', r"line 2: blue is '256'; allowed is 0 to 255"),
+        (
+            'red,green,blue,prompt\n1,2,256,car\n',
+            r"line 2: blue is '256'; must be between 0 and 255",
+        ),
         ('red,green,blue,prompt\n1,2,3,car\n1,2,3,bus\n', r'line 3: \(1, 2, 3\) is given twice'),
-        ('id,prompt\n1,car\n2,CAR\n', "'CAR' is given as 'car' too; names must differ"),
+        ('id,prompt\n1,car\n2,CAR\n', "'CAR' is given as 'car' too; names must be unique"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(content, said, folder, tmp_path):
@@ -174,7 +179,7 @@ def test_an_odd_folder_is_refused(folder, tmp_path):
     with pytest.raises(DataError, match='no is missing'):
         open_folder(tmp_path / 'no', folder / 'labels', classes)
     (tmp_path / 'labels').mkdir()
-    with pytest.raises(DataError, match=r'labels holds no label image, at any depth: \*\.png'):
+    with pytest.raises(DataError, match=r'labels and its subfolders contain no \*\.png'):
         open_folder(folder / 'images', tmp_path / 'labels', classes)
     Image.new('L', (4, 4)).save(tmp_path / 'labels/a.png')
     with pytest.raises(DataError, match=r'a is missing, the image of .*labels/a\.png'):
@@ -280,15 +285,18 @@ def test_a_table_of_ids_instead_of_a_label_info(bag, frames, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
-        (('--truth', '/no'), '--truth /no is no image topic; there are: '),
+        (('--truth', '/no'), '--truth /no is not an image topic; image topics: '),
         (('--topic', '/no'), '/no is no image topic here'),
         (('--prompts', 'car', 'car'), "'car' is given twice"),
-        (('--min-confidence', '0.5'), '--min-confidence is of --protocol node'),
-        (('--edges', 'fast'), '--edges is of --protocol node'),
-        (('--smoothing', '0.5'), '--smoothing is of --protocol node'),
-        (('--protocol', 'node', '--smoothing', '1'), '--smoothing is 1.0; allowed is 0 to 0.99'),
+        (('--min-confidence', '0.5'), '--min-confidence needs --protocol node'),
+        (('--edges', 'fast'), '--edges needs --protocol node'),
+        (('--smoothing', '0.5'), '--smoothing needs --protocol node'),
+        (
+            ('--protocol', 'node', '--smoothing', '1'),
+            '--smoothing is 1.0; must be between 0 and 0.99',
+        ),
         (('--protocol', 'node', '--method', 'clip-keys'), 'a node has the methods dinoiser, '),
-        (('--protocol', 'node', '--smoothing', '0.5', '--resume'), 'needs all frames before'),
+        (('--protocol', 'node', '--smoothing', '0.5', '--resume'), 'needs all earlier frames'),
     ],
 )
 def test_what_cannot_be_evaluated_of_a_recording(options, said, bag, tmp_path, capsys):

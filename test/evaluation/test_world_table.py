@@ -67,4 +67,4 @@ def test_nonsense_is_refused(tmp_path, capsys):
     assert main(['evaluate', 'table', '--captions', str(tmp_path)]) == 1
     assert 'there is no captions-tower' in capsys.readouterr().err
     assert main(['evaluate', 'table', '--captions', str(CAPTIONS), '--scenes', '0']) == 1
-    assert '--scenes 0: at least 1' in capsys.readouterr().err
+    assert '--scenes is 0; must be at least 1' in capsys.readouterr().err

@@ -114,11 +114,11 @@ def test_without_onnx_runtime_it_says_that_nothing_was_checked(
 @pytest.mark.parametrize(
     ('output', 'options', 'reason'),
     [
-        ('a.onnx', ['--size', '450x448'], '--size is 450x448; both have to be multiples of 16'),
+        ('a.onnx', ['--size', '450x448'], '--size is 450x448; both must be multiples of 16'),
         ('a.onnx', ['--size', '65536x1024'], 'at most 16384 patches'),
-        ('a.onnx', ['--gamma', '1'], 'gamma is 1.0; allowed is 0 to 0.99'),
+        ('a.onnx', ['--gamma', '1'], 'gamma is 1.0; must be between 0 and 0.99'),
         ('a.pt', [], 'must end in .onnx'),
-        ('none/a.onnx', [], 'none is no folder'),
+        ('none/a.onnx', [], 'none is not a folder'),
         ('folder.onnx', [], 'is a folder'),
         ('link.onnx', [], 'is a link'),
     ],
@@ -142,7 +142,7 @@ def test_what_is_missing_is_named(tmp_path, files_options, monkeypatch, capsys):
 def test_numbers_that_are_none_are_no_agreement(exported, golden_segmenter, golden_prompts):
     embeddings = golden_segmenter.encode(golden_prompts).embeddings
     nothing = np.full((1, 7, 10, 13), np.nan, np.float32), np.zeros((1, 10, 13), np.float32)
-    with pytest.raises(ValueError, match='something else than torch'):
+    with pytest.raises(ValueError, match='differs from torch'):
         onnx_file.check_onnx(
             exported / 'eyes.onnx', (160, 208), torch.tensor(embeddings.numpy()), nothing
         )

@@ -58,7 +58,7 @@ def test_cut_images_are_refused(picture, suffix):
 def test_size_is_read_before_anything_is_decoded(picture):
     png = bytearray(encode(picture, '.png'))
     png[16:24] = struct.pack('>II', 100_000, 100_000)
-    with pytest.raises(ImageError, match='100000x100000 pixels; allowed are 1 to 67108864'):
+    with pytest.raises(ImageError, match='100000x100000 pixels; allowed: 1 to 67108864'):
         compressed.decode(bytes(png))
     jpeg = bytearray(encode(picture, '.jpg'))
     place = jpeg.index(b'\xff\xc0')
@@ -103,7 +103,7 @@ def test_no_other_size_can_be_shown_to_us_than_to_the_decoder(picture, marker, l
 
 def test_a_second_start_is_refused(picture):
     jpeg = encode(picture, '.jpg')
-    with pytest.raises(ImageError, match='without its size'):
+    with pytest.raises(ImageError, match='without image size'):
         compressed.decode(jpeg[:2] + jpeg)
 
 
@@ -111,7 +111,7 @@ def test_a_part_of_a_png_that_claims_gigabytes(picture):
     png = encode(picture, '.png')
     place = png.index(b'IDAT') - 4
     claims = png[:place] + b'\xd6\xe4\x00\x00' + png[place + 4 :]
-    with pytest.raises(ImageError, match='a part reaches to byte 36052'):
+    with pytest.raises(ImageError, match='a chunk extends to byte 36052'):
         compressed.decode(claims)
     with pytest.raises(ImageError, match='neither JPEG nor PNG'):  # IHDR is not the first
         compressed.decode(png[:8] + struct.pack('>I', 4) + b'teXt' + bytes(8) + png[8:])
@@ -120,9 +120,9 @@ def test_a_part_of_a_png_that_claims_gigabytes(picture):
 def test_limits(picture):
     for content in (encode(picture, '.png'), encode(picture, '.jpg')):
         assert compressed.decode(content, max_pixels=4800, max_bytes=len(content)).shape[0] == 60
-        with pytest.raises(ImageError, match='80x60 pixels; allowed are 1 to 4799'):
+        with pytest.raises(ImageError, match='80x60 pixels; allowed: 1 to 4799'):
             compressed.decode(content, max_pixels=4799)
-        with pytest.raises(ImageError, match=f'allowed are at most {len(content) - 1}'):
+        with pytest.raises(ImageError, match=f'at most {len(content) - 1} are allowed'):
             compressed.decode(content, max_bytes=len(content) - 1)
 
 
@@ -130,7 +130,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused(picture):
     jpeg = encode(picture, '.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = jpeg.rindex(b'\xff\xda')
     many = jpeg[:-2] + jpeg[last:-2] * 1000 + jpeg[-2:]
-    with pytest.raises(ImageError, match=r'of 10\d\d scans; allowed are at most 100'):
+    with pytest.raises(ImageError, match=r'of 10\d\d scans; at most 100 are allowed'):
         compressed.decode(many)
 
 
@@ -272,13 +272,13 @@ def test_transparency_is_dropped(picture):
 
 def test_a_message_without_data_is_named():
     message = SimpleNamespace(format='8UC1; jpeg compressed mono8', data=b'')
-    with pytest.raises(ImageError, match='no data: the sender could not encode it'):
+    with pytest.raises(ImageError, match='no data; the sender could not encode it'):
         compressed.to_rgb(message)
 
 
 @pytest.mark.parametrize('encoding', ['bayer_rggb12', 'yuv422', 'nv24', 'nv12', '32FC1', 'x' * 999])
 def test_grey_that_is_said_to_be_something_else_is_refused(picture, encoding):
-    with pytest.raises(ImageError, match='a grey image that is said to be') as caught:
+    with pytest.raises(ImageError, match='a grey image declared as') as caught:
         compressed.to_rgb(sent(f'{encoding}; png compressed ', picture[..., 0]))
     assert 'set the encoding of the driver' in str(caught.value)
     assert len(str(caught.value)) < 500

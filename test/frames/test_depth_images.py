@@ -181,13 +181,13 @@ GREY = np.zeros((4, 4), np.uint8)
             r'a PNG of uint16 \(4, 4, 3\); depth is uint16 \(H, W\)',
         ),
         ('32FC1; tiff compressed ', b'II*\0' + bytes(40), 'no PNG; use its raw topic'),
-        ('h264', b'\0\0\0\1' + bytes(40), "'h264': 44 bytes that are no PNG; use its raw topic"),
+        ('h264', b'\0\0\0\1' + bytes(40), "'h264': 44 bytes are not a PNG; use its raw topic"),
         (
             '32FC1; compressedDepth png',
             cv2.imencode('.png', MILLIMETRES)[1],
-            'the parameters of its quantisation are not in front of it',
+            'the header with the parameters of the quantisation is missing',
         ),
-        ('16UC1; compressedDepth png', bytes(11), 'cut off: 11 bytes, 12 stand before'),
+        ('16UC1; compressedDepth png', bytes(11), 'cut off: 11 bytes; the header alone has 12'),
         ('16UC1; compressedDepth png', bytes(12), '0 bytes that are no PNG'),
         (
             '16UC1; compressedDepth png',

@@ -42,8 +42,11 @@ def test_grey_becomes_rgb():
 @pytest.mark.parametrize(
     ('content', 'reason'),
     [
-        (b'ftypheic', '8 bytes that are no JPEG, PNG, BMP, TIFF or WebP: convert'),
-        (encode('.tiff', PIXELS.astype(np.float32)), 'float32 samples; allowed are 8 and 16 bits'),
+        (b'ftypheic', '8 bytes are not JPEG, PNG, BMP, TIFF or WebP; convert'),
+        (
+            encode('.tiff', PIXELS.astype(np.float32)),
+            'float32 samples; must be unsigned, 8 or 16 bits',
+        ),
         (encode('.webp', PIXELS)[:50], 'cannot be decoded'),
         (encode('.tiff', PIXELS)[:8], 'cannot be decoded'),
         (encode('.bmp', PIXELS)[:20], 'cannot be decoded'),
@@ -58,10 +61,10 @@ def test_what_is_refused(content, reason):
 def test_limits(monkeypatch):
     bmp = encode('.bmp', PIXELS)
     monkeypatch.setattr(image_files, 'MAX_PIXELS', 599)
-    with pytest.raises(ImageError, match='30x20 pixels; allowed are 1 to 599'):
+    with pytest.raises(ImageError, match='30x20 pixels; allowed: 1 to 599'):
         image_files.decode(bmp)
     monkeypatch.setattr(compressed, 'MAX_BYTES', len(bmp) - 1)
-    with pytest.raises(ImageError, match=f'allowed are at most {len(bmp) - 1}'):
+    with pytest.raises(ImageError, match=f'at most {len(bmp) - 1} are allowed'):
         image_files.decode(bmp)
 
 

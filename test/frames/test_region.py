@@ -82,14 +82,14 @@ def test_the_mask_is_shared_and_cannot_be_changed():
 @pytest.mark.parametrize(
     ('region', 'words'),
     [
-        ((0.1,), '1 numbers; allowed are x0, y0, x1, y1 of a rectangle'),
+        ((0.1,), '1 numbers; give x0, y0, x1, y1 of a rectangle'),
         ((0.1, 0.2), '2 numbers'),
         ((0.1, 0.2, 0.3, 0.4, 0.5), '5 numbers'),
         ((0.5,) * (2 * MAX_CORNERS + 2), f'3 to {MAX_CORNERS} corners'),
         ((0.0, 0.0, 640.0, 480.0), '[0, 0, 640, 480]: every number is a fraction'),
         ((0.0, 0.0, 0.5, float('nan')), 'nan]: every number is a fraction'),
-        ((-0.1, 0.0, 0.5, 0.5), 'allowed is 0 to 1'),
-        ((0.5, 0.0, 0.2, 1.0), 'upper left corner comes first'),
+        ((-0.1, 0.0, 0.5, 0.5), 'must be between 0 and 1'),
+        ((0.5, 0.0, 0.2, 1.0), 'upper left corner of a rectangle must come first'),
         ((0.5, 0.0, 0.5, 1.0), 'x0 < x1'),
         ((0.0, 0.0, 0.5, 0.5, 1.0, 1.0), '[0, 0, 0.5, 0.5, 1, 1] has no area'),
     ],

@@ -66,9 +66,9 @@ def words(*nibbles):
         ([], 'is cut off: 4 of 4 pixels are missing'),
         ([15] * 8, 'is cut off: 4 of 4 pixels are missing'),  # a number without an end
         ([0, 4, 2, 2, 15, 15, 15, 15], 'is cut off: 2 of 4 pixels are missing'),
-        ([2, 0, 0, 0, 0, 0], 'damaged: a run without pixels'),
-        ([2, 3, 1, 1, 1], 'damaged: runs of 5 pixels for 4'),
-        ([0, *[15] * 9, 7], 'damaged: runs of 1073741823 pixels for 4'),
+        ([2, 0, 0, 0, 0, 0], 'damaged: an empty run'),
+        ([2, 3, 1, 1, 1], 'damaged: its runs have 5 pixels, not 4'),
+        ([0, *[15] * 9, 7], 'damaged: its runs have 1073741823 pixels, not 4'),
         ([0, 4, 2, 2, *[8] * 9, 0, 2], None),  # ten nibbles are a number all the same
         ([0, 4, 2, 2, *[8] * 10, 1, 2], 'damaged: a number is too long'),
     ],

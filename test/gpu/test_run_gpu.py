@@ -82,7 +82,7 @@ def test_the_figures_of_a_benchmark():
     result = {
         'limits': {'bf16': {'gflop_per_s': 790e3}},
         'rows': [row, {**row, 'batch': 16, 'ratio': None}],
-        'prompts': {'three new words': 20.0},
+        'prompts': {'three new prompts': 20.0},
     }
     found = run_gpu.benchmark_rows(result)
     assert [value for _, value in found] == [

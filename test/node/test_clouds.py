@@ -257,7 +257,7 @@ def test_depth_that_is_too_far_away(clouds, said, offset_ms):
     clouds.add(source(2101))  # the end of waiting for a depth that is nearer
     assert clouds.ready() == []
     assert said[0] == (
-        'front: no cloud: the nearest depth on /front/depth is 500 ms from the image; '
+        'front: no cloud: the nearest depth image on /front/depth is 500 ms from the image; '
         'sync_tolerance_ms is 100'
     )
 
@@ -272,7 +272,7 @@ def test_the_tolerance_can_be_set(clouds):
     ('prepare', 'words'),
     [
         (lambda c: c.clear(), ['no camera_info has come on /front/info']),
-        (lambda c: c.depth.clear(), ['no depth has come on /front/depth']),
+        (lambda c: c.depth.clear(), ['no depth image received on /front/depth']),
         (
             lambda c: c.put_depth(depth(1000, SCENE.depth[:, :32].copy())),
             ['depth image has 32x48', 'aligned'],

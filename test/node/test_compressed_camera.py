@@ -140,10 +140,10 @@ def bomb(image):
     [
         (lambda image: encoded(image, 'jpg')[:-1000], 'jpeg', 'cut off'),
         (lambda image: encoded(image, 'png')[:2000], 'png', 'cut off'),
-        (bomb, 'png', '60000x60000 pixels; allowed are 1 to'),
-        (lambda image: b'', 'jpeg', 'no data: the sender could not encode it'),
+        (bomb, 'png', '60000x60000 pixels; allowed: 1 to'),
+        (lambda image: b'', 'jpeg', 'no data; the sender could not encode it'),
         (lambda image: image[..., :2].tobytes(), 'jpeg', '66560 bytes that are neither JPEG nor'),
-        (lambda image: encoded(image, 'png'), 'compressedDepth', 'is depth; JPEG and PNG'),
+        (lambda image: encoded(image, 'png'), 'compressedDepth', 'is depth; only JPEG and PNG'),
     ],
 )
 def test_damage_is_counted_and_said_and_the_next_is_segmented(

@@ -81,7 +81,7 @@ def test_every_class_has_its_cost_and_no_other():
     for kind in source['class_types']:
         costs = source[kind]
         assert 0 <= costs['base_cost'] <= costs['max_cost'] <= 254  # the highest means lethal
-        assert 0 <= costs['mark_confidence'] < 255  # it has to be passed, and 255 is the highest
+        assert 0 <= costs['mark_confidence'] < 255  # it must be passed, and 255 is the highest
 
 
 def test_the_layer_is_given_what_it_reads():

@@ -41,7 +41,7 @@ def test_too_little_memory_costs_the_frame(faulty):
     node.wait_for_log('frame dropped (1 so far): OutOfMemoryError: CUDA out of memory')
     peer.send(image(), 2)
     assert peer.of_frame('frame_info', 2).frames_rejected == 1
-    assert sum('too little memory on the device' in line for line in node.lines) == 1
+    assert sum('not enough memory on the device' in line for line in node.lines) == 1
     assert node.end() == 0, node.log
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
     peer.send(image(fault), 1)
     assert node.process.wait(WAIT_S) == 1
     node.wait_for_log(f'{reason}')
-    assert 'exit code 1, to be started again' in node.log
+    assert 'exits with code 1, to be restarted' in node.log
     peer.until(lambda: any(reason in s.message for m in told for s in m.status))
 
 

@@ -119,7 +119,10 @@ def test_no_region(rig, region):
     [
         ({'camera.region': [0.0, 0.0, 640.0, 480.0]}, 'camera.region is [0, 0, 640, 480]: every'),
         ({'camera.region': [0.5, 0.5, 0.5]}, 'camera.region is a list of 3 numbers'),
-        ({'camera.region': [0.5, 0.5, 0.5, 0.5]}, 'upper left corner comes first'),
+        (
+            {'camera.region': [0.5, 0.5, 0.5, 0.5]},
+            'upper left corner of a rectangle must come first',
+        ),
         ({'camera.region': [0.1, 0.1, 0.2, 0.2, 0.3, 0.3]}, 'has no area'),
         ({'output_scale': 0.0}, '0.01'),
         ({'output_scale': 1.5}, '1.0'),

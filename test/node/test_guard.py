@@ -262,4 +262,4 @@ def test_a_call_that_hangs_ends_the_process_with_exit_code_1():
     )
     assert ended.returncode == 1
     assert 'the model did not return within 0.05 s' in ended.stderr
-    assert 'to be started again' in ended.stderr
+    assert 'to be restarted' in ended.stderr

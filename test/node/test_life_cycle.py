@@ -26,7 +26,7 @@ def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts)
         refused = peer.set(prompts=['dog', 'dog'])[0]
         assert (refused.successful, refused.reason) == (
             False,
-            "'dog' is given twice; names must differ",
+            "'dog' is given twice; names must be unique",
         )
         for index in (1, 2, 3):
             assert peer.change_state('configure')
@@ -117,7 +117,7 @@ def test_what_cannot_be_activated_is_said_and_the_node_waits(parameters, tmp_pat
         ({'prompts': ['dog', 'dog']}, "'dog' is given twice"),
         ({'prompts': []}, 'prompts is empty; give at least one class'),
         ({'cameras': []}, 'cameras is empty; give at least one name'),
-        ({'cameras': ['front', 'front']}, 'names must differ'),
+        ({'cameras': ['front', 'front']}, 'names must be unique'),
         ({'cameras': ['front/left']}, "camera name 'front/left'"),
         ({'camera.image_topic': ''}, "camera.image_topic is ''"),
         ({'camera.image_topic': 'a b'}, "camera.image_topic is 'a b'"),

@@ -88,7 +88,9 @@ def test_classes_and_sizes_are_chosen(node, peer, image):
     names = [d.results[0].hypothesis.class_id for d in made.detections]
     wanted = names[-1]
     assert peer.set(object_classes=[wanted, 'unicorn'])[0].successful
-    node.wait_for_log('object_classes names what is not among the prompts: unicorn; there are')
+    node.wait_for_log(
+        'object_classes has names that are not among the prompts: unicorn; available:'
+    )
     _, instances, few = seen(peer, image)
     assert {d.results[0].hypothesis.class_id for d in few.detections} == {wanted}
     assert len(few.detections) == names.count(wanted) == instances.max()

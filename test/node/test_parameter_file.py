@@ -10,7 +10,7 @@ import yaml
 from harness import WAIT_S, NodeProcess, Peer, declared_types
 
 CONFIG = Path(__file__).parents[2] / 'config'
-UNKNOWN = 'parameters without effect, not known here: '
+UNKNOWN = 'unknown parameters, ignored: '
 
 
 def test_what_hands_write_into_a_file_is_taken(parameters, tmp_path):
@@ -87,7 +87,7 @@ def test_a_file_without_such_names_is_not_warned_of(parameters, tmp_path):
 
 def test_a_list_of_prompts_that_is_one_text(parameters, tmp_path):
     with NodeProcess({**parameters, 'prompts': 'dog, cat'}, tmp_path) as node, Peer() as peer:
-        node.wait_for_log("for several give a list: ['dog', 'cat']")
+        node.wait_for_log("for several prompts give a list: ['dog', 'cat']")
         assert peer.get('prompts') == [['dog, cat']]
         assert node.end() == 0
 

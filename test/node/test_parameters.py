@@ -84,7 +84,7 @@ def test_an_id_never_changes_its_meaning(peer):
         ('prompts', ['dog', ''], 'prompt 1'),
         ('prompts', ['dog\x1b[31m'], 'control character U+001B'),
         ('prompts', ['x' * 10_000], '10000 characters'),
-        ('prompts', ['dog ' * 100], 'tokens; at most 75'),
+        ('prompts', ['dog ' * 100], 'at most 75 are allowed'),
         ('prompts', [f'class {i}' for i in range(1001)], '1001 prompts given; at most 1000'),
         ('templates', 'poem', "'poem'; allowed: imagenet, simple, none"),
         ('templates', '/no/yard.json', "templates '/no/yard.json' cannot be used"),
@@ -141,7 +141,7 @@ def test_a_parameter_without_a_name_is_refused(peer):
     request = SetParameters.Request(parameters=[nameless])
     (result,) = peer.call(SetParameters, 'set_parameters', request).results
     assert not result.successful
-    assert 'without a name' in result.reason
+    assert 'has no name' in result.reason
 
 
 def test_any_script_is_announced_as_it_was_given(peer, image):

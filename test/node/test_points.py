@@ -110,7 +110,7 @@ def test_depth_half_a_second_off_makes_no_cloud_and_holds_nothing_up(node, rig):
     assert not [m for m in peer.messages('points') if m.header.stamp.sec in off]
     # the node says it at most once a second, and may just have said something else
     for index in frames:
-        if 'camera: no cloud: the nearest depth on /camera/depth/image_rect is ' in node.log:
+        if 'camera: no cloud: the nearest depth image on /camera/depth/image_rect is ' in node.log:
             break
         camera.send_depth(index, 6.0, offset_ms=500)
         peer.send(IMAGE, index)

@@ -50,7 +50,7 @@ def test_killed_and_started_again_and_ended_and_started_again(given, tmp_path, s
         node.process.kill()
         node.process.wait(WAIT_S)
     with NodeProcess(given, tmp_path) as node, Peer() as peer:
-        node.wait_for_log('the last run did not end cleanly, 1 in a row')
+        node.wait_for_log('the last run did not end cleanly (1 in a row)')
         node.wait_for_log(f'set in it are set again: prompts {AT_RUNTIME}, templates simple')
         third = vocabulary(peer)
         assert ids(third) == ids(second)
@@ -127,7 +127,7 @@ def test_ids_that_are_used_up_are_given_away_at_a_start_only(given, tmp_path, st
     write_state(state_file, State(old, 5))
     own = {**given, 'prompts': ['dog', 'class 0'], 'max_class_id': 254}
     with NodeProcess(own, tmp_path) as node, Peer() as peer:
-        node.wait_for_log("longest unused give theirs away: 'class 1' (1), 'class 2' (2), ")
+        node.wait_for_log("longest unused are reused: 'class 1' (1), 'class 2' (2), ")
         assert "'class 32' (32)" in node.log
         assert "'class 33'" not in node.log
         assert ids(vocabulary(peer)) == {'dog': 1, 'class 0': 0}
@@ -148,7 +148,7 @@ def test_fixed_ids_over_those_of_earlier_runs(given, tmp_path, state_file):
     write_state(state_file, State({'cat': 7, 'cow': 3}, 5))
     own = {**given, 'class_ids': ['dog:7', 'red ball:1']}
     with NodeProcess(own, tmp_path) as node, Peer() as peer:
-        node.wait_for_log("change the ids of earlier runs: those were 'cat' (7)")
+        node.wait_for_log("change ids of earlier runs, which were 'cat' (7)")
         assert ids(vocabulary(peer)) == {'dog': 7, 'cat': 0}
         assert peer.set(prompts=[*AT_RUNTIME, 'owl'])[0].successful
         message = peer.wait('vocabulary', lambda m: 'owl' in m.names)
@@ -176,7 +176,7 @@ def test_a_second_node_of_one_name_keeps_nothing(given, tmp_path, state_file):
     with NodeProcess(given, tmp_path) as node:
         node.wait_for_log('active; waiting')
         with NodeProcess({**given, 'prompts': ['owl']}, tmp_path / 'second') as second:
-            second.wait_for_log('is in use: another node has the name of this one')
+            second.wait_for_log('is in use: another node has the same name')
             second.wait_for_log('active; waiting')
             assert second.end() == 0
         assert list(read_state(state_file).ids) == OF_THE_FILE
@@ -194,21 +194,21 @@ def marker(state_file):
 def test_failures_in_a_row_delay_the_next_start(given, tmp_path, state_file):
     marker(state_file).write_text('2')
     with NodeProcess(given, tmp_path) as node:
-        node.wait_for_log('did not end cleanly, 2 in a row; the node is configured in 2 s')
+        node.wait_for_log('did not end cleanly (2 in a row); the node will be configured in 2 s')
         node.wait_for_log('active; waiting')
         node.process.kill()
         node.process.wait(WAIT_S)
     assert marker(state_file).read_text().strip() == '3'
     marker(state_file).write_text('20')
     with NodeProcess(given, tmp_path) as node, Peer() as peer:
-        node.wait_for_log('20 in a row; the node is configured in 58 s')
+        node.wait_for_log('(20 in a row); the node will be configured in 58 s')
         assert peer.state() == 'unconfigured'  # services answer
         assert peer.change_state('configure')
         assert node.end() == 0
     assert not marker(state_file).exists()
     marker(state_file).write_text('20')
     with NodeProcess(given, tmp_path) as node:
-        node.wait_for_log('the node is configured in 58 s')
+        node.wait_for_log('the node will be configured in 58 s')
         assert node.end() == 0  # nor does it wait to end
 
 
@@ -220,7 +220,7 @@ def test_a_run_that_lasts_begins_a_new_row(given, tmp_path, state_file):
         node.process.kill()
         node.process.wait(WAIT_S)
     with NodeProcess(given, tmp_path) as node:
-        node.wait_for_log('did not end cleanly, 1 in a row; the node is configured in 0 s')
+        node.wait_for_log('did not end cleanly (1 in a row); the node will be configured in 0 s')
         assert node.end() == 0
 
 

@@ -135,7 +135,7 @@ def test_one_file_has_one_node(tmp_path):
     first, _, _ = run(path)
     first.save({'a': 5}, 1, WORDS)
     second, _, (warning,) = run(path)
-    assert 'is in use: another node has the name of this one' in warning
+    assert 'is in use: another node has the same name' in warning
     assert (second.before, second.unclean_ends) == (State(), 0)
     second.save({'z': 0}, 9, WORDS)
     second.end_cleanly()

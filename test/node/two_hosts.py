@@ -109,7 +109,7 @@ def main(place: Path, words: list[str]) -> None:
     """Do all of it; with words: be the other program, which gives them to the node."""
     parameters = json.loads((place / 'parameters.json').read_text())
     # instead of what importing `harness` has set: LOCALHOST would not reach the other host, and
-    # the programs on both have to be in one domain
+    # the programs on both must be in one domain
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'SUBNET'
     os.environ['ROS_DOMAIN_ID'] = '0'
     os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'UDPv4'  # two hosts share no memory

@@ -143,7 +143,7 @@ def test_versions_that_are_too_old(capsys, monkeypatch, given):
 def test_a_device_that_is_not_there(capsys, given):
     code, found = examine(capsys, *given, '--device', 'cuda:77')
     assert (code, found['device']['level']) == (1, 'missing')
-    assert "'cuda:77' is not there" in found['device']['text']
+    assert "'cuda:77' does not exist" in found['device']['text']
 
 
 def test_weights_that_the_first_start_would_download(capsys, web):

@@ -109,13 +109,13 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
     ('options', 'said'),
     [
         (('--prompts', 'road'), 'give all classes'),
-        (('--prompts', 'road', 'Road'), 'names must differ'),
-        (('--keep', '0'), '--keep is 0; allowed is 1 to 200'),
-        (('--images', '0'), '0 images asked for; at least 1'),
+        (('--prompts', 'road', 'Road'), 'names must be unique'),
+        (('--keep', '0'), '--keep is 0; must be between 1 and 200'),
+        (('--images', '0'), '0 images requested; must be at least 1'),
         (('--topic', '/no'), '/no is no image topic here'),
         (('--gamma', '2'), 'gamma'),
-        (('--output', 'a.yaml'), 'the name has to end in .json'),
-        (('--output', 'no/a.json'), 'no is no folder'),
+        (('--output', 'a.yaml'), 'the name must end in .json'),
+        (('--output', 'no/a.json'), 'no is not a folder'),
     ],
 )
 def test_what_is_refused(options, said, bag, tmp_path, capsys, monkeypatch):
@@ -131,7 +131,7 @@ def test_a_damaged_bag_is_read_as_far_as_it_is_whole_and_named(tmp_path, capsys)
     content = cut.read_bytes()
     cut.write_bytes(content[: len(content) * 3 // 4])
     assert main(command(cut, output, '--images', '2')) == DAMAGED
-    assert 'going on with what is whole' in capsys.readouterr().err
+    assert 'continuing with what is readable' in capsys.readouterr().err
     assert json.loads(output.read_text())['about']['images']['damage']
 
 

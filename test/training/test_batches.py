@@ -180,7 +180,7 @@ def test_the_world_teacher_reads_masks(together, groups):
 
 
 def test_the_world_teacher_needs_masks():
-    with pytest.raises(TeacherError, match='take the dino teacher'):
+    with pytest.raises(TeacherError, match='use the dino teacher'):
         WorldTeacher()(Batch(torch.zeros(1, 3, 8, 12)), (2, 3))
 
 

@@ -141,7 +141,7 @@ def test_the_threshold_is_the_papers(base, small, decoder):
 
 @pytest.mark.parametrize('gamma', [-0.1, 1.0, float('nan')])
 def test_a_threshold_that_is_none_is_refused(base, small, decoder, gamma):
-    with pytest.raises(TeacherError, match='allowed is 0 to below 1'):
+    with pytest.raises(TeacherError, match='must be at least 0 and below 1'):
         DinoTeacher(base, small, decoder, gamma)
 
 

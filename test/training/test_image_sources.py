@@ -280,7 +280,7 @@ def test_what_lies_in_the_folder_and_is_not_read_is_damage(tmp_path):
     (bag / 'notes.txt').write_text('')
     about = BagImages(bag).about
     assert about['damage'] == [f'bag_1.mcap.gz lies in {bag} and is not read']
-    assert about['left_out'] == [f'notes.txt lies in {bag} and is no recording']
+    assert about['left_out'] == [f'notes.txt in {bag} is not a recording']
 
 
 def test_a_whole_bag_has_no_damage(tmp_path):
@@ -309,5 +309,5 @@ def test_unusable_bags_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r'none of the 2 frames .*broken'):
         BagImages(write_bag(tmp_path / 'broken', {'/camera/image_raw': broken}))
     bag = write_bag(tmp_path / 'bag', {'/front': raw_topic(2)})
-    with pytest.raises(SourceError, match=r'/rear is no image topic here; .*: /front'):
+    with pytest.raises(SourceError, match=r'/rear is not an image topic of the bag; .*: /front'):
         BagImages(bag, ['/rear'])

@@ -104,5 +104,5 @@ def test_fresh_heads_follow_from_the_seed_and_leave_the_global_generator():
 
 
 def test_a_crop_that_is_no_multiple_of_the_patch_is_refused(golden_clip, golden_heads):
-    with pytest.raises(ValueError, match='crop is 100; it must be a multiple of the patch, 16'):
+    with pytest.raises(ValueError, match='crop is 100; must be a multiple of the patch size 16'):
         Trainer(golden_clip[0], golden_heads, Recipe(sampling=Sampling(crop=100)))

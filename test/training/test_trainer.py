@@ -71,7 +71,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert [path.name for path in out.iterdir()] == ['checkpoint.pt']
 
     images = FolderImages(folder)
-    with pytest.raises(TrainingError, match='holds an unfinished training; resume it, or force'):
+    with pytest.raises(TrainingError, match='has an unfinished training; resume it, or force'):
         train(small_clip[0], images, ColourTeacher(), out, small_recipe(), CPU)
     seen = []
 
@@ -191,7 +191,7 @@ def checkpoint(settings, iteration=1):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / 'checkpoint.pt'
     checkpoint({'recipe': {'seed': 0, 'batch': 2}, 'pictures': 'a'}).save(path)
-    with pytest.raises(TrainingError, match=r'recipe\.seed was 0 and is 1; give the same again'):
+    with pytest.raises(TrainingError, match=r'recipe\.seed was 0 and is 1; use the same settings'):
         Checkpoint.load(path, json.dumps({'recipe': {'seed': 1, 'batch': 2}, 'pictures': 'a'}))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(TrainingError, match='cannot be read'):
@@ -218,7 +218,7 @@ def test_a_loss_that_is_no_number_stops_the_training(small_clip, folder, tmp_pat
             targets = super().__call__(batch, grid)
             return replace(targets, foreground=targets.foreground * float('nan'))
 
-    with pytest.raises(TrainingError, match='in iteration 1; lower the learning rates'):
+    with pytest.raises(TrainingError, match='in iteration 1; use lower learning rates'):
         train(small_clip[0], FolderImages(folder), Broken(), tmp_path, small_recipe(), CPU)
 
 

@@ -41,18 +41,18 @@ def find_engine(
         raise ValueError(f'engine is {engine!r}; allowed: {", ".join(ENGINES)}')
     if precision == 'int8':
         if engine == 'torch':
-            raise ValueError('precision is int8 and engine torch; int8 needs openvino')
+            raise ValueError('precision is int8 and engine is torch; int8 needs engine openvino')
         engine = 'openvino'
     intel = openvino_device(device) != 'CPU'
     if torch_device_type(device) == 'cuda':
         if engine == 'openvino':
             raise ValueError(
-                f'engine is openvino and device {device}; OpenVINO runs on cpu, intel-gpu and '
+                f'engine is openvino and device is {device}; OpenVINO runs on cpu, intel-gpu and '
                 'intel-npu'
             )
         return 'torch'
     if intel and engine == 'torch':
-        raise ValueError(f'engine is torch and device {device}; that device needs openvino')
+        raise ValueError(f'engine is torch and device is {device}; it needs engine openvino')
     if engine != 'openvino' and not intel:
         return 'torch'
     if find_spec('openvino') is None:

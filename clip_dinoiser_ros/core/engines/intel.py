@@ -34,4 +34,4 @@ def check_intel(device: str) -> None:
     present = openvino.Core().available_devices
     name = openvino_device(device)
     if name not in present and f'{name}.0' not in present:
-        raise ValueError(f'device {device!r} is not there; OpenVINO sees {", ".join(present)}')
+        raise ValueError(f'device {device!r} does not exist; OpenVINO sees {", ".join(present)}')

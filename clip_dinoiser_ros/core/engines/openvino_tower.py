@@ -188,7 +188,7 @@ def _layer(x: Node, layer: Any) -> Node:
         return op.swish(x, op.constant(np.float32(1.702)))
     if name == 'LayerScale':
         return op.multiply(x, _constant(layer.gamma[None, None]))
-    raise ValueError(f'the image tower has a {name}, which is not known here')
+    raise ValueError(f'the image tower has a layer {name}, which is not supported')
 
 
 def _linear(x: Node, weight: Tensor, bias: Tensor | None) -> Node:

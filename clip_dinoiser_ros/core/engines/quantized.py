@@ -74,7 +74,5 @@ def load_quantized(folder: Path, visual: Any) -> Any:
     if damaged:
         raise WeightsError(f'quantized {str(folder)!r} is damaged: {", ".join(damaged)}; {made}')
     if tower != tower_digest(visual):
-        raise WeightsError(
-            f'quantized {str(folder)!r} was made of other weights than these; {made} again'
-        )
+        raise WeightsError(f'quantized {str(folder)!r} was made from other weights; {made} again')
     return openvino.Core().read_model(folder / GRAPH)

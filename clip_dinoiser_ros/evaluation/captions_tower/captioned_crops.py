@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Images and parts of them with what a captioner would name in them: no masks come along."""
+"""Images and crops of them with the classes that a caption would name, without masks."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ import numpy as np
 from clip_dinoiser_ros.training.demo_model.samples import PATCH
 from clip_dinoiser_ros.world.classes import CLASSES, SEEN_CLASSES
 
-# How much of an image, in patches, is worth a word; of less than the second nobody takes notice.
+# Patches a class must cover to be named in a caption; below the second it counts as absent.
 _CLEAR, _NOTICED = 3.0, 0.25
 _CLEAR_SHARE = 0.01
 _SEEN = np.array([CLASSES.index(name) for name in SEEN_CLASSES])
@@ -19,12 +19,12 @@ _SEEN = np.array([CLASSES.index(name) for name in SEEN_CLASSES])
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """One image, or a part of one, and what it shows.
+    """An image or a crop of one, and the classes in it.
 
     Attributes:
         image: uint8 RGB (H, W, 3).
-        shown: bool (classes,): plain to see.
-        possible: bool (classes,): the same and what is small; all others are not there.
+        shown: bool (classes,): clearly visible.
+        possible: bool (classes,): visible, or too small to be sure; all others are absent.
     """
 
     image: np.ndarray
@@ -34,20 +34,20 @@ class CaptionedImage:
 
 @dataclass(frozen=True)
 class CropShape:
-    """What the images of one batch are: how large, how many, how near."""
+    """Size, number and scale of the images of one batch."""
 
     rows: int  # patches
     cols: int
     batch: int
-    zoom: tuple[float, float]  # pixels of a full image per pixel, drawn from this range
+    zoom: tuple[float, float]  # downscaling factor, drawn from this range
 
 
 def captioned(image: np.ndarray, labels: np.ndarray) -> CaptionedImage:
-    """Name what an image shows.
+    """Find the classes that an image shows.
 
     Args:
         image: uint8 RGB (H, W, 3).
-        labels: uint8 (H, W), index into CLASSES; only counted, so where things are is lost.
+        labels: uint8 (H, W), index into CLASSES; only counted, so positions are discarded.
     """
     share = np.bincount(labels.ravel(), minlength=len(CLASSES))[_SEEN] / labels.size
     patches = share * (image.shape[0] * image.shape[1] / PATCH**2)
@@ -58,7 +58,7 @@ def captioned(image: np.ndarray, labels: np.ndarray) -> CaptionedImage:
 def crop(
     image: np.ndarray, labels: np.ndarray, frame: CropShape, rng: np.random.Generator
 ) -> CaptionedImage:
-    """Cut a part out of an image, at some scale, mirrored or not."""
+    """Return a random crop of an image: scaled, and mirrored half of the time."""
     height, width = frame.rows * PATCH, frame.cols * PATCH
     most = min(image.shape[0] / height, image.shape[1] / width)
     low, high = frame.zoom

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the captions tower is trained for: an image against sentences, nothing per patch."""
+"""The loss of the captions tower: whole images against sentences, nothing per patch."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _NAMES = np.array(  # (phrases, classes): which classes a phrase is true of
 
 
 def _other(phrase: str, possible: np.ndarray, rng: np.random.Generator) -> str | None:
-    """Return a phrase with the same kind in another colour, or the reverse, that is not true."""
+    """Return a false phrase: the same kind in another colour, or another kind in this colour."""
     colour, kind = split_name(phrase)
     if colour:
         near = [f'{other} {kind}' for other in COLOURS]
@@ -32,7 +32,7 @@ def _other(phrase: str, possible: np.ndarray, rng: np.random.Generator) -> str |
 
 
 def describe(seen: CaptionedImage, rng: np.random.Generator) -> list[list[str]]:
-    """Return sentences about an image as lists of phrases: one true, and one not quite."""
+    """Return two sentences about an image as lists of phrases: a true one and a nearly true one."""
     count = int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))
     names = [SEEN_CLASSES[index] for index in rng.permutation(np.flatnonzero(seen.shown))[:count]]
     phrases = [split_name(name)[1] if rng.random() < 0.15 else name for name in names]
@@ -46,7 +46,7 @@ def describe(seen: CaptionedImage, rng: np.random.Generator) -> list[list[str]]:
 
 
 def sentence(phrases: Sequence[str], rng: np.random.Generator) -> str:
-    """Put phrases into one sentence."""
+    """Join phrases into one sentence."""
     if len(phrases) == 1:
         return say(phrases[0], rng)
     return ' and '.join(f'a {phrase}' for phrase in phrases)
@@ -55,7 +55,7 @@ def sentence(phrases: Sequence[str], rng: np.random.Generator) -> str:
 def judge(
     batch: Sequence[CaptionedImage], sentences: Sequence[Sequence[str]]
 ) -> tuple[Tensor, Tensor]:
-    """Return which sentences (columns) are true of which images (rows), and which are not.
+    """Return which sentences (columns) are true, and which are false, of which images (rows).
 
     A sentence about something too small to be sure of is neither.
     """
@@ -70,9 +70,9 @@ def judge(
 def caption_loss(
     images: Tensor, texts: Tensor, true: Tensor, false: Tensor, scale: Tensor | float
 ) -> Tensor:
-    """Return CLIP's symmetric contrastive loss, where each has several partners.
+    """Return CLIP's symmetric contrastive loss for several positives per row and column.
 
-    A true pair competes with the pairs of the same image, or the same sentence, that are false.
+    A true pair competes with the false pairs of the same image and of the same sentence.
 
     Args:
         images: Unit embeddings (B, D) of whole images.

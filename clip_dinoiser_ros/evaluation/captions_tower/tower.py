@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The image tower trained by captions alone: its files, and the CLIP that it becomes part of.
+"""The captions tower: its files, and the CLIP it is part of.
 
 The package does not contain its weights. They are in test/evaluation/captions_tower of the
 repository, and `clip-dinoiser demo train` makes them.
@@ -44,7 +44,7 @@ def new_tower(shape: dict[str, Any] = SHAPE) -> nn.Module:
 
 
 def save_tower(folder: Path, tower: nn.Module) -> None:
-    """Write the tower in half precision, and its shape, into a folder."""
+    """Write the tower in half precision and its configuration into a folder."""
     save_half(folder / CAPTIONS_TOWER, tower)
     (folder / CAPTIONS_CONFIG).write_text(json.dumps(SHAPE, indent=2) + '\n')
 
@@ -56,9 +56,9 @@ def save_half(path: Path, module: nn.Module) -> None:
 
 
 def note_training(folder: Path, **parts: dict[str, Any]) -> None:
-    """Write how the tower, or its heads, were made, and list the new files in the manifest.
+    """Record how the tower or its heads were made, and add the new files to the manifest.
 
-    What was noted of the other one stays.
+    The record of the other one is kept.
     """
     path = folder / CAPTIONS_TRAINING
     noted = json.loads(path.read_text()) if path.exists() else {}
@@ -70,7 +70,7 @@ def load_tower(folder: Path) -> nn.Module:
     """Return the tower in a folder, float32.
 
     Raises:
-        WeightsError: A file is missing or is not the one that the manifest lists.
+        WeightsError: A file is missing or differs from the manifest.
     """
     check_shipped(folder, [CAPTIONS_CONFIG, CAPTIONS_TOWER])
     tower = new_tower(json.loads((folder / CAPTIONS_CONFIG).read_text()))
@@ -81,14 +81,14 @@ def load_tower(folder: Path) -> nn.Module:
 def load_captions_clip(
     folder: Path, demo: Path = FOLDER
 ) -> tuple[nn.Module, Callable[..., Tensor]]:
-    """Return the CLIP of this image tower and the demo model's text tower, and its tokenizer.
+    """Return a CLIP of this image tower and the demo model's text tower, and the tokenizer.
 
     Args:
-        folder: Of the image tower.
-        demo: Of the demo model.
+        folder: Folder of the image tower.
+        demo: Folder of the demo model.
 
     Raises:
-        WeightsError: A file is missing or is not the one that the manifest of its folder lists.
+        WeightsError: A file is missing or differs from the manifest of its folder.
     """
     files = demo_files(demo)
     clip, tokenizer = load_clip(files['model'], files['pretrained'])

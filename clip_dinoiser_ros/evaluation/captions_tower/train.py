@@ -1,11 +1,11 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Train a second image tower by captions alone, the paper's setting, and then its two heads.
+"""Train the captions tower, the paper's setting, and then its two heads.
 
-A CLIP learns from images and what is said about them; what it says of a single patch nobody has
-taught it, and such features are noisy. Guided pooling is made for them. The text tower is the one
-of the demo model, frozen, so both image towers answer to the same words.
+CLIP learns from images and their captions. It is never trained on single patches, so its patch
+features are noisy, and guided pooling is made for such features. The text tower is the frozen one
+of the demo model, so both image towers know the same prompts.
 """
 
 import time
@@ -46,21 +46,21 @@ _WHOLE = CropShape(rows=28, cols=37, batch=4, zoom=(1.0, 1.0))
 
 @dataclass(frozen=True)
 class CaptionStage:
-    """How long and how hard to train, from one set of files to the next."""
+    """Hyperparameters of one stage of the training; each stage ends with written files."""
 
     steps: int
     frames: tuple[CropShape, ...]
-    shares: tuple[float, ...]  # of the steps, one for each frame
+    shares: tuple[float, ...]  # relative frequencies of the frames
     lr: tuple[float, float]  # of AdamW, at the start and at the end; that of Muon is twice as high
     first_seed: int  # of the scenes
-    scale: float = 20.0  # of the logits, at the start
+    scale: float = 20.0  # initial scale of the logits
     warmup: int = 50
-    fresh: int = 1  # new images per step; parts are cut from those kept
+    fresh: int = 1  # new images per step; crops are taken from all images kept
     keep: int = 600
     weight_decay: float = 0.05
 
 
-# Parts are cheap and teach most of it; wholes at the size of inference come late.
+# Crops are cheap and teach most of it; whole images at the size of inference come late.
 CAPTION_STAGES = (
     CaptionStage(1200, (_PART,), (1.0,), (1e-3, 1e-3), 800_000_000),
     CaptionStage(
@@ -78,7 +78,7 @@ HEADS = HeadsRecipe()
 def captioned_batches(
     stage: CaptionStage, seed: int, rng: np.random.Generator
 ) -> Iterator[list[CaptionedImage]]:
-    """Yield a batch per step: parts of images, each with what it shows, and no masks."""
+    """Yield one batch per step: image crops with the classes they show, without masks."""
     count = stage.keep // 10 + stage.fresh * stage.steps
     start = stage.first_seed + 100_000 * seed
     views = [CLOSE if draw < 0.25 else FULL for draw in rng.random(count)]
@@ -100,7 +100,7 @@ def batch_loss(
     scale: Tensor,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Return the loss of a batch: whole images against sentences, nothing else."""
+    """Return the contrastive loss of a batch: whole images against sentences."""
     device = scale.device
     said = [phrases for shown in seen for phrases in losses.describe(shown, rng)]
     tokens = tokenize([losses.sentence(phrases, rng) for phrases in said])
@@ -142,15 +142,15 @@ def train_tower_stage(
     progress: Callable[[str], None] = print,
     device: str = 'cpu',
 ) -> None:
-    """Train the tower for one stage; all but the first go on from the file in `out_dir`.
+    """Train the tower for one stage; all but the first start from the file in `out_dir`.
 
     Args:
         out_dir: Folder of the demo model, whose text tower is used.
-        seed: Decides the images, their order and the first weights.
-        number: Which of the stages, from 0.
-        stages: All of them.
-        progress: Takes a line of text now and then.
-        device: Where to compute.
+        seed: Seed of the images, their order and the initial weights.
+        number: Index of the stage, from 0.
+        stages: All stages.
+        progress: Called with a line of text now and then.
+        device: Device to train on.
     """
     stage, folder = stages[number], Path(out_dir)
     rng = np.random.default_rng([seed, 100 + number])
@@ -195,7 +195,7 @@ def train(
     progress: Callable[[str], None] = print,
     device: str = 'cpu',
 ) -> None:
-    """Train the second image tower and its heads, beside the demo model in `out_dir`."""
+    """Train the captions tower and its heads; write them beside the demo model in `out_dir`."""
     for number in range(len(stages)):
         train_tower_stage(out_dir, seed, number, stages, progress, device)
     train_heads(out_dir, seed, recipe, progress, device)

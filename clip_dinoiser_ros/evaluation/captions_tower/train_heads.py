@@ -1,10 +1,10 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Train the two heads on the frozen tower of captions, as the paper does on a frozen CLIP.
+"""Train the two heads on the frozen captions tower, as the paper does on a frozen CLIP.
 
-The teacher is the generated world: which patches show the same class, and where things are. The
-tower does not change, so what the heads read is computed once.
+The teacher is the generated world: which patches show the same class, and where objects are. The
+tower does not change, so the input of the heads is computed once.
 """
 
 from collections.abc import Callable
@@ -27,21 +27,21 @@ from clip_dinoiser_ros.training.losses import fresh_heads
 
 @dataclass(frozen=True)
 class HeadsRecipe:
-    """How long and how hard to train the heads."""
+    """Hyperparameters of the training of the heads."""
 
     scenes: int = 150  # at full scale
     steps: int = 800
     batch: int = 4
-    patches: int = 160  # of each scene, whose pooling is looked at in a step
+    patches: int = 160  # patches of each scene whose pooling is trained in a step
     channels: int = 48
     lr_affinity: float = 3e-3
-    lr_objectness: float = 0.05  # its input has length one, so its weights must grow large
-    gamma: float = 0.3  # threshold that the affinities are trained against
+    lr_objectness: float = 0.05  # its input has unit norm, so its weights must grow large
+    gamma: float = 0.3  # threshold of the affinities in training
     first_seed: int = 700_000_000
 
 
 def _read(tower: nn.Module, recipe: HeadsRecipe, seed: int, device: str) -> tuple[Tensor, Tensor]:
-    """Return what the heads read, float16 (scenes, D, h, w), and the shares of classes."""
+    """Return the input of the heads, float16 (scenes, D, h, w), and the class shares."""
     backbone = Backbone(tower)
     start = recipe.first_seed + 100_000 * seed
     rng = np.random.default_rng([seed, 200])
@@ -57,7 +57,7 @@ def _read(tower: nn.Module, recipe: HeadsRecipe, seed: int, device: str) -> tupl
 def _losses(
     heads: Heads, inner: Tensor, shares: Tensor, recipe: HeadsRecipe, draw: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return the weighted losses of a batch; small things count as much as the ground."""
+    """Return the weighted losses of a batch; small objects count as much as the ground."""
     weight = (shares / shares.sum(dim=1, keepdim=True).clamp(min=1)).sum(-1)
     rows = torch.multinomial(weight.cpu(), recipe.patches, generator=draw).to(inner.device)
     affinity = heads.affinity(inner)
@@ -78,14 +78,14 @@ def train_heads(
     progress: Callable[[str], None] = print,
     device: str = 'cpu',
 ) -> None:
-    """Train the heads of the tower in a folder of the demo model, and write them beside it.
+    """Train the heads of the captions tower in `out_dir`, and write them beside it.
 
     Args:
-        out_dir: The folder.
-        seed: Decides the scenes, their order and the first weights.
-        recipe: How long and how hard.
-        progress: Takes a line of text now and then.
-        device: Where to compute.
+        out_dir: Folder of the demo model and the tower.
+        seed: Seed of the scenes, their order and the initial weights.
+        recipe: Hyperparameters.
+        progress: Called with a line of text now and then.
+        device: Device to train on.
     """
     folder = Path(out_dir)
     inner, shares = _read(load_tower(folder).to(device), recipe, seed, device)
