@@ -126,7 +126,7 @@ def test_a_torchvision_of_another_torch(capsys, monkeypatch, given, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, 'open_clip', raising=False)
     _, found = examine(capsys, *given)
-    assert 'go in pairs' in found['open_clip_torch']['advice']
+    assert 'torch and torchvision must match' in found['open_clip_torch']['advice']
 
 
 def test_versions_that_are_too_old(capsys, monkeypatch, given):
