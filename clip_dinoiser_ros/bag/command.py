@@ -28,6 +28,7 @@ from clip_dinoiser_ros.core.objects import MIN_OBJECT_SIZE
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES
 from clip_dinoiser_ros.frames.images import MAX_PIXELS
+from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, LIVE_OUTPUTS, OUTPUTS
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import CLOUDS, Active, CameraSettings, Settings
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='NAME',
-        help='classes of detections and instances (all but the background)',
+        help='classes of objects (all but the background)',
     )
     group.add_argument(
         '--min-object-size',
@@ -187,6 +188,7 @@ def run(args: argparse.Namespace) -> int:
         depth = camera_options.depth_topics(args)
         cameras, notes = choose_cameras(recording, args.topic, _names(args.name), depth)
         cameras = camera_options.with_topics(args, recording, cameras)
+        _check_depth(args, cameras)
         regions = camera_options.regions(args, cameras)
         selection = _selection(args, recording, cameras)
         copied, left_out = _copied(args, recording, cameras)
@@ -247,6 +249,15 @@ def _check(args: argparse.Namespace) -> None:
     for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
         if path is not None and path.suffix != suffix:
             raise BagError(f'{path}: the name must end in {suffix}')
+
+
+def _check_depth(args: argparse.Namespace, cameras: list[Camera]) -> None:
+    wanted = [name for name in args.outputs if name in LOCATED_OUTPUTS]
+    if wanted and not any(camera.depth_topic for camera in cameras):
+        raise BagError(
+            f'--outputs {" ".join(wanted)}: a position needs depth; give --depth-topic and '
+            '--camera-info-topic'
+        )
 
 
 def _names(pairs: list[str]) -> dict[str, str]:

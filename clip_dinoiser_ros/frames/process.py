@@ -23,6 +23,7 @@ from clip_dinoiser_ros.core.tracking import Tracking
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.cloud_messages import CloudSource
 from clip_dinoiser_ros.frames.guard import FinalErrors, Guard, computes
+from clip_dinoiser_ros.frames.located import ObjectSource
 from clip_dinoiser_ros.frames.outputs import (
     MAX_CLASS_CONFIDENCES_BYTES,
     FrameImages,
@@ -220,6 +221,18 @@ def cloud_source(frame: FrameOutputs) -> CloudSource:
         image=frame.small_image,
         labels=frame.shown.labels,
         confidence=frame.shown.certainty,
+        settings=frame.active.settings,
+        image_size=frame.image_size,
+    )
+
+
+def object_source(frame: FrameOutputs) -> ObjectSource:
+    """Return the objects of a frame, without the depth that locates them."""
+    return ObjectSource(
+        header=frame.header,
+        objects=frame.objects,
+        names=frame.object_names,
+        ids=frame.object_ids,
         settings=frame.active.settings,
         image_size=frame.image_size,
     )
