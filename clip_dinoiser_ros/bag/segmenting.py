@@ -121,6 +121,8 @@ class BagSegmenter:
         self._types = typestore().types
         self.progress = Progress()
         self.progress.restore(bag.lines)
+        if bag.lines:
+            processor.tracking.go_on(bag.lines[-1]['tracked'])
 
     def process(self, window: Window) -> None:
         """Segment the frames of a window; write all its messages in order of time."""
@@ -151,6 +153,7 @@ class BagSegmenter:
             'listed': self.progress.listed[listed:],
             'without_cloud': dict(self.progress.without_cloud),
             'cloud_reason': self.progress.cloud_reason,
+            'tracked': self._processor.tracking.used,
         }
 
     def _segment(self, frames: list[RecordedFrame]) -> dict[int, FrameOutputs | str]:

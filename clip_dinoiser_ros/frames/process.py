@@ -247,6 +247,7 @@ class Processor:
 
     Attributes:
         errors: Separates errors that end the process from those that cost a frame.
+        tracking: Numbers objects from frame to frame.
     """
 
     def __init__(self, segmenter: Segmenter, logger: Any) -> None:
@@ -254,7 +255,7 @@ class Processor:
         self.errors = FinalErrors(lambda: computes(segmenter.device))
         self._guard = Guard(self._segment, self.errors, logger, segmenter.free_memory)
         self._smoothing = Smoothing()
-        self._tracking = Tracking()
+        self.tracking = Tracking()
 
     def process(
         self, frames: Sequence[DecodedFrame], active: Active
@@ -277,14 +278,14 @@ class Processor:
         return [
             outcome
             if isinstance(outcome, Exception)
-            else FrameOutputs(frame, *outcome, active, len(frames), segment_ms, self._tracking)
+            else FrameOutputs(frame, *outcome, active, len(frames), segment_ms, self.tracking)
             for frame, outcome in zip(frames, outcomes, strict=True)
         ]
 
     def reset(self) -> None:
         """Forget earlier frames, after a jump of the clock."""
         self._smoothing.reset()
-        self._tracking.reset()
+        self.tracking.reset()
 
     def _segment(
         self, tasks: Sequence[tuple[DecodedFrame, Active]]
