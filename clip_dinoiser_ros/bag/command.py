@@ -23,11 +23,13 @@ from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import EXTRA_OUTPUTS, SECOND, VERSION, BagSegmenter, Progress
+from clip_dinoiser_ros.bag.table import check_table, write_table
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
 from clip_dinoiser_ros.core.objects import MIN_OBJECT_SIZE
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES
 from clip_dinoiser_ros.frames.images import MAX_PIXELS
+from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, LIVE_OUTPUTS, OUTPUTS
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import CLOUDS, Active, CameraSettings, Settings
@@ -66,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='NAME',
-        help='classes of detections and instances (all but the background)',
+        help='classes of objects (all but the background)',
     )
     group.add_argument(
         '--min-object-size',
@@ -74,6 +76,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=MIN_OBJECT_SIZE,
         metavar='S',
         help='smallest object, as a fraction of the image, 0 to 1 (%(default)s)',
+    )
+    group.add_argument(
+        '--track', action='store_true', help='objects keep their id from frame to frame'
+    )
+    group.add_argument(
+        '--table',
+        type=Path,
+        metavar='OUT.csv',
+        help='the objects of every frame, a row each; .csv, or .parquet where pyarrow is installed',
     )
     group.add_argument(
         '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
@@ -187,6 +198,8 @@ def run(args: argparse.Namespace) -> int:
         depth = camera_options.depth_topics(args)
         cameras, notes = choose_cameras(recording, args.topic, _names(args.name), depth)
         cameras = camera_options.with_topics(args, recording, cameras)
+        _check_depth(args, cameras)
+        _use_table(args, cameras)
         regions = camera_options.regions(args, cameras)
         selection = _selection(args, recording, cameras)
         copied, left_out = _copied(args, recording, cameras)
@@ -206,6 +219,8 @@ def run(args: argparse.Namespace) -> int:
                     '\n'.join(['no frame could be segmented; nothing was written', *lines])
                 )
             drawings.draw(bag.bag, progress)
+            if args.table is not None:
+                write_table(args.table, bag.bag, cameras, args.force)
             bag.finish()
         return _sum_up(args, recording, progress)
 
@@ -247,6 +262,26 @@ def _check(args: argparse.Namespace) -> None:
     for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
         if path is not None and path.suffix != suffix:
             raise BagError(f'{path}: the name must end in {suffix}')
+
+
+def _check_depth(args: argparse.Namespace, cameras: list[Camera]) -> None:
+    wanted = [name for name in args.outputs if name in LOCATED_OUTPUTS]
+    if wanted and not any(camera.depth_topic for camera in cameras):
+        raise BagError(
+            f'--outputs {" ".join(wanted)}: a position needs depth; give --depth-topic and '
+            '--camera-info-topic'
+        )
+
+
+def _use_table(args: argparse.Namespace, cameras: list[Camera]) -> None:
+    """Write the outputs that the table is made from."""
+    if args.table is None:
+        return
+    check_table(args.table, args.force)
+    wanted = ['detections']
+    if any(camera.depth_topic for camera in cameras):
+        wanted.append('detections_3d')
+    args.outputs = [*args.outputs, *(name for name in wanted if name not in args.outputs)]
 
 
 def _names(pairs: list[str]) -> dict[str, str]:
@@ -306,9 +341,9 @@ def _settings(
     """Return everything that determines the output; a resumed run must have the same."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
-        'outputs object_classes min_object_size output_scale region depth_topic camera_info_topic '
-        'cloud sync_tolerance_ms max_pixels max_bytes delta smoothing edges model pretrained '
-        'heads device precision engine quantized short_side every'
+        'outputs object_classes min_object_size track output_scale region depth_topic '
+        'camera_info_topic cloud sync_tolerance_ms max_pixels max_bytes delta smoothing edges '
+        'model pretrained heads device precision engine quantized short_side every'
     )
     return {
         'input': str(args.input.resolve()),
@@ -377,6 +412,7 @@ def _node_settings(args: argparse.Namespace, regions: Mapping[str, CameraSetting
         stale_after=0.0,
         min_object_size=args.min_object_size,
         object_classes=tuple(args.object_classes),
+        track=args.track,
         of_cameras=regions,
     )
 

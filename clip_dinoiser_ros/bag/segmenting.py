@@ -31,8 +31,14 @@ from clip_dinoiser_ros.core.memory import is_out_of_memory
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.class_slugs import class_slug
-from clip_dinoiser_ros.frames.cloud_messages import CLOUD_ERRORS, labels_camera_info, paired_cloud
+from clip_dinoiser_ros.frames.cloud_messages import (
+    CLOUD_ERRORS,
+    labelled_cloud,
+    labels_camera_info,
+    measure,
+)
 from clip_dinoiser_ros.frames.detections import detection_array
+from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS, locate
 from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS, LIVE_OUTPUTS, OUTPUTS, announcement
 from clip_dinoiser_ros.frames.process import (
     DecodedFrame,
@@ -40,6 +46,7 @@ from clip_dinoiser_ros.frames.process import (
     Pixels,
     Processor,
     cloud_source,
+    object_source,
 )
 from clip_dinoiser_ros.frames.settings import Active
 
@@ -54,6 +61,8 @@ EXTRA_OUTPUTS = (
     'class_confidences',
     'detections',
     'instances',
+    'detections_3d',
+    'markers',
 )
 
 
@@ -112,6 +121,8 @@ class BagSegmenter:
         self._types = typestore().types
         self.progress = Progress()
         self.progress.restore(bag.lines)
+        if bag.lines:
+            processor.tracking.go_on(bag.lines[-1]['tracked'])
 
     def process(self, window: Window) -> None:
         """Segment the frames of a window; write all its messages in order of time."""
@@ -142,6 +153,7 @@ class BagSegmenter:
             'listed': self.progress.listed[listed:],
             'without_cloud': dict(self.progress.without_cloud),
             'cloud_reason': self.progress.cloud_reason,
+            'tracked': self._processor.tracking.used,
         }
 
     def _segment(self, frames: list[RecordedFrame]) -> dict[int, FrameOutputs | str]:
@@ -218,7 +230,7 @@ class BagSegmenter:
         if frame.camera.camera_info_topic:
             self._write_camera_info(frame, outputs)
         if frame.camera.depth_topic:
-            self._write_cloud(frame, outputs)
+            self._write_measured(frame, outputs)
         if 'classes' in self._extras:
             names = self._active.vocabulary.names[: published_classes(self._active.table)]
             for index, name in enumerate(names):
@@ -244,15 +256,21 @@ class BagSegmenter:
             return
         self._write_message(frame, 'camera_info', info)
 
-    def _write_cloud(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
+    def _write_measured(self, frame: RecordedFrame, outputs: FrameOutputs) -> None:
+        """Write what needs depth."""
         assert frame.partners is not None
-        depth, info = frame.partners.depth, frame.partners.info
+        source = cloud_source(outputs)
         try:
-            cloud = paired_cloud(cloud_source(outputs), depth, info, frame.camera, cloud_types())
+            measured = measure(source, frame.partners.depth, frame.partners.info, frame.camera)
         except CLOUD_ERRORS as error:
             self._miss_cloud(frame, str(error))
             return
-        self._write_message(frame, 'points', cloud)
+        self._write_message(frame, 'points', labelled_cloud(source, measured, cloud_types()))
+        wanted = [name for name in LOCATED_OUTPUTS if name in self._extras]
+        if wanted:
+            located = locate(object_source(outputs), measured)
+            for name in wanted:
+                self._write_message(frame, name, LOCATED_OUTPUTS[name](located, detection_types()))
 
     def _miss_cloud(self, frame: RecordedFrame, reason: str) -> None:
         counts = self.progress.without_cloud

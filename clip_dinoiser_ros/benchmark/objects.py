@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.core.objects import find_objects
 from clip_dinoiser_ros.core.tracking import Tracking
+from clip_dinoiser_ros.frames.boxes import measure_objects
+from clip_dinoiser_ros.frames.intrinsics import Intrinsics
 
 SURFACES = 3  # wall, floor and a road: one object each
 CLASSES = 10  # classes of the objects on them
@@ -43,8 +45,8 @@ def time_objects(
     things: int = 20,
     rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[int, float, float]:
-    """Measure the time to find and to track objects.
+) -> tuple[int, float, float, float]:
+    """Measure the time to find, to track and to locate objects.
 
     Args:
         size: Size (H, W) of the label image.
@@ -53,18 +55,28 @@ def time_objects(
         clock: Clock in seconds.
 
     Returns:
-        The number of objects, and the medians of both times in milliseconds.
+        The number of objects, and the medians of the times in milliseconds.
     """
     labels = crowded_labels(size, things)
     confidence = np.full(size, 0.5, np.float32)
     classes = range(SURFACES + CLASSES)
     tracking = Tracking()
-    found_ms, followed_ms = [], []
+    camera = Intrinsics.from_fov(size[1], size[0], 64.0)
+    depth = np.random.default_rng(0).normal(3.0, 0.02, size).astype(np.float32)
+    found_ms, followed_ms, located_ms = [], [], []
     for _ in range(rounds):
         start = clock()
         objects = find_objects(labels, confidence, classes)
         middle = clock()
         tracking.follow('camera', 0, objects, [str(one.label) for one in objects.found])
         found_ms.append(1e3 * (middle - start))
-        followed_ms.append(1e3 * (clock() - middle))
-    return len(objects.found), statistics.median(found_ms), statistics.median(followed_ms)
+        end = clock()
+        followed_ms.append(1e3 * (end - middle))
+        measure_objects(objects, depth, camera)
+        located_ms.append(1e3 * (clock() - end))
+    return (
+        len(objects.found),
+        statistics.median(found_ms),
+        statistics.median(followed_ms),
+        statistics.median(located_ms),
+    )

@@ -207,9 +207,11 @@ def drawing(rows: Sequence[BenchmarkRow]) -> str:
     )
 
 
-def objects(size: tuple[int, int], count: int, found_ms: float, followed_ms: float) -> str:
+def objects(
+    size: tuple[int, int], count: int, found_ms: float, followed_ms: float, located_ms: float
+) -> str:
     """Return the times of the objects of a label image (H, W) as text; see `time_objects`."""
     return (
         f'{size[1]}x{size[0]}, {count} objects: found in {found_ms:.1f} ms, '
-        f'followed in {followed_ms:.1f} ms'
+        f'followed in {followed_ms:.1f} ms, located in {located_ms:.1f} ms'
     )

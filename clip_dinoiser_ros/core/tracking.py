@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,15 @@ class Tracking:
     def _new(self, camera: str) -> int:
         self._next[camera] = self._next.get(camera, 0) + 1
         return self._next[camera]
+
+    @property
+    def used(self) -> dict[str, int]:
+        """The last number that was given to an object of each camera."""
+        return dict(self._next)
+
+    def go_on(self, used: Mapping[str, int]) -> None:
+        """Begin behind the numbers of an earlier run."""
+        self._next.update(used)
 
     def reset(self) -> None:
         """Forget the last frame of every camera; numbers are not used again."""

@@ -19,7 +19,12 @@ import numpy.typing as npt
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.cloud import make_cloud
 from clip_dinoiser_ros.frames.depth_images import to_depth
-from clip_dinoiser_ros.frames.intrinsics import CameraInfoError, matrices, same_proportions
+from clip_dinoiser_ros.frames.intrinsics import (
+    CameraInfoError,
+    Intrinsics,
+    matrices,
+    same_proportions,
+)
 from clip_dinoiser_ros.frames.settings import Settings
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 
@@ -75,56 +80,79 @@ class CloudSource:
     settings: Settings
     image_size: tuple[int, int] | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Size (H, W) of the label image."""
+        height, width = self.labels.shape
+        return height, width
 
-def labelled_cloud(source: CloudSource, depth: Any, info: Any, types: CloudTypes) -> Any:
+
+class DepthUser(Protocol):
+    """A frame whose outputs need depth; see `CloudSource`."""
+
+    @property
+    def header(self) -> Any:
+        """Of the camera image."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Size (H, W) of the label image."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the frame was segmented with."""
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Size (H, W) of the image as the camera sent it; None: `size`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Depth of a frame, and the camera of its label image.
+
+    Attributes:
+        metres: float32 (h, w), NaN where there is none, in the proportions of the label image.
+        camera: Of the rectified label image.
+    """
+
+    metres: npt.NDArray[np.float32]
+    camera: Intrinsics
+
+
+def labelled_cloud(source: CloudSource, measured: Measured, types: CloudTypes) -> Any:
     """Make the labelled cloud of a frame.
 
     Args:
         source: The frame.
-        depth: As for `depth_images.to_depth`, aligned to the image.
-        info: sensor_msgs/CameraInfo of the image.
+        measured: Its depth and camera, see `measure`.
         types: The message types to use.
-
-    Raises:
-        CloudError: The depth image has other proportions than the image.
-        CameraInfoError: The CameraInfo does not fit.
-        ImageError: The depth image cannot be read.
     """
-    size = source.labels.shape[:2]
-    scaled = matrices(info, size, source.image_size)
-    metres = to_depth(depth)
-    if not same_proportions(metres.shape, size):
-        raise CloudError(
-            f'the depth image is {metres.shape[1]}x{metres.shape[0]}, which is not the aspect '
-            f'ratio of the image; it must be aligned to the image'
-        )
     points = make_cloud(
         source.image,
         source.labels,
         source.confidence,
-        metres,
-        scaled.rectified(),
+        measured.metres,
+        measured.camera,
         compact=source.settings.cloud == 'compact',
     )
     return _cloud_message(points, source.header, types)
 
 
-def paired_cloud(
-    source: CloudSource, depth: Any, info: Any, topics: CloudTopics, types: CloudTypes
-) -> Any:
-    """Make the cloud of a frame from the messages with the nearest stamps.
+def measure(source: DepthUser, depth: Any, info: Any, topics: CloudTopics) -> Measured:
+    """Read depth and camera of a frame from the messages with the nearest stamps.
 
     Args:
         source: The frame.
-        depth: As for `labelled_cloud`; None: not received.
-        info: As for `labelled_cloud`; None: not received.
+        depth: As for `depth_images.to_depth`, aligned to the image; None: not received.
+        info: sensor_msgs/CameraInfo of the image; None: not received.
         topics: Named in errors.
-        types: The message types to use.
 
     Raises:
         CloudError: One of the two is missing, depth is more than `sync_tolerance_ms` away, or there
-            are no stamps.
-        CameraInfoError, ImageError: As `labelled_cloud`.
+            are no stamps; the depth image has other proportions than the image.
+        CameraInfoError: The CameraInfo does not fit.
+        ImageError: The depth image cannot be read.
     """
     if info is None:
         raise CloudError(f'no camera_info received on {topics.camera_info_topic}')
@@ -141,7 +169,14 @@ def paired_cloud(
             f'the nearest depth image on {topics.depth_topic} is {gap_ms:.0f} ms from the image; '
             f'sync_tolerance_ms is {source.settings.sync_tolerance_ms:g}'
         )
-    return labelled_cloud(source, depth, info, types)
+    scaled = matrices(info, source.size, source.image_size)
+    metres = to_depth(depth)
+    if not same_proportions(metres.shape, source.size):
+        raise CloudError(
+            f'the depth image is {metres.shape[1]}x{metres.shape[0]}, which is not the aspect '
+            f'ratio of the image; it must be aligned to the image'
+        )
+    return Measured(metres, scaled.rectified())
 
 
 def labels_camera_info(

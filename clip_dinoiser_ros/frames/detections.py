@@ -34,7 +34,7 @@ def detection_array(frame: FrameOutputs, types: Types) -> Any:
         detections=[
             types['vision_msgs/msg/Detection2D'](
                 header=frame.header,
-                results=[_hypothesis(name, found.score, types)],
+                results=[hypothesis(name, found.score, types)],
                 bbox=_box(found, types),
                 id=text,
             )
@@ -43,10 +43,13 @@ def detection_array(frame: FrameOutputs, types: Types) -> Any:
     )
 
 
-def _hypothesis(name: str, score: float, types: Types) -> Any:
-    """Return an ObjectHypothesisWithPose; the pose is not known."""
+def hypothesis(
+    name: str, score: float, types: Types, position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> Any:
+    """Return an ObjectHypothesisWithPose; without a position the pose is not known."""
+    x, y, z = position
     pose = types['geometry_msgs/msg/Pose'](
-        position=types['geometry_msgs/msg/Point'](x=0.0, y=0.0, z=0.0),
+        position=types['geometry_msgs/msg/Point'](x=x, y=y, z=z),
         orientation=types['geometry_msgs/msg/Quaternion'](x=0.0, y=0.0, z=0.0, w=1.0),
     )
     return types['vision_msgs/msg/ObjectHypothesisWithPose'](

@@ -62,6 +62,8 @@ LIVE_OUTPUTS = {
     'detections': Output('vision_msgs/msg/Detection2DArray'),
     'instances': Output('sensor_msgs/msg/Image'),
     'points': Output('sensor_msgs/msg/PointCloud2', needs='depth_topic'),
+    'detections_3d': Output('vision_msgs/msg/Detection3DArray', needs='depth_topic'),
+    'markers': Output('visualization_msgs/msg/MarkerArray', needs='depth_topic'),
     'camera_info': Output('sensor_msgs/msg/CameraInfo', needs='camera_info_topic'),
 }
 

@@ -23,6 +23,7 @@ from clip_dinoiser_ros.core.tracking import Tracking
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.cloud_messages import CloudSource
 from clip_dinoiser_ros.frames.guard import FinalErrors, Guard, computes
+from clip_dinoiser_ros.frames.located import ObjectSource
 from clip_dinoiser_ros.frames.outputs import (
     MAX_CLASS_CONFIDENCES_BYTES,
     FrameImages,
@@ -225,6 +226,18 @@ def cloud_source(frame: FrameOutputs) -> CloudSource:
     )
 
 
+def object_source(frame: FrameOutputs) -> ObjectSource:
+    """Return the objects of a frame, without the depth that locates them."""
+    return ObjectSource(
+        header=frame.header,
+        objects=frame.objects,
+        names=frame.object_names,
+        ids=frame.object_ids,
+        settings=frame.active.settings,
+        image_size=frame.image_size,
+    )
+
+
 class Processor:
     """Segments decoded frames of one size; keeps the state of temporal smoothing.
 
@@ -234,6 +247,7 @@ class Processor:
 
     Attributes:
         errors: Separates errors that end the process from those that cost a frame.
+        tracking: Numbers objects from frame to frame.
     """
 
     def __init__(self, segmenter: Segmenter, logger: Any) -> None:
@@ -241,7 +255,7 @@ class Processor:
         self.errors = FinalErrors(lambda: computes(segmenter.device))
         self._guard = Guard(self._segment, self.errors, logger, segmenter.free_memory)
         self._smoothing = Smoothing()
-        self._tracking = Tracking()
+        self.tracking = Tracking()
 
     def process(
         self, frames: Sequence[DecodedFrame], active: Active
@@ -264,14 +278,14 @@ class Processor:
         return [
             outcome
             if isinstance(outcome, Exception)
-            else FrameOutputs(frame, *outcome, active, len(frames), segment_ms, self._tracking)
+            else FrameOutputs(frame, *outcome, active, len(frames), segment_ms, self.tracking)
             for frame, outcome in zip(frames, outcomes, strict=True)
         ]
 
     def reset(self) -> None:
         """Forget earlier frames, after a jump of the clock."""
         self._smoothing.reset()
-        self._tracking.reset()
+        self.tracking.reset()
 
     def _segment(
         self, tasks: Sequence[tuple[DecodedFrame, Active]]

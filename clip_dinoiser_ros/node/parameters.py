@@ -94,6 +94,7 @@ class Configuration:
     diagnostics_period: float
     class_ids: Mapping[str, int]
     max_class_id: int
+    target_frame: str
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,10 @@ SPECS: Mapping[str, _Spec] = {
         MAX_CLASS_ID,
         'Largest class id; prompts that need a larger one are refused; 254: labels stay mono8',
         range=(0, MAX_CLASS_ID),
+    ),
+    'target_frame': _Spec(
+        '',
+        'Frame of detections_3d and markers, through tf2; empty: that of the image',
     ),
     'state_file': _Spec(
         'auto',
@@ -500,6 +505,7 @@ def read_configuration(node: Node) -> Configuration:
         diagnostics_period=values['diagnostics_period'],
         class_ids=parse_fixed_ids(_texts(values['class_ids']), values['max_class_id']),
         max_class_id=values['max_class_id'],
+        target_frame=values['target_frame'],
     )
 
 

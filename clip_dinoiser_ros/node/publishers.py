@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
+from std_msgs.msg import ColorRGBA, Header
 from vision_msgs.msg import (
     BoundingBox2D,
+    BoundingBox3D,
     Detection2D,
     Detection2DArray,
+    Detection3D,
+    Detection3DArray,
     LabelInfo,
     ObjectHypothesis,
     ObjectHypothesisWithPose,
@@ -24,10 +28,12 @@ from vision_msgs.msg import (
     Pose2D,
     VisionClass,
 )
+from visualization_msgs.msg import Marker, MarkerArray, MeshFile
 
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.detections import detection_array
+from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS
 from clip_dinoiser_ros.frames.outputs import (
     LIVE_OUTPUTS,
     OUTPUTS,
@@ -35,7 +41,13 @@ from clip_dinoiser_ros.frames.outputs import (
     Output,
     announcement,
 )
-from clip_dinoiser_ros.frames.process import FrameOutputs, OutputTooLargeError, Pixels, cloud_source
+from clip_dinoiser_ros.frames.process import (
+    FrameOutputs,
+    OutputTooLargeError,
+    Pixels,
+    cloud_source,
+    object_source,
+)
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.msg import FrameInfo
@@ -52,23 +64,33 @@ _CLASSES = {
     'sensor_msgs/msg/PointCloud2': PointCloud2,
     'sensor_msgs/msg/CameraInfo': CameraInfo,
     'vision_msgs/msg/Detection2DArray': Detection2DArray,
+    'vision_msgs/msg/Detection3DArray': Detection3DArray,
+    'visualization_msgs/msg/MarkerArray': MarkerArray,
     'vision_msgs/msg/LabelInfo': LabelInfo,
     'clip_dinoiser_ros/msg/Vocabulary': VocabularyMessage,
 }
-DETECTION_TYPES = {
-    **{f'geometry_msgs/msg/{t.__name__}': t for t in (Point, Pose, PoseWithCovariance, Quaternion)},
-    **{
-        f'vision_msgs/msg/{t.__name__}': t
-        for t in (
+DETECTION_TYPES: Mapping[str, type] = {
+    f'{package}/msg/{kind.__name__}': kind
+    for package, kinds in {
+        'builtin_interfaces': (Duration,),
+        'geometry_msgs': (Point, Pose, PoseWithCovariance, Quaternion, Vector3),
+        'sensor_msgs': (CompressedImage,),
+        'std_msgs': (ColorRGBA,),
+        'vision_msgs': (
             BoundingBox2D,
+            BoundingBox3D,
             Detection2D,
             Detection2DArray,
+            Detection3D,
+            Detection3DArray,
             ObjectHypothesis,
             ObjectHypothesisWithPose,
             Point2D,
             Pose2D,
-        )
-    },
+        ),
+        'visualization_msgs': (Marker, MarkerArray, MeshFile),
+    }.items()
+    for kind in kinds
 }
 
 
@@ -154,6 +176,8 @@ class CameraPublishers:
                 message = make(frame)
                 if message is not None:
                     self._publishers[name].publish(message)
+        if any(map(self._is_heard, LOCATED_OUTPUTS)):
+            self.clouds.add_objects(object_source(frame))
         self._classes.publish(frame)
         self.publish_clouds()
 
@@ -169,11 +193,17 @@ class CameraPublishers:
         self.clouds.depth.expect(stamp_ns(header))
 
     def publish_clouds(self) -> None:
-        """Publish the clouds whose depth has arrived since their labels were published."""
+        """Publish clouds and located objects whose depth arrived after their labels."""
         if not self._is_heard('points'):
             self.clouds.drop()
         for cloud in self.clouds.ready():
             self._publishers['points'].publish(cloud)
+        heard = [name for name in LOCATED_OUTPUTS if self._is_heard(name)]
+        if not heard:
+            self.clouds.drop_objects()
+        for located in self.clouds.ready_objects():
+            for name in heard:
+                self._publishers[name].publish(LOCATED_OUTPUTS[name](located, DETECTION_TYPES))
 
     def _add_to_clouds(self, frame: FrameOutputs) -> None:
         self.clouds.add(cloud_source(frame))

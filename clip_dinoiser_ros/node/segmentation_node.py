@@ -53,6 +53,7 @@ from clip_dinoiser_ros.node.rclpy_internals import (
 from clip_dinoiser_ros.node.sources import Sources
 from clip_dinoiser_ros.node.start_ids import fixed_ids, start_ids
 from clip_dinoiser_ros.node.state_file import VOCABULARY_PARAMETERS
+from clip_dinoiser_ros.node.transforms import Transforms, listen
 from clip_dinoiser_ros.node.worker import Limits, Worker
 
 STOP_TIMEOUT_S = 60.0  # longer than any frame takes, on any machine
@@ -106,6 +107,7 @@ class SegmentationNode(ParameterServicesNode):
         self._slots: FrameSlots | None = None
         self._worker: Worker | None = None
         self._subscriptions_of_cameras: list[Subscription] = []
+        self._transforms: Transforms | None = None
         self._health = Health((), lambda: 0.0)
         self._sources = Sources(self)
         self._failure = ''  # why the last transition failed
@@ -229,6 +231,8 @@ class SegmentationNode(ParameterServicesNode):
         assert pipeline is not None
         cameras = pipeline.configuration.cameras
         names = [camera.name for camera in cameras]
+        target = pipeline.configuration.target_frame
+        self._transforms = listen(self, target) if target else None
         self._slots = FrameSlots(names)
         self._health = Health(names, self._clock_watch.elapsed_s)
         configuration = pipeline.configuration
@@ -270,6 +274,7 @@ class SegmentationNode(ParameterServicesNode):
                 slots.wake()  # a cloud may be ready
 
         clouds.clear()
+        clouds.transforms = self._transforms
         if camera.camera_info_topic:
             info = self._subscribe(CameraInfo, camera.camera_info_topic, clouds.put_info, 1)
             self._sources.add(camera.name, f'{camera.name}.camera_info_topic', info)
@@ -344,6 +349,9 @@ class SegmentationNode(ParameterServicesNode):
         for subscription in self._subscriptions_of_cameras:
             self.destroy_subscription(subscription)
         self._subscriptions_of_cameras = []
+        if self._transforms is not None:
+            self._transforms.close()
+            self._transforms = None
         self._clock_watch.resets = []
         stopped = self._worker is None or self._worker.stop(timeout_s)
         if stopped:

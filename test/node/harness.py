@@ -370,13 +370,13 @@ class Peer:
 
     def stamps(self, output: str) -> list[int]:
         """The frames of which an output came, by their index (see `send`)."""
-        return [message.header.stamp.sec for message in self.messages(output)]
+        return [header_of(message).stamp.sec for message in self.messages(output)]
 
     def _keep(self, topic: str, message: object) -> None:
         with self._new:
-            if message.header.frame_id.startswith('probe'):
+            if header_of(message).frame_id.startswith('probe'):
                 if topic.endswith('labels'):
-                    self.probes_back.append(message.header.frame_id)
+                    self.probes_back.append(header_of(message).frame_id)
             else:
                 self.received.append((topic, message))
             self._new.notify_all()
@@ -404,7 +404,7 @@ class Peer:
 
     def of_frame(self, output: str, index: int, camera: str = 'camera'):
         """Wait for the output that belongs to frame `index` (see `send`)."""
-        return self.wait(f'{NAME}/{camera}/{output}', lambda m: m.header.stamp.sec == index)
+        return self.wait(f'{NAME}/{camera}/{output}', lambda m: header_of(m).stamp.sec == index)
 
     def send(self, image, index: int, topic: str = '/camera/image_raw', encoding: str = 'rgb8'):
         """Publish an image whose stamp is `index` seconds; return the message."""
@@ -514,6 +514,11 @@ def holdings(pid: int) -> dict[str, float]:
         'fds': len(list((folder / 'fd').iterdir())),
         'threads': int(status['Threads']),
     }
+
+
+def header_of(message):
+    """The header of a message; a MarkerArray has that of its first marker."""
+    return message.header if hasattr(message, 'header') else message.markers[0].header
 
 
 def class_topics(name: str) -> list[str]:

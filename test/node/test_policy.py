@@ -36,12 +36,16 @@ LISTS = {
 ON_DEMAND = {
     'subscribe': {
         '/clock',
+        '/tf',
+        '/tf_static',
         '/camera/image_raw/compressed',
         '/camera/depth',
         '/camera/camera_info',
     },
     'publish': {
         '/clip_dinoiser/camera/points',
+        '/clip_dinoiser/camera/detections_3d',
+        '/clip_dinoiser/camera/markers',
         '/clip_dinoiser/camera/camera_info',
     },
     'reply': set(),

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from cloud_reader import read_cloud
 from golden_data import golden
-from harness import NAME, Peer, array, class_topics
+from harness import NAME, Peer, array, class_topics, header_of
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
 pytest.importorskip('rosbags', reason='recordings need rosbags')
 sys.path.insert(0, str(Path(__file__).parents[1] / 'bag'))
@@ -43,7 +44,8 @@ OPTIONS = (
     f'--depth-topic {TOPICS["camera.depth_topic"]} '
     f'--camera-info-topic {TOPICS["camera.camera_info_topic"]} '
     '--min-object-size 0.02 '
-    '--outputs overlay overlay/compressed classes class_confidences detections instances'
+    '--outputs overlay overlay/compressed classes class_confidences detections instances '
+    'detections_3d markers'
 ).split()
 PER_FRAME = {
     'labels': Image,
@@ -54,6 +56,8 @@ PER_FRAME = {
     'detections': Detection2DArray,
     'instances': Image,
     'points': PointCloud2,
+    'detections_3d': Detection3DArray,
+    'markers': MarkerArray,
     'camera_info': CameraInfo,
 }
 ANNOUNCED = {'label_info': LabelInfo, 'vocabulary': Vocabulary}
@@ -75,7 +79,8 @@ def published(peer, names):
     camera = DepthCamera(peer)
     peer.connect()
     first = camera.connect(frame_of(0), 1000)
-    without_depth = [name for name in (*PER_FRAME, *names) if name != 'points']
+    needs_depth = ('points', 'detections_3d', 'markers')
+    without_depth = [name for name in (*PER_FRAME, *names) if name not in needs_depth]
     peer.send_until(frame_of(0), first, *without_depth)
     sent = []
 
@@ -118,13 +123,13 @@ def assert_same(offline, live, key):
 
     Of a FrameInfo neither durations nor counts since the start are compared.
     """
-    assert offline.header == live.header, key
+    assert header_of(offline) == header_of(live), key
     if isinstance(offline, FrameInfo):
         assert offline.batch_size == live.batch_size
     elif isinstance(offline, Image) and offline.encoding.startswith('32FC'):
         assert (offline.encoding, offline.height) == (live.encoding, live.height), key
         np.testing.assert_allclose(array(offline), array(live), atol=1e-5, err_msg=str(key))
-    elif isinstance(offline, Detection2DArray):
+    elif isinstance(offline, (Detection2DArray, Detection3DArray)):
         assert len(offline.detections) == len(live.detections) > 0
         for ours, theirs in zip(offline.detections, live.detections, strict=True):
             (one,), (other,) = ours.results, theirs.results
@@ -174,7 +179,7 @@ def test_every_output_is_the_same(
         if name in ANNOUNCED:
             assert announcement(message) == announcement(announced[name])
             seen.add(name)
-        elif (key := (name, message.header.stamp.sec)) in live:
+        elif (key := (name, header_of(message).stamp.sec)) in live:
             assert_same(message, live[key], key)
             seen.add(key)
     assert seen == {*live, *announced}
