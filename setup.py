@@ -42,6 +42,8 @@ setup(
         'bags': ['rosbags', 'apsw', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],
         'openvino': ['openvino'],  # an engine for CPUs and Intel's GPUs and NPUs
         'quantize': ['openvino', 'nncf'],  # the image tower in 8-bit integers
+        'coco': ['pycocotools'],  # masks of `export-labels --format coco`
+        'label-studio': ['label-studio-sdk'],  # masks of `export-labels --format label-studio`
         'onnx': ['onnx', 'onnxscript', 'onnxruntime'],  # to write a file and to check it
     },
     entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},

@@ -19,6 +19,10 @@ VERBS = {
     ),
     'play': ('clip_dinoiser_ros.bag.play', 'publish a recording, as ros2 bag play does'),
     'image': ('clip_dinoiser_ros.bag.image_command', 'segment image files'),
+    'export-labels': (
+        'clip_dinoiser_ros.bag.labels_command',
+        'write labels of recordings for annotation tools and for training',
+    ),
     'demo': ('clip_dinoiser_ros.demo.command', 'run the demo on a generated world'),
     'evaluate': (
         'clip_dinoiser_ros.evaluation.command',

@@ -50,9 +50,11 @@ PIP_NAMES = {
     'onnxruntime': 'onnxruntime',
     'openvino': 'openvino',
     'nncf': 'nncf',
+    'pycocotools': 'pycocotools',
+    'label_studio_sdk': 'label-studio-sdk',
 }
-# of an extra that nothing else needs, and with it scipy and scikit-learn: its tests are skipped
-NOT_LOCKED = ('nncf',)
+# of extras that nothing else needs, with many packages behind them: their tests are skipped
+NOT_LOCKED = ('nncf', 'label-studio-sdk')
 # the part that only ROS runs
 ROS_ONLY = PACKAGE / 'node'
 

@@ -1,16 +1,19 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""A segmented recording and its source, frame by frame, for video and report.
+"""A segmented recording and its source, frame by frame: for video, report and label files.
 
-No model is needed: images come from the source; labels, confidence and names from the bag.
+No model is needed: images come from the source; labels, confidence and names from the bag. An image
+and its labels have the same camera and stamp.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+import struct
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,12 @@ from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
 from clip_dinoiser_ros.frames.outputs import shrink
 from clip_dinoiser_ros.frames.overlay import draw_overlay
+from clip_dinoiser_ros.frames.stamps import stamp_ns
 
+# Recording time after which no labels of an image are expected any more. `clip-dinoiser bag`
+# records them at the time of the image, a node later.
+WAIT_NS = 2 * 10**9
+_PARTS = ('labels', 'confidence', 'frame_info')
 _DTYPES = {'mono8': '|u1', 'mono16': '<u2', '32FC1': '<f4'}
 
 
@@ -55,7 +63,7 @@ class Shown:
         image: uint8 (H, W, 3) RGB, in the size of the labels.
         labels: (H, W), index into `classes.names`; any where not labelled.
         labelled: bool (H, W).
-        confidence: float32 (H, W) in [0, 1].
+        confidence: float32 (H, W) in [0, 1]; None: the bag has none.
         classes: Names and ids.
     """
 
@@ -64,7 +72,7 @@ class Shown:
     image: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.unsignedinteger]
     labelled: npt.NDArray[np.bool_]
-    confidence: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32] | None
     classes: Classes
 
     @cached_property
@@ -89,61 +97,166 @@ class Shown:
         return counts / self.labels.size
 
 
-def shown_frames(recording: Recording, selection: Selection, bag: Path) -> Iterator[Shown]:
+def shown_frames(
+    recording: Recording, selection: Selection, bag: Path, damage: list[str] | None = None
+) -> Iterator[Shown]:
     """Iterate over source and bag together; frames without labels are left out.
 
     Args:
         recording: The source, open.
         selection: The segmented part.
-        bag: The result.
+        bag: The result; may be the source itself, if it holds both.
+        damage: Gets a line for each image that cannot be read, and for each part of the result.
     """
     selection = dataclasses.replace(selection, copied=frozenset())
-    cameras = selection.cameras.values()
-    topics = [camera.output(name) for camera in cameras for name in ('labels', 'confidence')]
     with Recording(bag) as made:
-        classes = _classes(made, [camera.output('vocabulary') for camera in cameras])
-        pending = _pairs(made.messages(topics))
-        labels, confidence = next(pending, (None, None))
+        results = _Results(made, selection.cameras.values())
         for window in read_windows(recording, selection, 1):
             for frame in window.items:
-                if isinstance(frame, Message) or labels is None:
+                if isinstance(frame, Message):
                     continue
-                if _belongs(labels, frame):
-                    yield _shown(frame, _pixels(labels), _pixels(confidence), classes)
-                    labels, confidence = next(pending, (None, None))
+                if frame.image is None:
+                    if damage is not None:
+                        seconds = frame.message.time_ns / 10**9
+                        damage.append(f'{frame.camera.topic} at {seconds:.6f} s: {frame.damage}')
+                    continue
+                found = results.of(frame)
+                if found is not None:
+                    yield _shown(frame, *found)
+        if damage is not None:
+            damage += made.damage
 
 
-def _pairs(messages: Iterator[Message]) -> Iterator[tuple[Any, Any]]:
-    """Labels are followed by their confidence."""
-    for labels in messages:
-        yield labels, next(messages)
+@dataclass(frozen=True)
+class _Announced:
+    """The classes of a camera since a time, and the version of their vocabulary."""
+
+    time_ns: int
+    version: int
+    classes: Classes
 
 
-def _belongs(labels: Message, frame: RecordedFrame) -> bool:
-    same = labels.topic.name == frame.camera.output('labels')
-    return same and labels.time_ns == frame.message.time_ns and frame.image is not None
+def announced_classes(made: Recording, cameras: Collection[Camera]) -> dict[str, list[_Announced]]:
+    """Read the classes of each camera, by its name, in the order of their times."""
+    names = {camera.output('vocabulary'): camera.name for camera in cameras}
+    announced: dict[str, list[_Announced]] = {camera.name: [] for camera in cameras}
+    for message in made.messages(names.keys()):
+        content: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
+        classes = Classes(
+            tuple(content.names),
+            tuple(int(class_id) for class_id in content.ids),
+            int(content.unlabelled_id),
+            content.background,
+        )
+        name = names[message.topic.name]
+        announced[name].append(_Announced(message.time_ns, int(content.version), classes))
+    return announced
 
 
-def _classes(made: Recording, topics: list[str]) -> Classes:
-    first = next(made.messages(topics))
-    message: Any = typestore().deserialize_cdr(first.data, first.topic.type_name)
-    ids = tuple(int(class_id) for class_id in message.ids)
-    return Classes(tuple(message.names), ids, int(message.unlabelled_id), message.background)
+@dataclass
+class _Result:
+    """What a bag has of one frame: messages by the names of the outputs."""
+
+    time_ns: int
+    parts: dict[str, Message] = field(default_factory=dict)
 
 
-def _pixels(message: Message | None) -> npt.NDArray[Any]:
-    assert message is not None
+class _Results:
+    """The results in a bag, found by camera and stamp, read only as far as needed.
+
+    Args:
+        made: The bag, open.
+        cameras: Whose results.
+    """
+
+    def __init__(self, made: Recording, cameras: Collection[Camera]) -> None:
+        self._classes = announced_classes(made, cameras)
+        self._topics = {
+            camera.output(part): (camera.name, part)
+            for camera in cameras
+            for part in _PARTS
+            if camera.output(part) in made.topics
+        }
+        self._messages = made.messages(self._topics.keys())
+        self._held: dict[tuple[str, int], deque[_Result]] = {}
+
+    def of(self, frame: RecordedFrame) -> tuple[Message, Message | None, Classes] | None:
+        """Return labels, confidence and classes of a frame; None: the bag has none."""
+        key = (frame.camera.name, stamp_ns(frame.header))
+        time_ns = frame.message.time_ns
+        while not self._is_whole(key):
+            message = next(self._messages, None)
+            if message is None:
+                break
+            self._hold(message)
+            if message.time_ns > time_ns + WAIT_NS:
+                break
+        result = self._take(key, time_ns)
+        if result is None or 'labels' not in result.parts:
+            return None
+        classes = self._classes_of(frame.camera.name, result)
+        if classes is None:
+            return None
+        return result.parts['labels'], result.parts.get('confidence'), classes
+
+    def _is_whole(self, key: tuple[str, int]) -> bool:
+        wanted = {part for name, part in self._topics.values() if name == key[0]}
+        return any(wanted == result.parts.keys() for result in self._held.get(key, ()))
+
+    def _hold(self, message: Message) -> None:
+        name, part = self._topics[message.topic.name]
+        results = self._held.setdefault((name, _stamp_ns(message)), deque())
+        result = next((one for one in results if part not in one.parts), None)
+        if result is None:
+            result = _Result(message.time_ns)
+            results.append(result)
+        result.parts[part] = message
+
+    def _take(self, key: tuple[str, int], time_ns: int) -> _Result | None:
+        """Take the first result of a frame, and drop those of frames that have passed."""
+        results = self._held.get(key)
+        result = results.popleft() if results else None
+        passed = [
+            other
+            for other, held in self._held.items()
+            if not held or held[-1].time_ns < time_ns - WAIT_NS
+        ]
+        for other in passed:
+            del self._held[other]
+        return result
+
+    def _classes_of(self, name: str, result: _Result) -> Classes | None:
+        """Return the classes of the vocabulary that a result was made with."""
+        known = self._classes[name]
+        if 'frame_info' in result.parts:
+            info = result.parts['frame_info']
+            content: Any = typestore().deserialize_cdr(info.data, info.topic.type_name)
+            known = [one for one in known if one.version == content.vocabulary_version]
+        before = [one for one in known if one.time_ns <= result.time_ns]
+        return next((one.classes for one in [*reversed(before), *known]), None)
+
+
+def _stamp_ns(message: Message) -> int:
+    """Return the stamp of a message that begins with a header."""
+    order = '<' if message.data[1] & 1 else '>'
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
+    return int(seconds) * 10**9 + int(nanoseconds)
+
+
+def _pixels(message: Message) -> npt.NDArray[Any]:
     image: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
     return image.data.view(_DTYPES[image.encoding]).reshape(image.height, image.width)
 
 
 def _shown(
-    frame: RecordedFrame, ids: npt.NDArray[Any], confidence: npt.NDArray[Any], classes: Classes
+    frame: RecordedFrame, labels: Message, certainty: Message | None, classes: Classes
 ) -> Shown:
     assert frame.image is not None
+    ids = _pixels(labels)
     lookup = np.zeros(np.iinfo(ids.dtype).max + 1, np.uint16)
     lookup[list(classes.ids)] = range(len(classes.ids))
-    if confidence.dtype == np.uint8:
+    confidence = None if certainty is None else _pixels(certainty)
+    if confidence is not None and confidence.dtype == np.uint8:
         confidence = confidence.astype(np.float32) / 255
     return Shown(
         camera=frame.camera,
