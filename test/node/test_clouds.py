@@ -271,24 +271,24 @@ def test_the_tolerance_can_be_set(clouds):
 @pytest.mark.parametrize(
     ('prepare', 'words'),
     [
-        (lambda c: c.clear(), ['no camera_info has come on /front/info']),
+        (lambda c: c.clear(), ['no camera_info received on /front/info']),
         (lambda c: c.depth.clear(), ['no depth image received on /front/depth']),
         (
             lambda c: c.put_depth(depth(1000, SCENE.depth[:, :32].copy())),
-            ['depth image has 32x48', 'aligned'],
+            ['depth image is 32x48', 'aligned'],
         ),
         (
             lambda c: c.put_depth(images.to_message(SCENE.image, 'rgb8', header(1000), Image)),
-            ["'rgb8' is no depth", '16UC1'],
+            ["'rgb8' is not depth", '16UC1'],
         ),
         (
             lambda c: c.put_depth(CompressedImage(header=header(1000), format='h264', data=b'1')),
-            ["depth of format 'h264': 1 bytes that are no PNG"],
+            ["depth of format 'h264': 1 bytes are not a PNG"],
         ),
         (lambda c: c.put_info(CameraInfo(height=48, width=64)), ['not calibrated']),
         (
             lambda c: c.put_info(camera_info(Intrinsics.from_fov(64, 64, 60))),
-            ['64x64, the image has 64x48'],
+            ['64x64, but the image is 64x48'],
         ),
     ],
 )
