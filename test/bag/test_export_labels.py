@@ -362,7 +362,7 @@ def test_bad_input_is_told_in_one_line_before_anything_is_written(labelled, tmp_
         ((monday, out, *mmseg, '--images', bare, bare), '--images names 2 for 1'),
         ((monday, out, *mmseg, '--every', 0), '--every is 0'),
         ((monday, out, *mmseg, '--min-change', 2), '--min-change is 2.0'),
-        ((monday, out, *mmseg, '--topic', '/no'), '/no is no image topic'),
+        ((monday, out, *mmseg, '--topic', '/no'), '/no is not an image topic'),
         ((monday, out, *mmseg, '--name', f'{TOPIC}=rear'), None),
     ]
     for words, text in cases:
