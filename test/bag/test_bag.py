@@ -301,12 +301,12 @@ def test_force_spares_folders_that_are_no_bags(run_quickly, tmp_path, drive, cap
     [
         (('--every', 0), '--every is 0; must be at least 1'),
         (('--start', 5, '--end', 2), 'the start before the end'),
-        (('--start', 100), 'the recording has 0.9 s'),
-        (('--topic', '/none'), '/none is no image topic here'),
+        (('--start', 100), 'the recording is 0.9 s long'),
+        (('--topic', '/none'), '/none is not an image topic of the bag'),
         (('--name', 'front'), 'must be TOPIC=NAME'),
         (('--copy', '/none'), 'no such topic'),
         (('--min-confidence', 2), 'must be between 0 and 1'),
-        (('--video', 'a.avi'), 'ends in .mp4'),
+        (('--video', 'a.avi'), 'must end in .mp4'),
     ],
 )
 def test_wrong_arguments_are_named(run_quickly, tmp_path, drive, capsys, options, reason):
