@@ -279,7 +279,7 @@ def test_the_tolerance_can_be_set(clouds):
         ),
         (
             lambda c: c.put_depth(images.to_message(SCENE.image, 'rgb8', header(1000), Image)),
-            ["'rgb8' is no depth", '16UC1'],
+            ["'rgb8' is not depth", '16UC1'],
         ),
         (
             lambda c: c.put_depth(CompressedImage(header=header(1000), format='h264', data=b'1')),
@@ -288,7 +288,7 @@ def test_the_tolerance_can_be_set(clouds):
         (lambda c: c.put_info(CameraInfo(height=48, width=64)), ['not calibrated']),
         (
             lambda c: c.put_info(camera_info(Intrinsics.from_fov(64, 64, 60))),
-            ['64x64, the image has 64x48'],
+            ['64x64, but the image is 64x48'],
         ),
     ],
 )
