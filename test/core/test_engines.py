@@ -93,7 +93,7 @@ def test_a_layer_that_is_not_known(golden_clip, golden_heads):
     clip, tokenizer = golden_clip
     clip = copy.deepcopy(clip)
     clip.visual.transformer.resblocks[0].mlp[1] = torch.nn.SELU()
-    with pytest.raises(ValueError, match=r'cannot run this model on cpu: .* a SELU'):
+    with pytest.raises(ValueError, match=r'cannot run this model on cpu: .* a layer SELU'):
         Segmenter(copy.deepcopy(clip), golden_heads, tokenizer, engine='openvino')
 
 
@@ -152,7 +152,7 @@ def test_without_openvino_torch_does_it(without_openvino, golden_files):
 def test_what_is_refused(without_openvino):
     for arguments, what in (
         (('fast', 'cpu'), "engine is 'fast'; allowed: auto, torch, openvino"),
-        (('openvino', 'cuda:1'), 'engine is openvino and device cuda:1'),
+        (('openvino', 'cuda:1'), 'engine is openvino and device is cuda:1'),
         (('torch', 'intel-gpu'), 'it needs engine openvino'),
         (('openvino', 'cpu'), 'OpenVINO is not installed'),
         (('auto', 'intel-npu'), 'OpenVINO is not installed'),

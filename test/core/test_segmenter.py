@@ -99,7 +99,7 @@ def test_delta_and_gamma_are_used(golden_segmenter, vocabulary, image):
     assert (probabilities()[0] == 1).any()
     assert not np.allclose(probabilities(gamma=0.8), probabilities(), atol=1e-3)
     for wrong in ({'gamma': 1.0}, {'gamma': float('nan')}, {'delta': -0.1}):
-        with pytest.raises(ValueError, match='allowed is'):
+        with pytest.raises(ValueError, match='must be between'):
             probabilities(**wrong)
 
 

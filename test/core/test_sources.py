@@ -133,7 +133,7 @@ def test_a_hub_that_sends_another_file(web):
 
 def test_another_revision_is_refused(web):
     web.revision = '0' * 40
-    with pytest.raises(WeightsError, match=r'not a hub.*names revision 0000'):
+    with pytest.raises(WeightsError, match=r'not a Hugging Face hub.*revision is 0000'):
         sources.fetch_clip(*MODEL)
 
 
@@ -148,7 +148,7 @@ def test_a_digest_that_is_none_names_no_file(web, tmp_path, etag):
 def test_a_login_page_is_no_hub(web):
     web.revision = None
     web.files[FIRST] = b'<!DOCTYPE html>'
-    with pytest.raises(WeightsError, match=r'not a hub.*login page.*revision None'):
+    with pytest.raises(WeightsError, match=r'not a Hugging Face hub.*login page.*revision is None'):
         sources.fetch_clip(*MODEL)
 
 
@@ -202,7 +202,7 @@ def test_a_cache_that_cannot_be_written(web, tmp_path, monkeypatch):
 def test_a_full_disk(web, monkeypatch):
     usage = shutil.disk_usage('/')._replace(free=10_000)
     monkeypatch.setattr(transfer.shutil, 'disk_usage', lambda _: usage)
-    with pytest.raises(WeightsError, match=r'still to come.*make room, or set HF_HOME'):
+    with pytest.raises(WeightsError, match=r'MB are missing.*make room, or set HF_HOME'):
         sources.fetch_clip(*MODEL)
 
 

@@ -26,7 +26,7 @@ def encoder(golden_clip):
     ('prompts', 'reason'),
     [
         ([], 'empty'),
-        ('person', 'list of texts'),
+        ('person', 'list of strings'),
         ([''], 'prompt 0.*empty name'),
         (['person', '  \t '], 'prompt 1.*empty name'),
         (['person', '\u200b'], 'prompt 1.*empty name'),
@@ -124,7 +124,7 @@ def test_long_prompt_is_refused_not_cut(encoder):
 
 
 def test_clips_own_marks_are_refused(encoder):
-    with pytest.raises(PromptError, match='marks'):
+    with pytest.raises(PromptError, match='special tokens'):
         encoder.encode(['a dog <end_of_text> a cat'])
 
 

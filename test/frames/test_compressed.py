@@ -77,7 +77,7 @@ def test_what_is_oversized_or_cut_never_reaches_the_decoder(picture, monkeypatch
 
 
 def test_other_bytes_are_refused():
-    with pytest.raises(ImageError, match='5 bytes that are neither JPEG nor PNG'):
+    with pytest.raises(ImageError, match='5 bytes are neither JPEG nor PNG'):
         compressed.decode(b'hello')
 
 

@@ -180,7 +180,7 @@ GREY = np.zeros((4, 4), np.uint8)
             cv2.imencode('.png', np.zeros((4, 4, 3), np.uint16))[1],
             r'a PNG of uint16 \(4, 4, 3\); depth is uint16 \(H, W\)',
         ),
-        ('32FC1; tiff compressed ', b'II*\0' + bytes(40), 'no PNG; use its raw topic'),
+        ('32FC1; tiff compressed ', b'II*\0' + bytes(40), 'not a PNG; use its raw topic'),
         ('h264', b'\0\0\0\1' + bytes(40), "'h264': 44 bytes are not a PNG; use its raw topic"),
         (
             '32FC1; compressedDepth png',
@@ -188,7 +188,7 @@ GREY = np.zeros((4, 4), np.uint8)
             'the header with the parameters of the quantisation is missing',
         ),
         ('16UC1; compressedDepth png', bytes(11), 'cut off: 11 bytes; the header alone has 12'),
-        ('16UC1; compressedDepth png', bytes(12), '0 bytes that are no PNG'),
+        ('16UC1; compressedDepth png', bytes(12), '0 bytes are not a PNG'),
         (
             '16UC1; compressedDepth png',
             depth_encoder.compressed_depth(MILLIMETRES)[1][:-3],

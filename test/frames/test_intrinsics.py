@@ -108,7 +108,7 @@ def test_an_uncalibrated_camera_is_refused(k):
 @pytest.mark.parametrize('size', [(480, 480), (720, 1280), (640, 480)])
 def test_other_proportions_are_refused(size):
     height, width = size
-    with pytest.raises(CameraInfoError, match=f'640x480, the image has {width}x{height}'):
+    with pytest.raises(CameraInfoError, match=f'640x480, but the image is {width}x{height}'):
         matrices(camera_info(), size)
 
 

@@ -141,7 +141,7 @@ def test_ids_that_are_used_up_are_given_away_at_a_start_only(given, tmp_path, st
         peer.send(golden('image_160x208_plain')['image'], 1)
         assert peer.of_frame('labels', 1).encoding == 'mono8'
         assert node.end() == 0
-        assert node.log.count('give theirs away') == 1
+        assert node.log.count('longest unused are reused') == 1
 
 
 def test_fixed_ids_over_those_of_earlier_runs(given, tmp_path, state_file):
