@@ -127,9 +127,7 @@ def _image_topics(
     cameras, left_out = choose_cameras(recording, names)
     found = [recording.topics[camera.topic] for camera in cameras]
     grey = [] if names else [topic for topic in found if _is_grey(recording, topic)]
-    left_out += [
-        f'{topic.name} is left out because it is grey; --topic includes it' for topic in grey
-    ]
+    left_out += [f'{topic.name} is left out: it is grey; --topic includes it' for topic in grey]
     found = [topic for topic in found if topic.count and topic not in grey]
     if not found:
         why = [*left_out, *recording.damage]

@@ -40,7 +40,7 @@ def test_what_could_hold_messages_is_named(tmp_path, metadata, name, content):
     (folder / name).write_bytes(content)
     times, damage, notes = read(folder)
     assert (times, notes) == ([0, 1, 2], [])
-    assert damage == [f'{name.split("/")[0]} lies in {folder} and is not read']
+    assert damage == [f'{name.split("/")[0]} in {folder} is not read']
 
 
 def test_files_that_metadata_does_not_list_are_named(tmp_path):
@@ -48,7 +48,7 @@ def test_files_that_metadata_does_not_list_are_named(tmp_path):
     write_mcap(folder / 'rec_1.mcap', texts(5, size=100))
     times, damage, _ = read(folder)
     assert times == [0, 1, 2]
-    assert damage == [f'rec_1.mcap lies in {folder} and is not read']
+    assert damage == [f'rec_1.mcap in {folder} is not read']
 
 
 def test_what_is_no_recording_is_noted(tmp_path):
@@ -123,4 +123,4 @@ def test_the_commands_name_it_and_end_with_3(tmp_path, run_quickly, capsys, verb
 
         code = cli.main(['play', str(folder), '--wait', '0'])
     assert code == 3
-    assert f'rec_1.mcap.gz lies in {folder} and is not read' in capsys.readouterr().err
+    assert f'rec_1.mcap.gz in {folder} is not read' in capsys.readouterr().err

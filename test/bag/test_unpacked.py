@@ -212,9 +212,9 @@ def test_a_log_without_its_file_is_named(killed):
     (folder / 'rec.db3').rename(folder / 'other.db3')
     times, damage = read(folder)
     assert times == [0, 1]
-    assert damage == [f'rec.db3-wal lies in {folder} and is not read']
+    assert damage == [f'rec.db3-wal in {folder} is not read']
     (folder / 'other.db3').unlink()
-    with pytest.raises(BagError, match='is no bag'), Recording(folder):
+    with pytest.raises(BagError, match='is not a bag'), Recording(folder):
         pass
 
 

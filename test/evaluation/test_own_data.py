@@ -286,7 +286,7 @@ def test_a_table_of_ids_instead_of_a_label_info(bag, frames, tmp_path):
     ('options', 'said'),
     [
         (('--truth', '/no'), '--truth /no is not an image topic; image topics: '),
-        (('--topic', '/no'), '/no is no image topic here'),
+        (('--topic', '/no'), '/no is not an image topic of the bag'),
         (('--prompts', 'car', 'car'), "'car' is given twice"),
         (('--min-confidence', '0.5'), '--min-confidence needs --protocol node'),
         (('--edges', 'fast'), '--edges needs --protocol node'),

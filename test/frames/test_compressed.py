@@ -287,7 +287,7 @@ def test_grey_that_is_said_to_be_something_else_is_refused(picture, encoding):
 @pytest.mark.parametrize('form', ['h264', 'rgb8; tiff compressed ', 'webp'])
 def test_another_codec_is_named(picture, form):
     data = b'\0\0\0\1' if form == 'h264' else encode(picture, '.tiff' if ';' in form else '.webp')
-    match = rf"format '{form}': {len(data)} bytes that are neither.*republish"
+    match = rf"format '{form}': {len(data)} bytes are neither.*republish"
     with pytest.raises(ImageError, match=match):
         compressed.to_rgb(SimpleNamespace(format=form, data=data))
 

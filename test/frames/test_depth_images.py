@@ -80,7 +80,7 @@ def test_the_message_stays_as_it_was():
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'encoding': 'rgb8'}, ["'rgb8'", 'no depth', '16UC1', '32FC1']),
+        ({'encoding': 'rgb8'}, ["'rgb8'", 'not depth', '16UC1', '32FC1']),
         ({'encoding': '32FC1'}, ['step 4', 'at least 8']),
         ({'step': 3}, ['step 3', 'at least 4']),
         ({'step': 5}, ['step 5', 'multiple of 2']),

@@ -112,7 +112,7 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
         (('--prompts', 'road', 'Road'), 'names must be unique'),
         (('--keep', '0'), '--keep is 0; must be between 1 and 200'),
         (('--images', '0'), '0 images requested; must be at least 1'),
-        (('--topic', '/no'), '/no is no image topic here'),
+        (('--topic', '/no'), '/no is not an image topic of the bag'),
         (('--gamma', '2'), 'gamma'),
         (('--output', 'a.yaml'), 'the name must end in .json'),
         (('--output', 'no/a.json'), 'no is not a folder'),

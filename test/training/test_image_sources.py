@@ -135,7 +135,7 @@ def test_unusable_folders_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r"file' is not a folder"):
         FolderImages(tmp_path / 'file')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(SourceError, match=r"empty' holds no \.jpg"):
+    with pytest.raises(SourceError, match=r"empty' and its subfolders contain no \.jpg"):
         FolderImages(tmp_path / 'empty')
     (tmp_path / 'empty' / 'bad.png').write_bytes(b'bad')
     with pytest.raises(SourceError, match=r"none of the 1 images in .*empty.*'bad.png'"):
@@ -279,7 +279,7 @@ def test_what_lies_in_the_folder_and_is_not_read_is_damage(tmp_path):
     (bag / 'bag_1.mcap.gz').write_bytes(b'')
     (bag / 'notes.txt').write_text('')
     about = BagImages(bag).about
-    assert about['damage'] == [f'bag_1.mcap.gz lies in {bag} and is not read']
+    assert about['damage'] == [f'bag_1.mcap.gz in {bag} is not read']
     assert about['left_out'] == [f'notes.txt in {bag} is not a recording']
 
 
@@ -292,7 +292,7 @@ def test_unusable_bags_are_refused_by_name(tmp_path):
     with pytest.raises(SourceError, match=r"nowhere' does not exist"):
         BagImages(tmp_path / 'nowhere')
     (tmp_path / 'no_bag').mkdir()
-    with pytest.raises(SourceError, match=r'no_bag is no bag'):
+    with pytest.raises(SourceError, match=r'no_bag is not a bag'):
         BagImages(tmp_path / 'no_bag')
     (tmp_path / 'cut.mcap').write_bytes(b'\x89MCAP0\r\n cut')
     with pytest.raises(SourceError, match=r'cut\.mcap cannot be read'):
