@@ -180,7 +180,7 @@ def test_what_is_no_bag_is_named(tmp_path):
     (tmp_path / 'a.txt').write_bytes(b'hello')
     for name, reason in {
         'empty': 'neither metadata.yaml nor',
-        'a.mcap': 'is no mcap file',
+        'a.mcap': 'not an mcap file',
         'a.txt': 'give a folder, .mcap or .db3',
     }.items():
         with pytest.raises(BagError, match=reason), Recording(tmp_path / name):

@@ -94,7 +94,7 @@ def test_the_command(golden_files, tmp_path, capsys):
     assert result['limits']['fp32']['gflop_per_s'] > 0
     assert result['agreement'][0]['same'] == 1.0  # of fp32 with itself
     first, *others = result['turns']['64x48']
-    assert first['name'] == 'torch fp32, weights as they are'
+    assert first['name'] == 'torch fp32, weights not packed'
     assert 'torch fp32' in {row['name'] for row in others}
     assert min(row['same_labels'] for row in others) > 0.99
     assert 'a process' in result['start']
@@ -135,7 +135,7 @@ def test_a_node_that_cannot_start_says_why(golden_files):
     ('options', 'reason'),
     [
         (['--batches', '0'], 'at least 1'),
-        (['--compare', '/'], 'no checkout'),
+        (['--compare', '/'], 'not a checkout'),
         (['--random-weights', '--model', 'ViT-Z-1'], "architecture, got 'ViT-Z-1'"),
     ],
 )

@@ -295,7 +295,7 @@ def test_a_table_of_ids_instead_of_a_label_info(bag, frames, tmp_path):
             ('--protocol', 'node', '--smoothing', '1'),
             '--smoothing is 1.0; must be between 0 and 0.99',
         ),
-        (('--protocol', 'node', '--method', 'clip-keys'), 'a node has the methods dinoiser, '),
+        (('--protocol', 'node', '--method', 'clip-keys'), 'the node has the methods dinoiser, '),
         (('--protocol', 'node', '--smoothing', '0.5', '--resume'), 'needs all earlier frames'),
     ],
 )

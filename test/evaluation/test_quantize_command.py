@@ -88,7 +88,7 @@ def test_int8_needs_its_folder_and_openvino(tmp_path):
         ({'quantized': tmp_path}, 'but precision is auto; it must be int8'),
         (
             {'precision': 'int8', 'quantized': tmp_path, 'engine': 'torch'},
-            'precision is int8 and engine torch',
+            'precision is int8 and engine is torch',
         ),
     ):
         with pytest.raises(ValueError, match=what):

@@ -59,7 +59,7 @@ def test_ids_run_out_loudly_and_nothing_is_lost():
     names = [f'class {i}' for i in range(UNLABELLED_16 - 1)]
     full = ClassIds().with_names(names)
     assert full.table(names).max() == UNLABELLED_16 - 1
-    with pytest.raises(TooManyClassesError, match=r"'one more': all up to 65534 belong"):
+    with pytest.raises(TooManyClassesError, match=r"'one more': all ids up to 65534 belong"):
         full.with_names(['one more'])
     assert full.with_names(names[:3]).table(names[:3]).tolist() == [0, 1, 2]
 
@@ -76,7 +76,7 @@ def test_names_are_kept_in_the_order_of_their_last_use():
 def test_a_largest_id_is_kept():
     ids = ClassIds(largest=2).with_names(['a', 'b', 'c'])
     assert ids.table(['c', 'a']).tolist() == [2, 0]
-    with pytest.raises(TooManyClassesError, match=r"'d': all up to 2 belong"):
+    with pytest.raises(TooManyClassesError, match=r"'d': all ids up to 2 belong"):
         ids.with_names(['a', 'd'])
 
 

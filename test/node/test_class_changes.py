@@ -48,7 +48,7 @@ def test_a_name_too_long_for_dds_costs_its_class_the_topics_only(parameters, tmp
     long_one = {**parameters, 'prompts': words}
     with NodeProcess(long_one, tmp_path, arguments) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
-        node.wait_for_log(f"camera: no topics for 1 classes, '{words[1]}' being the first")
+        node.wait_for_log(f"camera: no topics for 1 classes, the first is '{words[1]}'")
         mask = f'/{namespace}{NAME}/camera/classes/sky/mask'
         peer.until(lambda: peer.node.count_publishers(mask) == 1)
         received = []

@@ -106,7 +106,9 @@ def test_a_model_that_does_not_return_at_the_end_ends_the_process(parameters, tm
 def test_a_gpu_that_is_not_used_is_told(parameters, tmp_path, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')  # the CPU, whatever this machine has
     with NodeProcess({**parameters, 'device': 'auto'}, tmp_path, prepare=install) as node:
-        node.wait_for_log(f'on the CPU although there is an NVIDIA GPU: {UNUSED}; device cpu')
+        node.wait_for_log(
+            f'on the CPU although there is an NVIDIA GPU: {UNUSED}; set device to cpu'
+        )
         assert node.end() == 0, node.log
 
 

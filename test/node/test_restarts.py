@@ -51,7 +51,9 @@ def test_killed_and_started_again_and_ended_and_started_again(given, tmp_path, s
         node.process.wait(WAIT_S)
     with NodeProcess(given, tmp_path) as node, Peer() as peer:
         node.wait_for_log('the last run did not end cleanly (1 in a row)')
-        node.wait_for_log(f'set in it are set again: prompts {AT_RUNTIME}, templates simple')
+        node.wait_for_log(
+            f'its runtime parameters are set again: prompts {AT_RUNTIME}, templates simple'
+        )
         third = vocabulary(peer)
         assert ids(third) == ids(second)
         assert (third.templates, third.version) == ('simple', second.version + 1)
@@ -134,7 +136,7 @@ def test_ids_that_are_used_up_are_given_away_at_a_start_only(given, tmp_path, st
         new = [f'new {number}' for number in range(32)]
         refused = peer.set(prompts=new)[0]
         assert not refused.successful
-        assert "no class id is left for 'new 31': all up to 254" in refused.reason
+        assert "no class id is left for 'new 31': all ids up to 254" in refused.reason
         assert peer.set(prompts=new[:31])[0].successful
         message = peer.wait('vocabulary', lambda m: 'new 0' in m.names)
         assert list(message.ids) == list(range(2, 33))
@@ -161,7 +163,7 @@ def test_fixed_ids_over_those_of_earlier_runs(given, tmp_path, state_file):
     [
         ({'class_ids': ['dog']}, "class_ids: 'dog' is not 'NAME:ID'"),
         ({'class_ids': ['dog:20'], 'max_class_id': 9}, 'ids go from 0 to 9 (max_class_id)'),
-        ({'max_class_id': 0}, "no class id is left for 'cat': all up to 0"),
+        ({'max_class_id': 0}, "no class id is left for 'cat': all ids up to 0"),
     ],
 )
 def test_ids_that_cannot_be_are_refused_with_the_reason(given, tmp_path, wrong, said):
