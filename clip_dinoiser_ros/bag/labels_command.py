@@ -164,7 +164,7 @@ def _check(args: argparse.Namespace) -> dict[str, str]:
     for path in (*sources, *args.images):
         source = path.resolve()
         if source == target or source in target.parents or target in source.parents:
-            raise BagError(f'{args.output} would be written over or into {path}')
+            raise BagError(f'output {args.output} would overwrite the input {path}')
     twice = [str(p) for p, n in Counter(p.resolve() for p in sources).items() if n > 1]
     if twice:
         raise BagError(f'{twice[0]} is named twice: a recording belongs to one split')

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             outcome = evaluate(task.source, predictor, journal, len(names), save, args.what)
         except KeyboardInterrupt:
             if args.out is not None:
-                _say(f'stopped; {args.out} has what is done, --resume goes on with it')
+                _say(f'stopped; the results so far are in {args.out}, --resume continues')
             raise
         about = {**inputs, 'settings': chosen, **_circumstances(device)}
         content = result(outcome, names, row.method, row.background, about)

@@ -67,7 +67,7 @@ def small_disk(tmp_path):
 
 def assert_resumable(ended: subprocess.CompletedProcess, out: Path) -> None:
     assert ended.returncode == 1, ended.stderr
-    assert '--resume goes on with it' in ended.stderr
+    assert '--resume continues' in ended.stderr
     assert 'Traceback' not in ended.stderr
     assert {path.name for path in out.parent.iterdir()} == {f'{out.name}.partial'}
 

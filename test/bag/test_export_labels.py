@@ -356,7 +356,7 @@ def test_bad_input_is_told_in_one_line_before_anything_is_written(labelled, tmp_
         ((tmp_path / 'empty', out, *mmseg), 'empty is empty'),
         ((bare, out, *mmseg), 'clip-dinoiser bag makes a recording'),
         ((monday, tmp_path / 'here', *mmseg), 'here exists'),
-        ((monday, monday / 'out', *mmseg), 'would be written over or into'),
+        ((monday, monday / 'out', *mmseg), 'would overwrite the input'),
         ((monday, out, '--format', 'cvat'), 'ends in .zip'),
         ((monday, out, *mmseg, '--val', monday), 'named twice'),
         ((monday, out, *mmseg, '--images', bare, bare), '--images names 2 for 1'),

@@ -89,7 +89,7 @@ def test_ctrl_c_and_resume(run_quickly, source, uninterrupted, tmp_path, monkeyp
     for after in (4, 3):  # interrupted twice
         with interrupted(monkeypatch, after):
             assert run_quickly('bag', source, out, *OPTIONS, '--resume') == 130
-        assert '--resume goes on' in capsys.readouterr().err
+        assert '--resume continues' in capsys.readouterr().err
         assert not out.exists()
         assert out.with_name(form + '.partial').is_dir()
     assert run_quickly('bag', source, out, *OPTIONS, '--resume') == 3
