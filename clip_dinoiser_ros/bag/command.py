@@ -386,7 +386,7 @@ def _segment(
                 bar.advance(window.end_ns, worker.progress.frames)
     except KeyboardInterrupt:
         frames = worker.progress.frames
-        _say(f'stopped after {frames} frames; {bag.folder} has them, --resume goes on')
+        _say(f'stopped after {frames} frames; {bag.folder} has them, --resume continues')
         raise
     bag.close(**worker.state(read, seen, len(worker.progress.listed)))
     return worker.progress
