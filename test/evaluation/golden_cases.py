@@ -15,6 +15,7 @@ from PIL import Image
 
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.core.backbone import Backbone, DenseFeatures
+from clip_dinoiser_ros.core.embedding_cache import SWITCH
 from clip_dinoiser_ros.evaluation.benchmarks import open_benchmark
 from clip_dinoiser_ros.training.dino import DinoAffinity, FoundObjects
 
@@ -55,13 +56,15 @@ def cases(names):
 
 
 @pytest.fixture(scope='module')
-def towers_see_a_window_once():
+def towers_see_a_window_once(tmp_path_factory):
     """Data sets share images and variants share towers, which take a second for a window.
 
-    All of the command runs each time; only what a tower makes of the same tensor is remembered.
-    Each file of weights is made once, so a tensor and a kind of tower say it all.
+    All of the command runs each time; only what a tower makes of the same tensor or text is
+    remembered. Each file of weights is made once, so a tensor and a kind of tower say it all.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        patch.delenv(SWITCH)
         patch.setattr(Backbone, 'forward', _remembering_features(Backbone.forward))
         for teacher in (DinoAffinity, FoundObjects):
             patch.setattr(teacher, '__call__', _remembering(teacher.__call__))
