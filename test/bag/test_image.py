@@ -144,7 +144,7 @@ def test_nothing_is_replaced_without_force(run_quickly, tmp_path, pictures, caps
 
 
 @pytest.mark.parametrize(
-    ('given', 'reason'), [('none.png', 'does not exist'), ('empty', 'has no image')]
+    ('given', 'reason'), [('none.png', 'does not exist'), ('empty', 'contains no images')]
 )
 def test_what_is_not_there_is_named(run_quickly, tmp_path, capsys, given, reason):
     (tmp_path / 'empty').mkdir()

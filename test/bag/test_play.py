@@ -231,7 +231,7 @@ def test_types_that_are_not_installed_are_named(tmp_path, talk):
         (('--remap', '/none:=/a'), 'available: /map, /talk'),
         (('--remap', '/talk'), 'must be OLD:=NEW'),
         (('--remap', ':=/talk'), 'must be OLD:=NEW'),
-        (('--remap', '/talk:=/a', 'talk:=/b'), '/talk already becomes /a'),
+        (('--remap', '/talk:=/a', 'talk:=/b'), '/talk is already remapped to /a'),
         (('--remap', '/talk:=/a b'), '--remap /talk:=/a b: Invalid topic name'),
     ],
 )
