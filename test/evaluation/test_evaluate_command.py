@@ -249,7 +249,7 @@ def test_an_evaluation_is_not_replaced_by_accident(tmp_path, small_arguments, ca
     assert evaluate(VOC, tmp_path, small_arguments, '--limit', '1') == 1
     assert '--resume continues that evaluation, --force replaces it' in capsys.readouterr().err
     assert evaluate(VOC, tmp_path, small_arguments, '--limit', '2', '--resume') == 1
-    assert 'limit was 1 and is 2 now' in capsys.readouterr().err
+    assert 'limit was 1, now it is 2' in capsys.readouterr().err
     assert evaluate(VOC, tmp_path, small_arguments, '--limit', '2', '--force') == 0
     assert result_of(tmp_path)['images'] == 2
 

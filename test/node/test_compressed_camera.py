@@ -142,7 +142,7 @@ def bomb(image):
         (lambda image: encoded(image, 'png')[:2000], 'png', 'cut off'),
         (bomb, 'png', '60000x60000 pixels; allowed: 1 to'),
         (lambda image: b'', 'jpeg', 'no data; the sender could not encode it'),
-        (lambda image: image[..., :2].tobytes(), 'jpeg', '66560 bytes that are neither JPEG nor'),
+        (lambda image: image[..., :2].tobytes(), 'jpeg', '66560 bytes are neither JPEG nor'),
         (lambda image: encoded(image, 'png'), 'compressedDepth', 'is depth; only JPEG and PNG'),
     ],
 )

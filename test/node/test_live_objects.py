@@ -130,7 +130,7 @@ def test_ids_follow_objects_with_track(peer, image):
     ('values', 'reason'),
     [
         ({'min_object_size': 1.5}, 'min_object_size'),
-        ({'track': 'yes'}, "track is 'yes' of type STRING, must be of type BOOL"),
+        ({'track': 'yes'}, "track is 'yes' of type STRING; must be of type BOOL"),
         ({'object_classes': 3}, 'object_classes is 3 of type INTEGER'),
     ],
 )
