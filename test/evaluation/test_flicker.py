@@ -35,7 +35,8 @@ def test_smoothing_lowers_flicker_and_keeps_the_labels():
 
 
 @pytest.mark.parametrize(
-    ('option', 'said'), [('--frames=1', 'between 2 and 200'), ('--weights=1.0', 'between 0 and 0.99')]
+    ('option', 'said'),
+    [('--frames=1', 'between 2 and 200'), ('--weights=1.0', 'between 0 and 0.99')],
 )
 def test_the_command_refuses_nonsense(option, said, capsys):
     assert main(['evaluate', 'smoothing', option]) == 1
