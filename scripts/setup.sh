@@ -163,7 +163,7 @@ prepare_venv() {
 # Print everything that requires a new build: settings and messages by content, Python files by name (they are
 # installed as links, so an edit is live).
 sources() {
-    find CMakeLists.txt package.xml msg test/vision_msgs -type f -print0 | sort -z | xargs -0 cat
+    find CMakeLists.txt package.xml msg srv test/vision_msgs -type f -print0 | sort -z | xargs -0 cat
     local folder
     for folder in clip_dinoiser_ros launch config scripts; do
         [ ! -d "$folder" ] || find "$folder" -type f ! -name '*.pyc' | sort

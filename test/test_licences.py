@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ('clip_dinoiser_ros', 'launch', 'msg', 'scripts', 'test')
-SUFFIXES = {'.py', '.sh', '.msg'}
+FOLDERS = ('clip_dinoiser_ros', 'launch', 'msg', 'scripts', 'srv', 'test')
+SUFFIXES = {'.py', '.sh', '.msg', '.srv'}
 OTHERS = (
     'setup.py',
     'CMakeLists.txt',

@@ -45,11 +45,14 @@ class EmbeddingCache:
     Args:
         folder: Made when the first embedding is written.
         model: The text tower; the names of the files depend on its names, shapes and values.
+
+    Attributes:
+        fingerprint: Of the model, see `fingerprint`.
     """
 
     def __init__(self, folder: Path, model: nn.Module) -> None:
         self._folder = folder
-        self._fingerprint = fingerprint(model)  # while it is on the CPU
+        self.fingerprint = fingerprint(model)  # while it is on the CPU
         self._failed = False
         self._counted = False
 
@@ -92,7 +95,7 @@ class EmbeddingCache:
 
     def _key(self, text: str, sentences: Iterable[str]) -> bytes:
         """Return the file name of an embedding: a digest of weights, text and sentences."""
-        key = hashlib.sha256(self._fingerprint)
+        key = hashlib.sha256(self.fingerprint)
         for part in (text, *sentences):
             encoded = part.encode()
             key.update(b'%d:' % len(encoded) + encoded)

@@ -211,6 +211,11 @@ class Segmenter:
         """Encode prompts in each template by itself; see `TextEncoder.encode_each`."""
         return self._text.encode_each(prompts, templates)
 
+    @property
+    def text_digest(self) -> str:
+        """SHA-256 of the text tower, in hexadecimal: vectors of equal digests can be compared."""
+        return self._text.digest
+
     def missing(self, prompts: Sequence[str], templates: str = 'imagenet') -> list[str]:
         """Return the prompts, synonyms one by one, that `encode` has not encoded yet.
 

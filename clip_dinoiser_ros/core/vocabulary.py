@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, cuda, nn
 
-from clip_dinoiser_ros.core.embedding_cache import EmbeddingCache
+from clip_dinoiser_ros.core.embedding_cache import EmbeddingCache, fingerprint
 from clip_dinoiser_ros.core.templates import Sentences, TemplateError, find_sentences
 from clip_dinoiser_ros.core.text_tower import TextTower
 
@@ -158,6 +158,9 @@ class TextEncoder:
         tokenizer: Its tokenizer, `open_clip.get_tokenizer(...)`.
         cache: Folder for embeddings; None: not stored on disk.
         half: Use float16; see `TextTower.halve`.
+
+    Attributes:
+        digest: SHA-256 of the text tower, in hexadecimal.
     """
 
     def __init__(
@@ -174,6 +177,7 @@ class TextEncoder:
         self._limit: int = getattr(getattr(clip, 'text', clip), 'context_length', 77)
         self._known: dict[tuple[str, str], Tensor] = {}
         self._disk = EmbeddingCache(cache, clip) if cache is not None else None
+        self.digest = (self._disk.fingerprint if self._disk else fingerprint(clip)).hex()
 
     def encode(
         self,
@@ -184,9 +188,9 @@ class TextEncoder:
         """Turn prompts into a Vocabulary; see `Segmenter.encode`."""
         parsed = parse_prompts(prompts)
         chosen = _sentences(templates)
-        self._encode_missing([s for p in parsed for s in p.synonyms], chosen)
+        known = self._encode_missing([s for p in parsed for s in p.synonyms], chosen)
         rows = [
-            torch.stack([self._known[chosen.key, synonym] for synonym in prompt.synonyms]).mean(0)
+            torch.stack([known[synonym] for synonym in prompt.synonyms]).mean(0)
             for prompt in parsed
         ]
         names = [prompt.name for prompt in parsed]
@@ -206,23 +210,24 @@ class TextEncoder:
         return [synonym for synonym in synonyms if (key, synonym) not in self._known]
 
     @torch.inference_mode()
-    def _encode_missing(self, texts: Sequence[str], chosen: Sentences) -> None:
-        """Compute the unit embeddings of texts that are not known yet."""
-        missing = [text for text in texts if (chosen.key, text) not in self._known]
-        sentences = {text: chosen.of(text) for text in missing}
-        for text in missing:
+    def _encode_missing(self, texts: Sequence[str], chosen: Sentences) -> dict[str, Tensor]:
+        """Return the unit embeddings (C,) of texts, and keep those that were not known yet."""
+        # another thread may forget texts meanwhile
+        known = {text: self._known.get((chosen.key, text)) for text in texts}
+        found = {text: embedding for text, embedding in known.items() if embedding is not None}
+        sentences = {text: chosen.of(text) for text in known if text not in found}
+        for text in sentences:
             kept = self._disk.get(text, sentences[text]) if self._disk else None
             if kept is not None:
-                self._known[chosen.key, text] = torch.from_numpy(kept).to(self._tower.device)
-        missing = [text for text in missing if (chosen.key, text) not in self._known]
-        if not missing:
-            return
-        units = self._embed([(text, sentences[text]) for text in missing])
+                found[text] = torch.from_numpy(kept).to(self._tower.device)
+        missing = [text for text in sentences if text not in found]
+        units = self._embed([(text, sentences[text]) for text in missing]) if missing else ()
         for text, unit in zip(missing, units, strict=True):
-            embedding = F.normalize(unit.mean(dim=0), dim=0)
-            self._known[chosen.key, text] = embedding
+            found[text] = F.normalize(unit.mean(dim=0), dim=0)
             if self._disk:
-                self._disk.put(text, sentences[text], embedding.cpu().numpy())
+                self._disk.put(text, sentences[text], found[text].cpu().numpy())
+        self._known.update(((chosen.key, text), found[text]) for text in sentences)
+        return found
 
     @torch.inference_mode()
     def encode_each(self, prompts: Sequence[str], templates: Sequence[str]) -> Tensor:
@@ -277,7 +282,7 @@ class TextEncoder:
     def _forget_oldest(self) -> None:
         """Drop the oldest prompts if there are too many."""
         for key in list(self._known)[: max(0, len(self._known) - MAX_CACHED_PROMPTS)]:
-            del self._known[key]
+            self._known.pop(key, None)  # another thread may forget it too
 
 
 def _settled(embeddings: Tensor) -> Tensor:

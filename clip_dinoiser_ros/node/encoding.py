@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from rclpy.executors import Executor
 from rclpy.task import Future
@@ -34,6 +34,33 @@ def missing(segmenter: Segmenter, settings: Settings) -> list[str]:
     """Return the prompts that `encode` would have to encode; raises as `Segmenter.missing`."""
     prompts = join_prompts(settings.prompts, settings.negative_prompts)
     return segmenter.missing(prompts, settings.templates)
+
+
+def encode_in_turns(
+    segmenter: Segmenter,
+    prompts: Sequence[str],
+    templates: str,
+    turn: Callable[[], AbstractContextManager[object]],
+    cancelled: Callable[[], bool],
+) -> None:
+    """Encode prompts, a few in each turn; afterwards `Segmenter.encode` has them in its cache.
+
+    Args:
+        segmenter: The model.
+        prompts: As of `Segmenter.encode`, whose errors this raises.
+        templates: As of `Segmenter.encode`.
+        turn: Returns a context in which no frame is segmented.
+        cancelled: Asked before every turn; true ends the work early.
+    """
+    texts = segmenter.missing(prompts, templates)
+    start, count = 0, 1
+    while start < len(texts) and not cancelled():
+        with turn():
+            began_s = time.monotonic()
+            segmenter.encode(texts[start : start + count], None, templates)
+            took_s = time.monotonic() - began_s
+        start += count
+        count = max(1, min(2 * count, int(count * TURN_S / took_s)))
 
 
 class Encoding:
@@ -76,6 +103,11 @@ class Encoding:
         self._cancelled.set()
         self._thread.join()
 
+    @contextmanager
+    def _watched_turn(self) -> Iterator[None]:
+        with self._turn(), self._watchdog:
+            yield
+
     def _run(self, segmenter: Segmenter, settings: Settings) -> None:
         try:
             self.done.set_result(self._encode(segmenter, settings))
@@ -85,13 +117,7 @@ class Encoding:
         self._executor.wake()
 
     def _encode(self, segmenter: Segmenter, settings: Settings) -> Vocabulary | None:
-        texts = missing(segmenter, settings)
-        start, count = 0, 1
-        while start < len(texts) and not self._cancelled.is_set():
-            with self._turn(), self._watchdog:
-                began_s = time.monotonic()
-                segmenter.encode(texts[start : start + count], None, settings.templates)
-                took_s = time.monotonic() - began_s
-            start += count
-            count = max(1, min(2 * count, int(count * TURN_S / took_s)))
+        prompts = join_prompts(settings.prompts, settings.negative_prompts)
+        cancelled = self._cancelled.is_set
+        encode_in_turns(segmenter, prompts, settings.templates, self._watched_turn, cancelled)
         return None if self._cancelled.is_set() else encode(segmenter, settings)

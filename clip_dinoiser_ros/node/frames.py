@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class FrameSlots:
         # see `between_frames`
         self._max_rate_hz = NO_LIMITS  # frames of the last `take`
         self._frames_out = False  # true from a `take` that returned frames to the next
-        self._others_wait = False
+        self._others_wait: deque[object] = deque()  # one for each thread, in order
         self._others_work = False
         self._frames_first = True
 
@@ -115,15 +116,18 @@ class FrameSlots:
 
     @contextmanager
     def between_frames(self) -> Iterator[None]:
-        """Return a context in which `take` returns no frames; for one thread at a time.
+        """Return a context in which `take` returns no frames; one thread at a time enters it.
 
-        This context and waiting frames take turns, so that neither waits for more than one turn of
-        the other.
+        This context and waiting frames take turns, so that frames never wait for more than one turn
+        of others, and the first of the others waits for no more than one turn of the frames.
+        Several threads enter in the order in which they came.
         """
+        own = object()
         with self._changed:
-            self._others_wait = True
-            self._changed.wait_for(self._others_may_work)
-            self._others_wait, self._others_work = False, True
+            self._others_wait.append(own)
+            self._changed.wait_for(lambda: self._others_wait[0] is own and self._others_may_work())
+            self._others_wait.popleft()
+            self._others_work = True
         try:
             yield
         finally:
@@ -132,6 +136,8 @@ class FrameSlots:
                 self._changed.notify_all()
 
     def _others_may_work(self) -> bool:
+        if self._others_work:
+            return False
         now = self._clock()
         due = self._frames_first and any(due_s <= now for due_s in self._next_s().values())
         return self._closed or not (self._frames_out or due)

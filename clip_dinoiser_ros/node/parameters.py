@@ -250,6 +250,9 @@ SPECS: Mapping[str, _Spec] = {
         '$ROS_HOME (~/.ros), named after the node; empty: none',
         read_only=True,
     ),
+    'services': _Spec(
+        True, 'Serve encode_text and segment to other nodes while active', read_only=True
+    ),
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
 }
 

@@ -50,6 +50,7 @@ from clip_dinoiser_ros.node.rclpy_internals import (
     given_parameters,
     refuse_unavailable_transitions,
 )
+from clip_dinoiser_ros.node.services import Services
 from clip_dinoiser_ros.node.sources import Sources
 from clip_dinoiser_ros.node.start_ids import fixed_ids, start_ids
 from clip_dinoiser_ros.node.state_file import VOCABULARY_PARAMETERS
@@ -77,7 +78,8 @@ class SegmentationNode(ParameterServicesNode):
     """Segments camera images by the prompts in its parameters.
 
     The thread of the executor stores frames and answers services. A worker thread segments while
-    the node is active. A third thread encodes new prompts between frames. All changes of
+    the node is active. Between frames, a third thread encodes new prompts, and a fourth does the
+    work of `Services`. All changes of
     parameters reach the worker as one frozen `Active`.
 
     Attributes:
@@ -110,6 +112,9 @@ class SegmentationNode(ParameterServicesNode):
         self._transforms: Transforms | None = None
         self._health = Health((), lambda: 0.0)
         self._sources = Sources(self)
+        self._questions: Services | None = None
+        if self.get_parameter('services').value:
+            self._questions = Services(self, self._end)
         self._failure = ''  # why the last transition failed
         self._clock_watch = ClockWatch(self)
         self._diagnostics = Diagnostics(self, self._statuses)
@@ -236,6 +241,9 @@ class SegmentationNode(ParameterServicesNode):
         self._slots = FrameSlots(names)
         self._health = Health(names, self._clock_watch.elapsed_s)
         configuration = pipeline.configuration
+        limits = Limits(
+            configuration.max_pixels, configuration.max_bytes, configuration.inference_timeout_s
+        )
         self._worker = Worker(
             processor=Processor(pipeline.segmenter, self.get_logger()),
             slots=self._slots,
@@ -244,11 +252,7 @@ class SegmentationNode(ParameterServicesNode):
             health=self._health,
             logger=self.get_logger(),
             ends=self._end,
-            limits=Limits(
-                configuration.max_pixels,
-                configuration.max_bytes,
-                configuration.inference_timeout_s,
-            ),
+            limits=limits,
         )
         depths = [publishers.clouds.depth for publishers in pipeline.publishers.values()]
         self._clock_watch.resets = [
@@ -257,6 +261,9 @@ class SegmentationNode(ParameterServicesNode):
             *(depth.clear for depth in depths),
         ]
         self._worker.start()
+        if self._questions is not None:
+            turn = self._slots.between_frames
+            self._questions.start(pipeline.segmenter, self._current, limits, turn)
         for camera in cameras:
             message_type = CompressedImage if camera.transport == 'compressed' else Image
             put = partial(self._receive, camera.name)
@@ -353,6 +360,10 @@ class SegmentationNode(ParameterServicesNode):
             self._transforms.close()
             self._transforms = None
         self._clock_watch.resets = []
+        if self._slots is not None:
+            self._slots.close()  # so that no service waits for its turn
+        if self._questions is not None and not self._questions.stop(timeout_s):
+            return False
         stopped = self._worker is None or self._worker.stop(timeout_s)
         if stopped:
             self._worker = self._slots = None

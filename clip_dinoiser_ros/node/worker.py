@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sensor_msgs.msg import CompressedImage
+import numpy as np
+import numpy.typing as npt
+from sensor_msgs.msg import CompressedImage, Image
 
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.guard import FinalError
@@ -39,6 +41,13 @@ class Limits:
     max_pixels: int = images.MAX_PIXELS
     max_bytes: int = compressed.MAX_BYTES
     inference_timeout_s: float = 0.0
+
+
+def decode(message: Image | CompressedImage, limits: Limits) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a message, uint8 (H, W, 3) RGB; raises ImageError."""
+    if isinstance(message, CompressedImage):
+        return compressed.to_rgb(message, limits.max_pixels, limits.max_bytes)
+    return images.to_rgb(message, limits.max_pixels)
 
 
 class Worker:
@@ -142,11 +151,7 @@ class Worker:
         header = frame.message.header
         self._publishers[frame.camera].expect(header)
         try:
-            if isinstance(frame.message, CompressedImage):
-                limits = self._limits
-                image = compressed.to_rgb(frame.message, limits.max_pixels, limits.max_bytes)
-            else:
-                image = images.to_rgb(frame.message, self._limits.max_pixels)
+            image = decode(frame.message, self._limits)
         except Exception as error:
             self._reject(frame, _reason(error))
             return None

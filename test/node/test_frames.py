@@ -142,6 +142,28 @@ def test_frames_and_other_work_take_turns():
     assert turns[:99] == ['other', 'next'] * 49 + ['other']
 
 
+def test_several_others_enter_one_at_a_time_in_their_order():
+    slots, entered, inside = FrameSlots(['camera']), [], []
+
+    def work(name):
+        with slots.between_frames():
+            inside.append(name)
+            entered.append((name, len(inside)))
+            inside.remove(name)
+
+    threads = []
+    with slots.between_frames():
+        for name in range(5):
+            threads.append(threading.Thread(target=work, args=(name,)))
+            threads[-1].start()
+            while len(slots._others_wait) <= name:
+                pass
+        assert not entered
+    for thread in threads:
+        thread.join(10)
+    assert entered == [(name, 1) for name in range(5)]
+
+
 def test_other_work_waits_for_no_frame_that_is_not_due():
     clock = Clock()
     slots = FrameSlots(['camera'], clock)
