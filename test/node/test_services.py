@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
 import yaml
 from clip_dinoiser_ros.srv import EncodeText, Segment
-from harness import NAME, Peer, array, numbered_frame
+from harness import NAME, STATELESS, Peer, array, numbered_frame
 from sensor_msgs.msg import CompressedImage
 
 from clip_dinoiser_ros.frames import compressed
 from clip_dinoiser_ros.node.jobs import MOST_WAITING
+from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
 
 PROMPTS = ['sky', 'grass', 'zebra']
 
@@ -178,6 +180,18 @@ def test_the_examples_of_the_page(peer, image, tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert re.search(r'^(floor|wall|red ball) \d', ran.stdout)
+
+
+def test_they_can_be_switched_off():
+    rclpy.init(args=['--ros-args', *STATELESS, '-p', 'services:=false'])
+    node = SegmentationNode()
+    try:
+        names = {service.service_name for service in node.services}
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    assert f'{NAME}/set_parameters' in names
+    assert not names & {f'{NAME}/segment', f'{NAME}/encode_text'}
 
 
 def test_an_inactive_node_refuses(peer, image):
