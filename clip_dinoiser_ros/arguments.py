@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # `clip-dinoiser doctor` reads these arguments where torch an
 
     from clip_dinoiser_ros.core import Segmenter, Vocabulary
 
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+INT8_TOO = (*PRECISIONS, 'int8')
+
 
 def image_size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT, both above 0; return (H, W)."""
@@ -63,12 +66,8 @@ def add_teacher_files(group: argparse._ArgumentGroup) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `add_weights_arguments` does, and all that `load_segmenter` reads."""
     group = add_weights_arguments(parser)
-    add_device_arguments(group, ('auto', 'fp32', 'bf16', 'fp16', 'int8'))
-    group.add_argument(
-        '--quantized',
-        metavar='DIR',
-        help='folder written by clip-dinoiser quantize, for --precision int8',
-    )
+    add_device_arguments(group, INT8_TOO)
+    add_quantized_argument(group)
     group.add_argument(
         '--short-side',
         type=int,
@@ -77,8 +76,17 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quantized_argument(group: argparse._ArgumentGroup) -> None:
+    """Add --quantized."""
+    group.add_argument(
+        '--quantized',
+        metavar='DIR',
+        help='folder written by clip-dinoiser quantize, for --precision int8',
+    )
+
+
 def add_device_arguments(
-    group: argparse._ArgumentGroup, precisions: Sequence[str] = ('auto', 'fp32', 'bf16', 'fp16')
+    group: argparse._ArgumentGroup, precisions: Sequence[str] = PRECISIONS
 ) -> None:
     """Add --device, --precision, --engine."""
     group.add_argument(

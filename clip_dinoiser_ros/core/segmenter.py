@@ -102,7 +102,7 @@ class Segmenter:
         dtype = torch.float32 if intel else DTYPES[self.precision]  # of the work that torch does
         place = device if intel else str(self.device)
         chosen = _engine_for(method, engine, place, self.precision)
-        _check_quantized(self.precision, quantized)
+        check_quantized(self.precision, quantized)
         cuda = self.device.type == 'cuda'
         half = cuda and self.precision != 'fp32'
         self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
@@ -159,7 +159,7 @@ class Segmenter:
         # refuse bad names before loading
         found = find_device(device)
         find_precision(precision, found)
-        _check_quantized(precision, quantized)
+        check_quantized(precision, quantized)
         place = device if is_intel(device) else str(found)
         engine = _engine_for(method, engine, place, precision)
         files = {'model': model, 'pretrained': pretrained, 'heads': str(heads)}
@@ -424,7 +424,8 @@ def _engine_for(
     return engines.find_engine('torch', device)
 
 
-def _check_quantized(precision: Precision, quantized: str | Path | None) -> None:
+def check_quantized(precision: Precision, quantized: str | Path | None) -> None:
+    """Raise ValueError if only one of int8 and its folder is given."""
     if precision == 'int8' and not quantized:
         raise ValueError(
             'precision is int8 but quantized is not set; give the folder that '

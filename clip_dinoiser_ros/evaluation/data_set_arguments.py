@@ -26,8 +26,8 @@ _OF_NODE: dict[str, Any] = {
     'smoothing': 0.0,
 }
 _SETTINGS = (
-    'gamma delta denoising projected_keys templates limit model pretrained heads engine protocol '
-    'background_class short_side min_confidence negative_prompts edges smoothing'
+    'gamma delta denoising projected_keys templates limit model pretrained heads engine quantized '
+    'protocol background_class short_side min_confidence negative_prompts edges smoothing'
 )
 
 
@@ -170,8 +170,9 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     group = arguments.add_weights_arguments(parser)
     arguments.add_teacher_files(group)
     group = parser.add_argument_group('running')
-    arguments.add_device_arguments(group)
-    parser.set_defaults(precision='fp32', engine='torch')
+    arguments.add_device_arguments(group, arguments.INT8_TOO)
+    arguments.add_quantized_argument(group)
+    parser.set_defaults(precision='fp32')
     group.add_argument(
         '--batch', type=int, metavar='N', help=f'windows at once (cpu: 1, cuda: {CUDA_BATCH})'
     )

@@ -49,9 +49,16 @@ def run(args: argparse.Namespace) -> int:
     task = open_task(args)
     row = _row(args, task)
     files = loading.Files(
-        args.model, args.pretrained, args.heads, args.dino_base, args.dino_small, args.found
+        args.model,
+        args.pretrained,
+        args.heads,
+        args.dino_base,
+        args.dino_small,
+        args.found,
+        args.quantized,
     )
     loading.check(files, row)
+    loading.check_engine(files, row, args.device, args.precision, args.engine)
     device = find_device(args.device)
     precision = find_precision(args.precision, device)
     if args.batch is None:
@@ -107,7 +114,7 @@ def _predictor(
         segmenter = WindowSegmenter(model, vocabulary, task.background, device, args.batch)
         return PaperPredictor(segmenter, model.patch_size, args.batch), vocabulary
     live = loading.load_segmenter(
-        read, row, args.device, args.precision, args.engine, args.short_side or None
+        read, files, row, args.device, args.precision, args.engine, args.short_side or None
     )
     filtered = args.background_class if row.background == 'learned' else None
     prompts = [*task.prompts, *task.negatives]

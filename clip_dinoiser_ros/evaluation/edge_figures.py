@@ -82,8 +82,8 @@ class Figure:
     Attributes:
         steadiness: Counts of all pixels, and of pixels that flicker between consecutive frames.
         near, near_right: Pixels near an edge of the true labels, and how many of them are right.
-        seconds: Time of the sharpening.
-        frame_seconds: Time of everything else: model and enlarging.
+        seconds: Processor time of the sharpening, all cores together.
+        frame_seconds: Processor time of everything else: model and enlarging.
         frames: Number of frames.
     """
 
@@ -142,15 +142,15 @@ def measure_edges(
             image = CONDITIONS[condition](shown.image, chance)
             truth = true_indices(shown.labels, vocabulary.names)
             near = (edge_distance(truth) <= NEAR) & (truth != IGNORED)
-            start = time.perf_counter()
+            start = time.process_time()
             (patches,) = segmenter.segment_patches([image], vocabulary)
-            model_s = time.perf_counter() - start
+            model_s = time.process_time() - start
             for name, way in chosen.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 sharp = way(patches, image)
-                middle = time.perf_counter()
+                middle = time.process_time()
                 labels = sharp.enlarge(truth.shape).labels
-                end = time.perf_counter()
+                end = time.process_time()
                 figure = figures[name]
                 figure.seconds += middle - start
                 figure.frame_seconds += model_s + end - middle
@@ -164,7 +164,7 @@ def measure_edges(
 def table(found: dict[str, dict[str, Figure]]) -> str:
     """Write a Markdown table of conditions and ways."""
     lines = [
-        f'| | | mIoU | right within {NEAR} pixels of an edge | flicker | share of the frame |',
+        f'| | | mIoU | right within {NEAR} pixels of an edge | flicker | share of CPU time |',
         '| --- | --- | --- | --- | --- | --- |',
     ]
     for condition, figures in found.items():
@@ -220,7 +220,7 @@ def _tinted(image: Rgb, labels: npt.NDArray[Any]) -> Rgb:
 
 def share(figures: dict[str, Figure]) -> str:
     """Return each way's share of the time of a frame as a Markdown table."""
-    lines = ['| | ms | share of the frame |', '| --- | --- | --- |']
+    lines = ['| | ms of processor time | share of the frame |', '| --- | --- | --- |']
     for name, figure in figures.items():
         frames = max(1, figure.frames)
         whole = figure.seconds + figure.frame_seconds

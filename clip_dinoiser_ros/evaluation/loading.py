@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,18 @@ from clip_dinoiser_ros.core.dinoiser import Heads
 from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.engines import Engine
 from clip_dinoiser_ros.core.engines.intel import is_intel
+from clip_dinoiser_ros.core.engines.quantized import RECORD
 from clip_dinoiser_ros.core.methods import METHODS as LIVE_METHODS
 from clip_dinoiser_ros.core.methods import Method as LiveMethod
 from clip_dinoiser_ros.core.preprocess import Preprocess
-from clip_dinoiser_ros.core.segmenter import DTYPES, Precision, find_device, find_precision
+from clip_dinoiser_ros.core.segmenter import (
+    DTYPES,
+    Precision,
+    check_quantized,
+    find_device,
+    find_precision,
+)
+from clip_dinoiser_ros.core.transfer import digest_of
 from clip_dinoiser_ros.core.vocabulary import TextEncoder
 from clip_dinoiser_ros.evaluation.table_models import Row, TableModel
 from clip_dinoiser_ros.training import dino
@@ -38,6 +46,7 @@ class Files:
         model, pretrained, heads: As for `Segmenter.load`.
         dino_base, dino_small: Files of DINO's weights; None: timm downloads them.
         found: File of FOUND's decoder; None: not given.
+        quantized: Folder of the image tower in int8; None: not given.
     """
 
     model: str
@@ -46,6 +55,7 @@ class Files:
     dino_base: str | None = None
     dino_small: str | None = None
     found: str | None = None
+    quantized: str | None = None
 
 
 @dataclass
@@ -81,6 +91,16 @@ def check(files: Files, row: Row) -> None:
             raise TeacherError(f'{file!r} is not a file')
 
 
+def check_engine(files: Files, row: Row, device: str, precision: Precision, engine: Engine) -> None:
+    """Check that the image tower of a row can run this way, before anything is loaded.
+
+    Raises:
+        ValueError: Engine, device, precision, method and `files.quantized` do not go together.
+    """
+    check_quantized(precision, files.quantized)
+    find_engine(row, device, precision, engine)
+
+
 def read_weights(files: Files) -> Weights:
     """Read CLIP and the heads; raises WeightsError."""
     named = {'model': files.model, 'pretrained': files.pretrained, 'heads': files.heads}
@@ -102,7 +122,7 @@ def load_table_model(
         files: Weights of the teachers; their digests are added to those of `read`.
         row: The row.
         device: As for `Segmenter`.
-        precision: As for `Segmenter`; used for all towers.
+        precision: As for `Segmenter`; used for all towers. With int8, DINO computes in float32.
         engine: As for `Segmenter`; used for CLIP's image tower. DINO runs on torch.
 
     Returns:
@@ -112,13 +132,13 @@ def load_table_model(
     place = device if is_intel(device) else str(on)
     chosen = find_precision(precision, on)
     dtype = torch.float32 if is_intel(device) else DTYPES[chosen]
-    runs = engines.find_engine(engine_for(row, engine), place)
+    runs = find_engine(row, device, precision, engine)
     texts = TextEncoder(read.clip, read.tokenizer, default_folder())
     visual = read.clip.to(on).visual
     backbone = Backbone(visual, row.keys)
     heads = Heads(weights.check_heads(read.heads, backbone.width))
     config = getattr(visual, 'preprocess_cfg', {})
-    tower = engines.make_tower(runs, visual, place, chosen, dtype)
+    tower = engines.make_tower(runs, visual, place, chosen, dtype, _quantized(read, files))
     of_input = dtype if tower is None else torch.float32
     preprocess = Preprocess(backbone.patch_size, None, config, on, of_input)
     affinity = objects = None
@@ -138,21 +158,35 @@ def load_table_model(
     return model, texts, on
 
 
-def engine_for(row: Row, engine: Engine) -> Engine:
-    """Return the engine of a row; methods that read keys need torch.
+def find_engine(
+    row: Row, device: str, precision: Precision, engine: Engine
+) -> Literal['torch', 'openvino']:
+    """Choose the engine of a row; methods that read keys need torch.
 
     Raises:
-        ValueError: Another engine was given.
+        ValueError: Another engine was given, or as `engines.find_engine`.
     """
-    if row.keys is None:
-        return engine
-    if engine == 'openvino':
-        raise ValueError(f'--method {row.method} needs --engine torch')
-    return 'torch'
+    on = find_device(device)
+    if row.keys is not None:
+        if engine == 'openvino' or precision == 'int8':
+            raise ValueError(f'--method {row.method} needs --engine torch, which has no int8')
+        engine = 'torch'
+    return engines.find_engine(engine, device if is_intel(device) else str(on), precision)
+
+
+def _quantized(read: Weights, files: Files) -> Path | None:
+    """Return the folder of the tower in int8, and note the digest of its record."""
+    if files.quantized is None:
+        return None
+    folder = Path(files.quantized)
+    if (folder / RECORD).is_file():  # else whoever reads it says what is missing
+        read.digests['quantized'] = digest_of(folder / RECORD, 64)[:16]
+    return folder
 
 
 def load_segmenter(
     read: Weights,
+    files: Files,
     row: Row,
     device: str,
     precision: Precision,
@@ -176,4 +210,5 @@ def load_segmenter(
         default_folder(),
         engine=engine,
         method=cast(LiveMethod, row.method),
+        quantized=_quantized(read, files),
     )

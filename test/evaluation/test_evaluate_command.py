@@ -312,3 +312,77 @@ def test_batches_and_workers_change_nothing(tmp_path, small_arguments):
     assert evaluate(VOC, tmp_path / 'b', small_arguments, '--batch', '3', '--workers', '1') == 0
     a, b = (result_of(tmp_path / name) for name in 'ab')
     assert np.abs(np.subtract(a['predicted'], b['predicted'])).sum() <= 2 * 20
+
+
+@pytest.fixture(scope='module')
+def tower_folder(tmp_path_factory, small_arguments):
+    """Return a folder as `clip-dinoiser quantize` writes it, whose tower is in float32."""
+    pytest.importorskip('openvino')
+    from clip_dinoiser_ros.core.engines.openvino_tower import build
+    from clip_dinoiser_ros.core.engines.quantized import save_quantized
+
+    files = dict(zip(small_arguments[::2], small_arguments[1::2], strict=True))
+    clip, _ = weights.load_frozen(files['--model'], files['--pretrained'])
+    folder = tmp_path_factory.mktemp('quantized')
+    save_quantized(folder, build(clip.visual), clip.visual, {})
+    return folder
+
+
+@pytest.mark.parametrize('protocol', ['paper', 'node'])
+def test_a_tower_from_quantize(protocol, tmp_path, small_arguments, tower_folder, monkeypatch):
+    """The tower of the folder runs, and the record says which it was."""
+    from clip_dinoiser_ros.core.engines import openvino_tower
+
+    def not_from_the_folder(visual):
+        raise AssertionError('the tower was built from the weights')
+
+    folder = tmp_path / 'images'
+    data = (*own_folder(folder), '--protocol', protocol)
+    assert evaluate(data, tmp_path / 'exact', small_arguments) == 0
+    monkeypatch.setattr(openvino_tower, 'build', not_from_the_folder)
+    int8 = ('--precision', 'int8', '--quantized', str(tower_folder))
+    assert evaluate(data, tmp_path / 'int8', small_arguments, *int8) == 0
+    exact, found = result_of(tmp_path / 'exact'), result_of(tmp_path / 'int8')
+    assert found['settings']['precision'] == 'int8'
+    assert found['settings']['quantized'] == str(tower_folder)
+    assert found['weights'].keys() == {'clip', 'heads', 'quantized'}
+    assert found['pixels'] == exact['pixels']
+    assert found['accuracy'] == pytest.approx(exact['accuracy'], abs=0.5)
+
+
+def own_folder(folder):
+    """Write two images of noise with true labels; return the arguments that name them."""
+    chance = np.random.default_rng(3)
+    for kind in ('images', 'labels'):
+        (folder / kind).mkdir(parents=True)
+    for name in ('a', 'b'):
+        Image.fromarray(chance.integers(0, 256, (448, 480, 3), np.uint8)).save(
+            folder / f'images/{name}.png'
+        )
+        Image.fromarray(chance.integers(0, 2, (448, 480), np.uint8)).save(
+            folder / f'labels/{name}.png'
+        )
+    (folder / 'classes.csv').write_text('id,prompt\n0,road\n1,grass\n')
+    return (
+        *('folder', '--images', str(folder / 'images'), '--labels', str(folder / 'labels')),
+        *('--classes', str(folder / 'classes.csv')),
+    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'reason'),
+    [
+        (('--precision', 'int8'), 'precision is int8 but quantized is not set'),
+        (('--quantized', 'x'), "quantized is 'x' but precision is fp32"),
+        (('--precision', 'int8', '--quantized', 'x', '--engine', 'torch'), 'needs engine openvino'),
+        (
+            ('--precision', 'int8', '--quantized', 'x', '--method', 'clip-keys'),
+            '--method clip-keys needs --engine torch, which has no int8',
+        ),
+    ],
+)
+def test_what_int8_does_not_go_with(options, reason, tmp_path, monkeypatch, capsys):
+    """Refused before anything is loaded."""
+    monkeypatch.setattr(weights, 'load_frozen', lambda *files: pytest.fail('was loaded'))
+    assert main(['evaluate', *VOC, '--out', str(tmp_path / 'out'), *options]) == 1
+    assert reason in capsys.readouterr().err
