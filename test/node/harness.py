@@ -192,9 +192,10 @@ class InstalledNode(Program):
         parameters: dict,
         folder: Path,
         arguments: list[str] | None = None,
+        program: Path | None = None,
     ) -> None:
         words = ros_arguments(parameters, folder, arguments)
-        super().__init__(sys.executable, executable(), *words)
+        super().__init__(sys.executable, program or executable(), *words)
 
 
 @contextlib.contextmanager
