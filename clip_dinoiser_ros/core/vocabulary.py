@@ -8,7 +8,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -160,6 +159,8 @@ class TextEncoder:
         cache: Folder for embeddings; None: not stored on disk.
         half: Use float16; see `TextTower.halve`.
 
+    Attributes:
+        digest: SHA-256 of the text tower in its precision, in hexadecimal.
     """
 
     def __init__(
@@ -176,12 +177,7 @@ class TextEncoder:
         self._limit: int = getattr(getattr(clip, 'text', clip), 'context_length', 77)
         self._known: dict[tuple[str, str], Tensor] = {}
         self._disk = EmbeddingCache(cache, clip) if cache is not None else None
-        self._clip = clip
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the text tower, in hexadecimal."""
-        return (self._disk.fingerprint if self._disk else fingerprint(self._clip)).hex()
+        self.digest = (self._disk.fingerprint if self._disk else fingerprint(clip)).hex()
 
     def encode(
         self,

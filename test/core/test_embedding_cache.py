@@ -54,6 +54,15 @@ def test_the_weights_are_read_once_before_they_go_to_a_device(cache, model):
     np.testing.assert_array_equal(cache.get('dog', ['a dog']), VALUES)
 
 
+def test_the_digest_is_that_of_the_start_with_and_without_a_cache(golden_clip, tmp_path):
+    clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
+    encoders = [TextEncoder(clip, tokenizer, cache) for cache in (None, tmp_path)]
+    expected = fingerprint(clip).hex()
+    clip.half()
+    assert fingerprint(clip).hex() != expected
+    assert [encoder.digest for encoder in encoders] == [expected] * 2
+
+
 def test_the_image_tower_has_nothing_to_do_with_it(golden_clip):
     clip = copy.deepcopy(golden_clip[0])
     before = fingerprint(clip)
