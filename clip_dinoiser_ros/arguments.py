@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Command-line arguments that several verbs share: the model and the prompts."""
+"""What several verbs share: arguments of model and prompts, messages, an exit code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ if TYPE_CHECKING:  # `clip-dinoiser doctor` reads these arguments where torch an
 
     from clip_dinoiser_ros.core import Segmenter, Vocabulary
 
+DAMAGED = 3  # exit code: complete, but part of the input could not be read
+
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 INT8_TOO = (*PRECISIONS, 'int8')
+
+
+def say(text: str) -> None:
+    """Print a line for the user on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -9,13 +9,13 @@ import argparse
 import dataclasses
 import logging
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.arguments import DAMAGED, say
 from clip_dinoiser_ros.bag import camera_options
 from clip_dinoiser_ros.bag.cameras import Camera, choose_cameras
 from clip_dinoiser_ros.bag.drawings import Drawings, damage_lines
@@ -33,8 +33,6 @@ from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS, LIVE_OUTPUTS, OUTPUTS
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import CLOUDS, Active, CameraSettings, Settings
-
-DAMAGED = 3  # exit code: complete, but some messages could not be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -205,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
         copied, left_out = _copied(args, recording, cameras)
         selection = dataclasses.replace(selection, copied=copied)
         for note in [*recording.notes, *notes, *left_out]:
-            _say(note)
+            say(note)
         drawings = Drawings(args, recording, selection)
         settings = _settings(args, recording, selection)
         with (
@@ -386,7 +384,7 @@ def _segment(
                 bar.advance(window.end_ns, worker.progress.frames)
     except KeyboardInterrupt:
         frames = worker.progress.frames
-        _say(f'stopped after {frames} frames; {bag.folder} has them, --resume continues')
+        say(f'stopped after {frames} frames; {bag.folder} has them, --resume continues')
         raise
     bag.close(**worker.state(read, seen, len(worker.progress.listed)))
     return worker.progress
@@ -420,18 +418,14 @@ def _node_settings(args: argparse.Namespace, regions: Mapping[str, CameraSetting
 def _sum_up(args: argparse.Namespace, recording: Recording, progress: Progress) -> int:
     """Print a summary; return the exit code."""
     for name, frames in sorted(progress.segmented.items()):
-        _say(f'{name}: {frames} frames segmented')
+        say(f'{name}: {frames} frames segmented')
     for name, frames in sorted(progress.without_cloud.items()):
-        _say(f'{name}: {frames} frames have no cloud or camera_info: {progress.cloud_reason}')
+        say(f'{name}: {frames} frames have no cloud or camera_info: {progress.cloud_reason}')
     damage = damage_lines(recording, progress)
     if damage:
         count = sum(progress.rejected.values())
-        _say(f'{count} messages damaged and passed over' if count else 'not all could be read')
+        say(f'{count} messages damaged and passed over' if count else 'not all could be read')
         for line in damage:
-            _say(f'  {line}')
-    _say(f'wrote {args.output}')
+            say(f'  {line}')
+    say(f'wrote {args.output}')
     return DAMAGED if damage else 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201

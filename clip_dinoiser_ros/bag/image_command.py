@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.arguments import DAMAGED
 from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.frames import image_files
@@ -25,7 +26,6 @@ from clip_dinoiser_ros.frames.images import ImageError
 from clip_dinoiser_ros.frames.outputs import frame_images
 from clip_dinoiser_ros.frames.overlay import draw_overlay
 
-DAMAGED = 3  # exit code: complete, but some files could not be read
 _MOST_NAMED = 20  # number of files that are named
 _OUTPUTS = ('labels', 'confidence', 'overlay')
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_dinoiser_ros.arguments import DAMAGED, say
 from clip_dinoiser_ros.bag.label_formats import (
     FORMATS,
     LabelFormat,
@@ -30,7 +30,6 @@ from clip_dinoiser_ros.bag.output_files import refuse_link
 from clip_dinoiser_ros.bag.playback import Shown
 from clip_dinoiser_ros.bag.recording import BagError
 
-DAMAGED = 3  # exit code: complete, but some of the input could not be read
 _SPLITS = ('train', 'val', 'test')
 _SMALL = (64, 48)  # width and height at which images are compared
 
@@ -255,13 +254,9 @@ def _sum_up(
     """Print a summary; return the exit code."""
     damage = []
     for (split, _, source), count in zip(sources, counts, strict=True):
-        _say(f'{split}: {count} images of {source.path}')
+        say(f'{split}: {count} images of {source.path}')
         damage += [f'{source.path}: {line}' for line in dict.fromkeys(source.damage)]
     for line in damage:
-        _say(f'  {line}')
-    _say(f'wrote {args.output}')
+        say(f'  {line}')
+    say(f'wrote {args.output}')
     return DAMAGED if damage else 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201

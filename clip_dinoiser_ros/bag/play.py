@@ -9,7 +9,6 @@ import argparse
 import importlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Any
 
 from rosbags.interfaces import Qos, QosReliability
 
+from clip_dinoiser_ros.arguments import DAMAGED, say
 from clip_dinoiser_ros.bag.pauses import WithoutPauses
 from clip_dinoiser_ros.bag.recording import BagError, Message, Recording, Topic
 from clip_dinoiser_ros.bag.types import in_current_form
 from clip_dinoiser_ros.core.errors import one_line
 
 SECOND = 10**9
-DAMAGED = 3  # exit code: played, but some messages could not be read
 CLOCK_PERIOD_S = 0.01
 ACK_TIMEOUT_S = 5.0
 QUIET_S = 0.5  # without a new subscriber, discovery is assumed to be complete
@@ -84,11 +83,11 @@ def run(args: argparse.Namespace) -> int:
             player = Player(context, recording, topics, args.clock, names)
             player.play(args.rate, args.loop, args.wait)
         except KeyboardInterrupt:
-            _say('stopped')
+            say('stopped')
         finally:
             context.try_shutdown()
     for line in recording.damage:
-        _say(line)
+        say(line)
     return DAMAGED if recording.damage else 0
 
 
@@ -151,8 +150,8 @@ class Player:
             raise BagError(f'{recording.path} has no messages that can be published')
         self._clock = self._clock_publisher() if clock else None
         for note in recording.notes:
-            _say(note)
-        _say(f'{len(self._publishers)} topics, {self._length_s():.1f} s')
+            say(note)
+        say(f'{len(self._publishers)} topics, {self._length_s():.1f} s')
 
     def _length_s(self) -> float:
         return max(0, self._recording.end_ns - self._recording.start_ns) / SECOND
@@ -167,11 +166,11 @@ class Player:
                 message_type, name, _profile(topic)
             )
         except (ImportError, AttributeError) as error:
-            _say(f'{topic.name} is not played: {topic.type_name} is not installed ({error})')
+            say(f'{topic.name} is not played: {topic.type_name} is not installed ({error})')
         except InvalidTopicNameException as error:
             if topic.name in self._names:
                 raise BagError(f'--remap {topic.name}:={name}: {one_line(error)}') from error
-            _say(f'{topic.name} is not played: {one_line(error)}')
+            say(f'{topic.name} is not played: {one_line(error)}')
 
     def _clock_publisher(self) -> Any:
         from rosgraph_msgs.msg import Clock
@@ -194,7 +193,7 @@ class Player:
                 before_ns = clock.passed_over_ns
                 due_s = began_s + clock.since_start_ns(message.time_ns) / SECOND / rate
                 if (pause_ns := clock.passed_over_ns - before_ns) > 0:
-                    _say(f'a pause of {pause_ns / SECOND:.0f} s is passed over')
+                    say(f'a pause of {pause_ns / SECOND:.0f} s is passed over')
                 self._wait(due_s, message, rate)
                 self._publishers[message.topic.name].publish(_serialized(message))
             if not loop:
@@ -282,7 +281,3 @@ def _best_effort(topic: Topic) -> bool:
 
 def _depth(qos: Qos) -> int:
     return qos.depth if 0 < qos.depth <= 1000 else _DEPTH
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201

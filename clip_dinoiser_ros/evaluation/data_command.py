@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from clip_dinoiser_ros.arguments import DAMAGED, say
 from clip_dinoiser_ros.evaluation.conversion import CONVERSIONS, convert_all, find_sources
 
-DAMAGED = 3  # exit code: some images could not be converted
 MOST_SHOWN = 20
 
 
@@ -40,12 +40,8 @@ def run(args: argparse.Namespace) -> int:
     bar = tqdm(made, args.what, len(sources), unit='image', disable=None, file=sys.stderr)
     wrong = [line for line in bar if line]
     for line in wrong[:MOST_SHOWN]:
-        _say(f'left out: {line}')
+        say(f'left out: {line}')
     if len(wrong) > MOST_SHOWN:
-        _say(f'and {len(wrong) - MOST_SHOWN} more')
-    _say(f'{len(sources) - len(wrong)} of {len(sources)} label images made: *{conversion.target}')
+        say(f'and {len(wrong) - MOST_SHOWN} more')
+    say(f'{len(sources) - len(wrong)} of {len(sources)} label images made: *{conversion.target}')
     return DAMAGED if wrong else 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from clip_dinoiser_ros.arguments import DAMAGED, say
 from clip_dinoiser_ros.core.segmenter import find_device, find_precision
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 from clip_dinoiser_ros.evaluation import loading, page
@@ -38,7 +38,6 @@ from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.settings import Active, Settings
 from clip_dinoiser_ros.training.record import versions
 
-DAMAGED = 3  # exit code: there is a result, but some images were left out or have unknown labels
 MOST_SHOWN = 20  # images named in the summary
 
 
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             outcome = evaluate(task.source, predictor, journal, len(names), save, args.what)
         except KeyboardInterrupt:
             if args.out is not None:
-                _say(f'stopped; the results so far are in {args.out}, --resume continues')
+                say(f'stopped; the results so far are in {args.out}, --resume continues')
             raise
         about = {**inputs, 'settings': chosen, **_circumstances(device)}
         content = result(outcome, names, row.method, row.background, about)
@@ -188,15 +187,11 @@ def _sum_up(args: argparse.Namespace, task: Task, outcome: Outcome) -> int:
         ('parts of the recording could not be read', damage),
     ):
         if lines:
-            _say(f'{len(lines)} {what}:')
+            say(f'{len(lines)} {what}:')
             for line in lines[:MOST_SHOWN]:
-                _say(f'  {line}')
+                say(f'  {line}')
             if len(lines) > MOST_SHOWN:
-                _say(f'  and {len(lines) - MOST_SHOWN} more')
+                say(f'  and {len(lines) - MOST_SHOWN} more')
     if args.out is not None:
-        _say(f'wrote {args.out}')
+        say(f'wrote {args.out}')
     return DAMAGED if outcome.left_out or outcome.odd or damage else 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201

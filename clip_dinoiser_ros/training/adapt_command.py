@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.arguments import DAMAGED
 from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
 from clip_dinoiser_ros.core.templates import MOST_TEMPLATES, SUFFIX, common_templates
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
@@ -21,8 +22,6 @@ from clip_dinoiser_ros.training.template_choice import (
     as_templates,
     measure_entropies,
 )
-
-DAMAGED = 3  # exit code: templates were chosen, but part of the recording could not be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

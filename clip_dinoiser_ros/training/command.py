@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from clip_dinoiser_ros import arguments
+from clip_dinoiser_ros.arguments import DAMAGED
 from clip_dinoiser_ros.core.dinoiser import GAMMA
 from clip_dinoiser_ros.core.segmenter import find_device
 from clip_dinoiser_ros.core.weights import load_clip, load_heads
@@ -21,8 +22,6 @@ from clip_dinoiser_ros.training.recipe import Recipe
 from clip_dinoiser_ros.training.source_arguments import add_source_arguments, open_source
 from clip_dinoiser_ros.training.teachers import Teacher, TeacherError, WorldTeacher
 from clip_dinoiser_ros.training.trainer import Running, train
-
-DAMAGED = 3  # exit code: trained, but part of the recording could not be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
