@@ -15,6 +15,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
+from clip_dinoiser_ros.core.templates import TEMPLATES
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.class_ids import ClassIds, published_classes, unlabelled_id
 from clip_dinoiser_ros.frames.detections import detection_array
@@ -25,8 +26,6 @@ from clip_dinoiser_ros.node.jobs import RefusedError
 from clip_dinoiser_ros.node.publishers import DETECTION_TYPES
 from clip_dinoiser_ros.node.worker import Limits, decode
 from clip_dinoiser_ros.srv import EncodeText, Segment
-
-TEMPLATES = ('imagenet', 'simple', 'none')
 
 
 class Answers:
@@ -156,6 +155,4 @@ def _fraction(request: Segment.Request, name: str, settings: Settings) -> float:
 
 def _floats(numbers: np.ndarray[Any, np.dtype[np.float32]]) -> array.array[float]:
     """Return numbers as the array that a message takes without a check of each."""
-    floats = array.array('f')
-    floats.frombytes(np.ascontiguousarray(numbers, np.float32).tobytes())
-    return floats
+    return array.array('f', np.asarray(numbers, np.float32).tobytes())

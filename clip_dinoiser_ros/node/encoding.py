@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from rclpy.executors import Executor
 from rclpy.task import Future
@@ -16,7 +16,7 @@ from rclpy.task import Future
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.core.vocabulary import Vocabulary, join_prompts
 from clip_dinoiser_ros.frames.settings import Settings
-from clip_dinoiser_ros.node.guard import Watchdog
+from clip_dinoiser_ros.node.guard import Watchdog, watched
 
 TURN_S = 0.06  # how long frames wait for prompts, unless one prompt takes longer
 
@@ -89,7 +89,7 @@ class Encoding:
         executor: Executor,
     ) -> None:
         self.done = Future()
-        self._turn = turn
+        self._turn = watched(turn, watchdog)
         self._watchdog = watchdog
         self._executor = executor
         self._cancelled = threading.Event()
@@ -103,11 +103,6 @@ class Encoding:
         self._cancelled.set()
         self._thread.join()
 
-    @contextmanager
-    def _watched_turn(self) -> Iterator[None]:
-        with self._turn(), self._watchdog:
-            yield
-
     def _run(self, segmenter: Segmenter, settings: Settings) -> None:
         try:
             self.done.set_result(self._encode(segmenter, settings))
@@ -119,5 +114,5 @@ class Encoding:
     def _encode(self, segmenter: Segmenter, settings: Settings) -> Vocabulary | None:
         prompts = join_prompts(settings.prompts, settings.negative_prompts)
         cancelled = self._cancelled.is_set
-        encode_in_turns(segmenter, prompts, settings.templates, self._watched_turn, cancelled)
+        encode_in_turns(segmenter, prompts, settings.templates, self._turn, cancelled)
         return None if self._cancelled.is_set() else encode(segmenter, settings)

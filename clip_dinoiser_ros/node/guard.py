@@ -13,7 +13,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
@@ -73,6 +74,19 @@ class Watchdog:
             if self._closed:
                 return
         self._hangs(f'the model did not return within {self._timeout_s:g} s (inference_timeout_s)')
+
+
+def watched(
+    turn: Callable[[], AbstractContextManager[object]], watchdog: Watchdog
+) -> Callable[[], AbstractContextManager[object]]:
+    """Let a watchdog watch what is done in each turn, but not the wait for it."""
+
+    @contextmanager
+    def watched_turn() -> Iterator[None]:
+        with turn(), watchdog:
+            yield
+
+    return watched_turn
 
 
 def end_within(time_s: float) -> None:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from rclpy.lifecycle import LifecycleNode
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.node.answers import Answers
-from clip_dinoiser_ros.node.guard import Watchdog
+from clip_dinoiser_ros.node.guard import Watchdog, watched
 from clip_dinoiser_ros.node.jobs import Jobs, RefusedError
 from clip_dinoiser_ros.node.parameter_services import reason
 from clip_dinoiser_ros.node.worker import Limits
@@ -62,15 +62,14 @@ class Services:
             turn: Returns a context in which no frame is segmented.
         """
         watchdog = self._watchdog = Watchdog(limits.inference_timeout_s, self._ends)
-
-        @contextmanager
-        def watched_turn() -> Iterator[None]:
-            with turn(), watchdog:
-                yield
-
         jobs = self._jobs = Jobs(self._wake, self._ends)
         self._answers = Answers(
-            segmenter, active, limits, watched_turn, jobs.is_closed, self._node.get_logger()
+            segmenter,
+            active,
+            limits,
+            watched(turn, watchdog),
+            jobs.is_closed,
+            self._node.get_logger(),
         )
 
     def stop(self, timeout_s: float) -> bool:
