@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Options of `clip-dinoiser bag` that belong to one camera: NAME=VALUE, or VALUE for all."""
+"""Options that belong to one camera: TOPIC=NAME, and NAME=VALUE or VALUE for all."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ from clip_dinoiser_ros.frames.region import RegionError, check_region
 from clip_dinoiser_ros.frames.settings import CameraSettings
 
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+
+
+def camera_names(args: argparse.Namespace) -> dict[str, str]:
+    """Return the names of cameras, by topic.
+
+    Raises:
+        BagError: Not TOPIC=NAME, or a topic is given twice.
+    """
+    found: dict[str, str] = {}
+    for pair in args.name:
+        topic, equals, name = pair.partition('=')
+        if not equals or topic in found:
+            raise BagError(f'--name {pair}: must be TOPIC=NAME, and each topic given once')
+        found[topic] = name
+    return found
 
 
 def depth_topics(args: argparse.Namespace) -> list[str]:

@@ -19,6 +19,7 @@ from clip_dinoiser_ros.arguments import DAMAGED, say
 from clip_dinoiser_ros.bag import camera_options
 from clip_dinoiser_ros.bag.cameras import Camera, choose_cameras
 from clip_dinoiser_ros.bag.drawings import Drawings, damage_lines
+from clip_dinoiser_ros.bag.output_files import refuse_overlap
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
@@ -194,7 +195,8 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     with Recording(args.input) as recording:
         depth = camera_options.depth_topics(args)
-        cameras, notes = choose_cameras(recording, args.topic, _names(args.name), depth)
+        names = camera_options.camera_names(args)
+        cameras, notes = choose_cameras(recording, args.topic, names, depth)
         cameras = camera_options.with_topics(args, recording, cameras)
         _check_depth(args, cameras)
         _use_table(args, cameras)
@@ -254,9 +256,7 @@ def _check(args: argparse.Namespace) -> None:
         raise BagError(f'--smoothing is {args.smoothing}; must be between 0 and 0.99')
     if not 0.0 <= args.sync_tolerance_ms < math.inf:
         raise BagError(f'--sync-tolerance-ms is {args.sync_tolerance_ms}; must be at least 0')
-    source, target = args.input.resolve(), args.output.resolve()
-    if source == target or source in target.parents or target in source.parents:
-        raise BagError(f'output {args.output} would overwrite the input {args.input}')
+    refuse_overlap(args.output, args.input)
     for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
         if path is not None and path.suffix != suffix:
             raise BagError(f'{path}: the name must end in {suffix}')
@@ -280,16 +280,6 @@ def _use_table(args: argparse.Namespace, cameras: list[Camera]) -> None:
     if any(camera.depth_topic for camera in cameras):
         wanted.append('detections_3d')
     args.outputs = [*args.outputs, *(name for name in wanted if name not in args.outputs)]
-
-
-def _names(pairs: list[str]) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for pair in pairs:
-        topic, equals, name = pair.partition('=')
-        if not equals or topic in names:
-            raise BagError(f'--name {pair}: must be TOPIC=NAME, and each topic given once')
-        names[topic] = name
-    return names
 
 
 def _selection(args: argparse.Namespace, recording: Recording, cameras: list[Camera]) -> Selection:

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment files and print their classes."""
     targets = _targets(_files(args.input), args.output)
-    classes = args.output / 'classes.json'
+    classes = args.output / image_files.CLASSES_FILE
     paths = [classes, *(_path(t, o) for t in targets for o in _OUTPUTS)]
     for path in paths:
         refuse_link(path)

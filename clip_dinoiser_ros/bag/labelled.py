@@ -25,8 +25,6 @@ from clip_dinoiser_ros.frames.class_ids import UNLABELLED_8, UNLABELLED_16
 from clip_dinoiser_ros.frames.images import ImageError
 from clip_dinoiser_ros.frames.outputs import NODE
 
-CLASSES_FILE = 'classes.json'  # of `clip-dinoiser image`
-
 
 class LabelSource(Protocol):
     """Labelled images, with all their classes known beforehand.
@@ -63,7 +61,7 @@ def open_labels(
     for one in (path, images):
         if one is not None and not one.exists():
             raise FileNotFoundError(f'{one} does not exist')
-    if (path / CLASSES_FILE).exists():
+    if (path / image_files.CLASSES_FILE).exists():
         return LabelFolder(path, images)
     if path.is_dir() and not any(path.iterdir()):
         raise BagError(f'{path} is empty')
@@ -156,7 +154,7 @@ class LabelFolder:
         self.damage: list[str] = []
         if images is None or not images.is_dir():
             raise BagError(f'{path} holds labels of image files: name their folder as --images')
-        content = _read_classes(path / CLASSES_FILE)
+        content = _read_classes(path / image_files.CLASSES_FILE)
         self.classes = [content]
         self._pairs = _pair(path, images)
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.arguments import DAMAGED, say
+from clip_dinoiser_ros.bag import camera_options
 from clip_dinoiser_ros.bag.label_formats import (
     FORMATS,
     LabelFormat,
@@ -26,7 +27,7 @@ from clip_dinoiser_ros.bag.label_formats import (
     write_image,
 )
 from clip_dinoiser_ros.bag.labelled import LabelSource, open_labels
-from clip_dinoiser_ros.bag.output_files import refuse_link
+from clip_dinoiser_ros.bag.output_files import refuse_link, refuse_overlap
 from clip_dinoiser_ros.bag.playback import Shown
 from clip_dinoiser_ros.bag.recording import BagError
 
@@ -106,8 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the labels of all sources in one format."""
-    names = _check(args)
-    sources = _open(args, names)
+    _check(args)
+    sources = _open(args, camera_options.camera_names(args))
     classes = list(
         dict.fromkeys(
             name for _, _, source in sources for known in source.classes for name in known.names
@@ -141,36 +142,29 @@ def run(args: argparse.Namespace) -> int:
     return _sum_up(args, sources, counts)
 
 
-def _check(args: argparse.Namespace) -> dict[str, str]:
-    """Check the arguments; return the names of cameras by topic."""
+def _check(args: argparse.Namespace) -> None:
+    """Refuse arguments that cannot be used."""
     if args.every < 1:
-        raise BagError(f'--every is {args.every}; at least 1 is allowed')
+        raise BagError(f'--every is {args.every}; must be at least 1')
     for option in ('min_change', 'min_confidence'):
         value = getattr(args, option)
         if not 0.0 <= value <= 1.0:
-            raise BagError(f'--{option.replace("_", "-")} is {value}; allowed is 0 to 1')
+            raise BagError(f'--{option.replace("_", "-")} is {value}; must be between 0 and 1')
     refuse_link(args.output)
     if args.output.exists():
         raise BagError(f'{args.output} exists; name a new one')
     if args.format == 'cvat' and args.output.suffix != '.zip':
-        raise BagError(f'{args.output}: cvat is one file, allowed is a name that ends in .zip')
+        raise BagError(f'{args.output}: cvat is one file; give a name that ends in .zip')
     sources = [*args.sources, *args.val, *args.test]
     if len(args.images) not in (0, len(sources)):
         raise BagError(
-            f'--images names {len(args.images)} for {len(sources)} sources: allowed are as many'
+            f'--images names {len(args.images)} for {len(sources)} sources; give as many'
         )
-    target = args.output.resolve()
     for path in (*sources, *args.images):
-        source = path.resolve()
-        if source == target or source in target.parents or target in source.parents:
-            raise BagError(f'output {args.output} would overwrite the input {path}')
+        refuse_overlap(args.output, path)
     twice = [str(p) for p, n in Counter(p.resolve() for p in sources).items() if n > 1]
     if twice:
         raise BagError(f'{twice[0]} is named twice: a recording belongs to one split')
-    pairs = [pair.partition('=') for pair in args.name]
-    if not all(equals for _, equals, _ in pairs):
-        raise BagError(f'--name {args.name}: allowed is TOPIC=NAME')
-    return {topic: name for topic, _, name in pairs}
 
 
 def _open(args: argparse.Namespace, names: dict[str, str]) -> list[tuple[str, str, LabelSource]]:

@@ -23,6 +23,17 @@ def refuse_link(path: Path) -> None:
         raise OutputFileError(f'{path} is a link to {path.readlink()}; give the path itself')
 
 
+def refuse_overlap(output: Path, source: Path) -> None:
+    """Refuse to write over an input, into its folder, or a folder around it.
+
+    Raises:
+        OutputFileError: The paths are the same, or one lies in the other.
+    """
+    target, given = output.resolve(), source.resolve()
+    if given == target or given in target.parents or target in given.parents:
+        raise OutputFileError(f'output {output} would overwrite the input {source}')
+
+
 def partial_file(path: Path) -> Path:
     """Return the path to write before renaming to `path`; remove what an earlier run left there."""
     part = path.with_name(path.name + '.partial')

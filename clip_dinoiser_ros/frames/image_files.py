@@ -13,6 +13,7 @@ from clip_dinoiser_ros.frames import compressed
 from clip_dinoiser_ros.frames.image_layout import MAX_PIXELS, ImageError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.mpo', '.webp', '.bmp', '.tif', '.tiff')
+CLASSES_FILE = 'classes.json'  # beside the label images of `clip-dinoiser image`
 _BMP, _TIFFS = b'BM', (b'II*\0', b'MM\0*')
 
 

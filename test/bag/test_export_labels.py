@@ -363,6 +363,8 @@ def test_bad_input_is_told_in_one_line_before_anything_is_written(labelled, tmp_
         ((monday, out, *mmseg, '--every', 0), '--every is 0'),
         ((monday, out, *mmseg, '--min-change', 2), '--min-change is 2.0'),
         ((monday, out, *mmseg, '--topic', '/no'), '/no is not an image topic'),
+        ((monday, out, *mmseg, '--name', 'rear'), '--name rear: must be TOPIC=NAME'),
+        ((monday, out, *mmseg, *2 * ('--name', f'{TOPIC}=rear')), 'each topic given once'),
         ((monday, out, *mmseg, '--name', f'{TOPIC}=rear'), None),
     ]
     for words, text in cases:
