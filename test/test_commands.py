@@ -33,7 +33,7 @@ pytest.importorskip('rosbags', reason='recordings need rosbags')
 sys.path += [str(ROOT / 'test/bag'), str(ROOT / 'test/launch_files')]
 
 import bags
-from test_partners import info_message
+from bags import info_message
 
 RUN = (
     r'\. scripts/env\.sh',

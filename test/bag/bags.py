@@ -56,6 +56,32 @@ def image_message(array: np.ndarray, time_ns: int, encoding: str = 'rgb8') -> tu
     return IMAGE, bytes(typestore().serialize_cdr(message, IMAGE))
 
 
+def info_message(time_ns: int, **changes: Any) -> tuple[str, bytes]:
+    fields = {
+        'header': header(time_ns),
+        'height': 48,
+        'width': 64,
+        'distortion_model': '',
+        'd': np.zeros(0),
+        'k': np.array([60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1]),
+        'r': np.eye(3).ravel(),
+        'p': np.zeros(12),
+        'binning_x': 0,
+        'binning_y': 0,
+        'roi': make(
+            'sensor_msgs/msg/RegionOfInterest',
+            x_offset=0,
+            y_offset=0,
+            height=0,
+            width=0,
+            do_rectify=False,
+        ),
+    }
+    message = make('sensor_msgs/msg/CameraInfo', **{**fields, **changes})
+    name = 'sensor_msgs/msg/CameraInfo'
+    return name, bytes(typestore().serialize_cdr(message, name))
+
+
 def compressed_message(array: np.ndarray, time_ns: int, suffix: str = '.png') -> tuple[str, bytes]:
     _, data = cv2.imencode(suffix, array[..., ::-1])
     message = make(COMPRESSED, header=header(time_ns), format=f'rgb8; {suffix[1:]}', data=data)

@@ -7,7 +7,7 @@ import bags
 import depth_encoder
 import numpy as np
 import pytest
-from bags import SECOND, START_NS
+from bags import SECOND, START_NS, info_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,32 +20,6 @@ from clip_dinoiser_ros.frames.stamps import stamp_ns
 IMAGE, DEPTH, INFO = '/camera/image_raw', '/camera/depth', '/camera/camera_info'
 CAMERA = Camera(IMAGE, 'camera', DEPTH, INFO)
 STEP_NS = SECOND // 10
-
-
-def info_message(time_ns, **changes):
-    fields = {
-        'header': bags.header(time_ns),
-        'height': 48,
-        'width': 64,
-        'distortion_model': '',
-        'd': np.zeros(0),
-        'k': np.array([60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1]),
-        'r': np.eye(3).ravel(),
-        'p': np.zeros(12),
-        'binning_x': 0,
-        'binning_y': 0,
-        'roi': bags.make(
-            'sensor_msgs/msg/RegionOfInterest',
-            x_offset=0,
-            y_offset=0,
-            height=0,
-            width=0,
-            do_rectify=False,
-        ),
-    }
-    message = bags.make('sensor_msgs/msg/CameraInfo', **{**fields, **changes})
-    name = 'sensor_msgs/msg/CameraInfo'
-    return name, bytes(bags.typestore().serialize_cdr(message, name))
 
 
 def depth_message(time_ns, metres):

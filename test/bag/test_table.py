@@ -8,36 +8,18 @@ import csv
 import cv2
 import numpy as np
 import pytest
-from bags import SECOND, START_NS, header, image_message, make, read, write
+from bags import SECOND, START_NS, image_message, info_message, read, write
 from quick_model import QuickSegmenter
 
 from clip_dinoiser_ros.bag import table
-from clip_dinoiser_ros.bag.types import typestore
 
 IMAGE, DEPTH, INFO = '/front/image_raw', '/front/depth', '/front/camera_info'
 FRAMES = 6
 SPEED = 8  # pixels from frame to frame
 FX = 100.0
+K = np.array([FX, 0, 63.5, 0, FX, 47.5, 0, 0, 1])
 PLACES = ('--depth-topic', DEPTH, '--camera-info-topic', INFO)
 BALLS = ('--object-classes', 'red ball')
-
-
-def camera_info(time_ns):
-    kind = 'sensor_msgs/msg/CameraInfo'
-    k = np.array([FX, 0, 63.5, 0, FX, 47.5, 0, 0, 1])
-    none = make(
-        'sensor_msgs/msg/RegionOfInterest',
-        x_offset=0,
-        y_offset=0,
-        height=0,
-        width=0,
-        do_rectify=False,
-    )
-    message = make(
-        kind, header=header(time_ns), height=96, width=128, distortion_model='', d=np.zeros(0),
-        k=k, r=np.eye(3).ravel(), p=np.zeros(12), binning_x=0, binning_y=0, roi=none,
-    )  # fmt: skip
-    return kind, bytes(typestore().serialize_cdr(message, kind))
 
 
 @pytest.fixture
@@ -52,7 +34,7 @@ def source(tmp_path):
         cv2.circle(metres, centre, 20, 2.0, cv2.FILLED)
         lines += [
             (IMAGE, time_ns, image_message(image, time_ns)),
-            (INFO, time_ns, camera_info(time_ns)),
+            (INFO, time_ns, info_message(time_ns, height=96, width=128, k=K)),
         ]
         if index < FRAMES - 1:
             lines.append((DEPTH, time_ns, image_message(metres, time_ns, '32FC1')))

@@ -24,6 +24,12 @@ RELIABLE_INPUTS = {
 INTRINSICS = Intrinsics(208, 160, 190.0, 185.0, 101.5, 83.0)  # of the golden image 160x208
 
 
+def header(stamp_ms, frame_id='lens'):
+    """A header of that many milliseconds."""
+    stamp = Time(sec=stamp_ms // 1000, nanosec=stamp_ms % 1000 * 10**6)
+    return Header(stamp=stamp, frame_id=frame_id)
+
+
 class DepthCamera:
     """Publishes depth and CameraInfo beside the images of a peer."""
 

@@ -38,6 +38,12 @@ def parameters(golden_files, golden_prompts):
 
 
 @pytest.fixture
+def said():
+    """Texts that something warned of; give it `said.append`."""
+    return []
+
+
+@pytest.fixture
 def image():
     """The image of the golden numbers, uint8 (160, 208, 3) RGB."""
     return golden('image_160x208_plain')['image']

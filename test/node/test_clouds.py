@@ -8,10 +8,9 @@ from dataclasses import replace
 import depth_encoder
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Time
+from cameras_with_depth import header
 from cloud_reader import read_cloud
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointField
-from std_msgs.msg import Header
 
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.cloud_messages import CloudSource
@@ -25,12 +24,6 @@ SCENE = scene(5, 64, 48)
 CAMERA = CameraTopics(
     'front', '/front/image', 'raw', depth_topic='/front/depth', camera_info_topic='/front/info'
 )
-
-
-def header(stamp_ms, frame_id='lens'):
-    return Header(
-        stamp=Time(sec=stamp_ms // 1000, nanosec=stamp_ms % 1000 * 10**6), frame_id=frame_id
-    )
 
 
 def camera_info(camera=SCENE.intrinsics):
@@ -55,11 +48,6 @@ def source(stamp_ms, labels=SCENE.labels, image=SCENE.image, **settings):
     changed = replace(default_settings(), **settings)
     confidence = np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape)
     return CloudSource(header(stamp_ms), image, labels, confidence, changed)
-
-
-@pytest.fixture
-def said():
-    return []
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Time
+from cameras_with_depth import header
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -69,11 +69,6 @@ def quaternion(matrix):
     return Quaternion(x=2 * x, y=2 * y, z=2 * z, w=2 * w)
 
 
-def header(stamp_ms):
-    stamp = Time(sec=stamp_ms // 1000, nanosec=stamp_ms % 1000 * 10**6)
-    return Header(stamp=stamp, frame_id='lens')
-
-
 def depth(stamp_ms):
     return images.to_message(SCENE.depth, '32FC1', header(stamp_ms), Image)
 
@@ -84,11 +79,6 @@ def source(stamp_ms):
     names = tuple(CLASSES[one.label] for one in objects.found)
     ids = tuple(f'7{index}' for index in range(len(names)))
     return ObjectSource(header(stamp_ms), objects, names, ids, default_settings(), (120, 160))
-
-
-@pytest.fixture
-def said():
-    return []
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CompressedImage
 from clip_dinoiser_ros.frames import compressed
 from clip_dinoiser_ros.node.jobs import MOST_WAITING
 from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
+from clip_dinoiser_ros.node.services import SERVICES
 
 PROMPTS = ['sky', 'grass', 'zebra']
 
@@ -181,6 +182,12 @@ def test_the_examples_of_the_page(peer, image, tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert re.search(r'^(floor|wall|red ball) \d', ran.stdout)
+
+
+def test_the_table_of_the_interface_names_them():
+    page = (Path(__file__).parents[2] / 'docs/ros_interface.md').read_text()
+    rows = re.findall(r'^\| `~/(\w+)` \| clip_dinoiser_ros/(\w+) \|', page, re.MULTILINE)
+    assert dict(rows) == {name: kind.__name__ for name, kind in SERVICES.items()}
 
 
 def test_they_can_be_switched_off():
