@@ -35,9 +35,9 @@ setup:  ## install ROS and torch where missing, and build this package (ROS=jazz
 # Plugins are loaded by name, so that those of another ROS on the path are not.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest --timeout 300 \
 	$(addprefix -p ,pytest_timeout xdist.plugin pytest_cov _hypothesis_pytestplugin)
-# Two files at a time, because tests of the node mostly wait; a selection by PYTEST_ARGS runs as it says.
-WORKERS := $(if $(PYTEST_ARGS),,-n 2 --dist loadfile)
-# idle threads leave the processor to the other file
+# Three files at a time, because tests of the node mostly wait; a selection by PYTEST_ARGS runs as it says.
+WORKERS := $(if $(PYTEST_ARGS),,-n 3 --dist loadfile)
+# idle threads leave the processor to the other files
 test test-all coverage: export OMP_WAIT_POLICY ?= PASSIVE
 
 test: setup  ## run the tests without the long ones; PYTEST_ARGS='test/node -x' selects

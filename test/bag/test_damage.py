@@ -144,6 +144,7 @@ def test_one_bit_turned_at_the_ends(sources, attempt, data):
     assert code == 3 or len(times) in (0, FRAMES)
 
 
+@pytest.mark.long
 @given(place=thousandths, turned=st.booleans())
 @EXAMPLES
 def test_damaged_sqlite(sources, attempt, place, turned):

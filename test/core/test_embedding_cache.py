@@ -100,6 +100,7 @@ def test_a_file_under_anothers_name_is_not_trusted(cache):
     assert cache.get('cat', ['a cat']) is None
 
 
+@pytest.mark.long
 def test_two_processes_write_at_once(tmp_path):
     code = (
         'import numpy as np, sys, torch\n'

@@ -121,6 +121,7 @@ def test_prompts_and_thresholds_compile_nothing(segmenter, monkeypatch):
         segmenter.segment(image, segmenter.encode(prompts), gamma, delta=gamma)
 
 
+@pytest.mark.long
 def test_two_threads_at_once(segmenter, golden_prompts):
     vocabulary = segmenter.encode(golden_prompts)
     image = golden('image_170x215_plain')['image']

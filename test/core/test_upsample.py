@@ -108,6 +108,7 @@ def test_few_of_many_classes_are_looked_at():
     assert set(upsample._possible((3 * scores).softmax(dim=0)).tolist()) <= set(range(40, 52))
 
 
+@pytest.mark.long
 def test_the_memory_beside_the_result_stays_small():
     """150 classes at 1920x1080 in a process of its own: all at once would take 1.2 GB."""
     code = (

@@ -163,6 +163,7 @@ def test_it_compiles_for_every_gpu_that_torch_supports(run):
     run(COMPILED, '75', '80', '86', '87', '89', '90', '100', '110', '120')
 
 
+@pytest.mark.long
 def test_nothing_is_compiled_after_the_start(run):
     """Neither for other words, sizes and images of a batch nor past 256 classes: counted."""
     run(COUNTED)

@@ -34,9 +34,6 @@ SHORT = {
     ('voc20', 'dinoiser'),
     ('context', 'maskclip_keys'),
     ('context', 'dinoiser'),
-    ('context59', 'pool_clip_keys'),
-    ('coco_object', 'dinoiser_background'),
-    ('cityscapes', 'dinoiser'),
 }
 
 

@@ -254,7 +254,10 @@ def test_an_evaluation_is_not_replaced_by_accident(tmp_path, small_arguments, ca
     assert result_of(tmp_path)['images'] == 2
 
 
-@pytest.mark.parametrize('cut', [0, 1, 400, 1100])
+@pytest.mark.parametrize(
+    'cut',
+    [pytest.param(0, marks=pytest.mark.long), 1, pytest.param(400, marks=pytest.mark.long), 1100],
+)
 def test_it_goes_on_from_any_place_to_the_same_result(cut, tmp_path, small_arguments):
     whole = tmp_path / 'whole'
     assert evaluate(VOC, whole, small_arguments) == 0

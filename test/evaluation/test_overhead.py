@@ -3,11 +3,14 @@
 
 """What an evaluation adds to the model's own time: what is measured, and the table."""
 
+import pytest
+
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.evaluation import overhead
 from clip_dinoiser_ros.evaluation.overhead import Block, measure_overhead, table
 
 
+@pytest.mark.long
 def test_every_image_is_measured_in_both_ways(monkeypatch):
     alone, evaluated = [], []
     probabilities = overhead.WindowSegmenter.probabilities

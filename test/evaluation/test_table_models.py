@@ -38,6 +38,7 @@ def padded(size):
     return image, (image.shape[2] // 16, image.shape[3] // 16)
 
 
+@pytest.mark.long
 def test_dinos_affinity_is_the_authors(dino_base_file):
     affinity, expected = DinoAffinity(load_dino(BASE, dino_base_file)), golden('teachers')
     for size in SIZES:

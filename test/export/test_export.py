@@ -102,6 +102,7 @@ def test_a_file_that_computes_something_else_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_without_onnx_runtime_it_says_that_nothing_was_checked(
     tmp_path, files_options, monkeypatch, capsys
 ):

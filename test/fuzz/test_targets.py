@@ -39,6 +39,7 @@ def damaged(draw, wholes):
     return bytes(content)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', TARGETS)
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)

@@ -31,6 +31,7 @@ def assert_goes_on(machine, **environment):
     assert [machine.version(name) for name in ('tool', 'meter', 'grain', 'paper')] == ['1.0'] * 4
 
 
+@pytest.mark.long
 @by_uv
 def test_an_index_that_is_not_there(machine):
     said = one_line(machine.install(PIP_INDEX_URL=REFUSED))
@@ -77,6 +78,7 @@ def test_an_index_that_sends_another_file(machine, server, index):
     assert machine.version('tool') is None
 
 
+@pytest.mark.long
 def test_an_index_that_lacks_a_package(machine, server):
     def absent(request):
         if request.path == '/simple/grain/':
@@ -188,6 +190,7 @@ def test_a_full_disk(machine):
     assert machine.version('tool') == '1.0'
 
 
+@pytest.mark.long
 @by_uv
 def test_nothing_is_said_of_passwords(machine):
     url = 'http://robot:secret@127.0.0.1:9/simple/'

@@ -36,6 +36,7 @@ def test_the_second_environment_comes_from_the_cache(machine, server, tmp_path):
     assert not [path for path in server.asked if path.startswith('/files/')]
 
 
+@pytest.mark.long
 def test_a_changed_lock_changes_the_environment(machine, index):
     assert machine.install().returncode == 0
     machine.complete()
@@ -70,6 +71,7 @@ def test_a_second_try_removes_nothing(machine, users_uv):
     assert [machine.version(name) for name in PACKAGES] == ['1.0'] * 4
 
 
+@pytest.mark.long
 @by_uv
 def test_an_inconsistent_lock_is_refused(machine, index):
     setuptools = re.match(r'setuptools==\S+', machine.lock.read_text())[0]

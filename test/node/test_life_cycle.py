@@ -51,7 +51,9 @@ def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts)
         assert 'Traceback' not in node.log
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    'number', [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path, number):
     for delay_s in (0.5, 1.5):  # while it imports; the exact moment does not matter
         with InstalledNode(parameters, tmp_path) as node:

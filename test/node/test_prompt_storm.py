@@ -88,6 +88,7 @@ def test_changes_as_fast_as_they_are_answered(parameters, tmp_path, golden_promp
         assert 'Traceback' not in node.log
 
 
+@pytest.mark.long
 def test_announced_before_it_is_used(active_node, monkeypatch, golden_prompts):
     """In the order in which the node publishes."""
     published = []

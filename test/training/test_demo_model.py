@@ -122,6 +122,7 @@ def _die(seed, view):
     os._exit(7)
 
 
+@pytest.mark.long
 def test_a_drawing_process_that_dies_is_named_at_once():
     with pytest.raises(RuntimeError, match='ended with code 7'):
         next(stream([(seed, WIDE) for seed in range(100)], _die))

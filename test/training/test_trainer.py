@@ -49,6 +49,7 @@ def differences(first, second):
     return [name for name in first if not torch.equal(first[name], second[name])]
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_to_the_same_bits(
     small_clip, small_files, folder, finished, tmp_path
 ):
