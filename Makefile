@@ -37,8 +37,8 @@ PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest --timeout 300 \
 	$(addprefix -p ,pytest_timeout xdist.plugin pytest_cov _hypothesis_pytestplugin)
 # Three files at a time, because tests of the node mostly wait; a selection by PYTEST_ARGS runs as it says.
 WORKERS := $(if $(PYTEST_ARGS),,-n 3 --dist loadfile)
-# idle threads leave the processor to the other files
-test test-all coverage: export OMP_WAIT_POLICY ?= PASSIVE
+# the other files have the other cores
+test test-all coverage: export OMP_NUM_THREADS ?= 1
 
 test: setup  ## run the tests without the long ones; PYTEST_ARGS='test/node -x' selects
 	@$(ENV) && $(PYTEST) $(WORKERS) -m 'not long' $(PYTEST_ARGS)

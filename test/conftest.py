@@ -23,7 +23,7 @@ settings.register_profile(
 )
 settings.load_profile('busy machine')
 
-THREADS = 2  # of torch, whatever OMP_NUM_THREADS says: sums in other parts have other bits
+THREADS = 1  # of torch, whatever OMP_NUM_THREADS says: sums in other parts have other bits
 
 
 @pytest.fixture(scope='session')
@@ -90,7 +90,7 @@ def _own_environment(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _two_threads():
+def _same_threads():
     """Whatever number a test has set, the next one has ours again."""
     yield
     torch.set_num_threads(THREADS)

@@ -99,7 +99,7 @@ def chunk_ends(bag: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize('metadata', [True, False])
-@pytest.mark.parametrize('form', ['mcap', 'zstd'])
+@pytest.mark.parametrize('form', [pytest.param('mcap', marks=pytest.mark.long), 'zstd'])
 @given(place=thousandths)
 @example(place=0)
 @example(place=991)  # behind the last chunk of the compressed recording, in its message index
@@ -120,7 +120,7 @@ def test_cut_anywhere(sources, attempt, form, metadata, place):
         assert f'{FRAMES - expected} of {FRAMES} messages listed in metadata.yaml' in said
 
 
-@pytest.mark.parametrize('form', ['mcap', 'zstd'])
+@pytest.mark.parametrize('form', [pytest.param('mcap', marks=pytest.mark.long), 'zstd'])
 @given(place=thousandths, bit=st.integers(0, 7))
 @EXAMPLES
 def test_one_bit_turned_anywhere(sources, attempt, form, place, bit):

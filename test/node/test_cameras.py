@@ -7,9 +7,12 @@ import time
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from golden_data import golden
 from harness import NAME, NodeProcess, Peer, array
 from rclpy.qos import ReliabilityPolicy
+
+from clip_dinoiser_ros import Segmenter
 
 
 def test_two_cameras(parameters, tmp_path, golden_segmenter, golden_prompts):
@@ -61,15 +64,25 @@ def test_two_cameras(parameters, tmp_path, golden_segmenter, golden_prompts):
         assert node.end() == 0
 
 
+def slow_down():
+    """Let the model take the time of many frames for one; called in the process of the node."""
+    segment = Segmenter.segment_patches
+
+    def slow(*arguments):
+        time.sleep(0.4)
+        return segment(*arguments)
+
+    Segmenter.segment_patches = slow
+
+
 def test_a_slow_model_sees_fewer_frames_never_older_ones(parameters, tmp_path):
     """A camera at 30 Hz against a model that takes many frames' time for one."""
-    slow = {
+    reliable = {
         **parameters,
-        'short_side': 480,
         'qos_overrides./camera/image_raw.subscription.reliability': 'reliable',
     }
     image = golden('image_160x208_plain')['image']
-    with NodeProcess(slow, tmp_path) as node, Peer() as peer:
+    with NodeProcess(reliable, tmp_path, prepare=slow_down) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         peer.listen()
         newest_at_result = []  # (stamp of the result, newest frame sent by then)
@@ -99,6 +112,7 @@ def test_a_slow_model_sees_fewer_frames_never_older_ones(parameters, tmp_path):
         assert np.median(behind) <= 3
 
 
+@pytest.mark.long
 def test_services_answer_while_a_frame_is_computed(parameters, tmp_path):
     very_slow = {**parameters, 'short_side': 768}
     with NodeProcess(very_slow, tmp_path) as node, Peer() as peer:

@@ -68,6 +68,7 @@ def ids(peer):
     return dict(zip(vocabulary.names, vocabulary.ids, strict=True))
 
 
+@pytest.mark.long
 def test_a_class_past_those_that_a_byte_holds(peer, image):
     words = [f'thing {i}' for i in range(300)]
     assert all(result.successful for result in peer.set(templates='none', prompts=words))

@@ -18,6 +18,7 @@ from clip_dinoiser_ros.frames import images
 MAX_RATE = 2.0
 
 
+@pytest.mark.long
 def test_four_cameras(parameters, tmp_path, image, golden_segmenter, golden_prompts):
     """Front and rear of one size, rear at a rate of its own, one that is damaged, one silent."""
     four = {

@@ -134,6 +134,7 @@ def test_shut_down_over_and_over(parameters, state):
     stays_the_same(held, {'threads': 0, 'fds': 0})
 
 
+@pytest.mark.long
 def test_an_activation_leaves_nothing_in_rclpy(parameters):
     """Of a subscription that is gone a callback group keeps a reference, as long as it lives."""
     held = []
