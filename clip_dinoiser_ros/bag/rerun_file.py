@@ -82,9 +82,7 @@ class RerunFile:
         BagError: The environment turns Rerun off.
     """
 
-    def __init__(
-        self, path: Path, recording: Recording, selection: Selection, force: bool
-    ) -> None:
+    def __init__(self, path: Path, recording: Recording, selection: Selection, force: bool) -> None:
         self._rr: Any = importlib.import_module('rerun')
         self._path, self._force = path, force
         self._recording, self._selection = recording, selection
@@ -123,7 +121,9 @@ class RerunFile:
         """Log the names and colours that a camera's labels have from now on."""
         rr = self._rr
         known = [(i, text, colour(i)) for i, text in zip(classes.ids, classes.names, strict=True)]
-        context = rr.AnnotationContext([*known, (classes.unlabelled_id, 'unlabelled', (0, 0, 0, 0))])
+        context = rr.AnnotationContext(
+            [*known, (classes.unlabelled_id, 'unlabelled', (0, 0, 0, 0))]
+        )
         self._stream.log(name, context)
         for class_id, text, rgb in known:
             line = rr.SeriesLines(colors=[rgb], names=[text])

@@ -5,8 +5,6 @@
 
 import importlib.metadata
 import io
-import os
-import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -114,7 +112,8 @@ def images(components, archetype, dtype):
 
 def classes_of(context):
     """Return {id: (name, RGBA as Rerun packs it)}."""
-    infos = [one['class_description']['info'] for one in context]
+    (entries,) = context
+    infos = [one['class_description']['info'] for one in entries]
     return {one['id']: (one['label'], one['color']) for one in infos}
 
 
@@ -256,7 +255,9 @@ def test_another_vocabulary_switches_the_context(source, tmp_path, dtype):
 
 @needs_rerun
 def test_a_damaged_transform_is_told(run_quickly, lines, tmp_path, capsys):
-    lines.append(('/tf', TIMES[-1], transforms(TIMES[-1], 'base', 'map', 9.0, data=b'\0\1\0\0\xff')))
+    lines.append(
+        ('/tf', TIMES[-1], transforms(TIMES[-1], 'base', 'map', 9.0, data=b'\0\1\0\0\xff'))
+    )
     path = tmp_path / 'out.rrd'
     source = write(tmp_path / 'in', lines)
     assert run_quickly('bag', source, tmp_path / 'out', *PLACES, '--rerun', path) == 3
