@@ -37,7 +37,7 @@ class Drawings:
         self, args: argparse.Namespace, recording: Recording, selection: Selection
     ) -> None:
         self._args, self._recording, self._selection = args, recording, selection
-        self._videos = self._report = self._rerun = None
+        self._videos = self._report = None
         if args.video is not None:
             self._videos = Videos(args.video, list(selection.cameras.values()), args.force)
         if args.report is not None:
@@ -45,13 +45,14 @@ class Drawings:
             start = selection.start_ns or recording.start_ns
             end = min(selection.end_ns or recording.end_ns, recording.end_ns)
             self._report = Report(args.report, start, end, args.force)
-        if args.rerun is not None:
-            self._rerun = RerunFile(args.rerun, recording, selection, args.force)
 
     def draw(self, bag: Path, progress: Progress) -> None:
         """Draw what is requested from the closed bag; damage found is added to `progress`."""
-        recording, selection = self._recording, self._selection
-        views = [view for view in (self._videos, self._report, self._rerun) if view is not None]
+        recording, selection, args = self._recording, self._selection, self._args
+        rerun = None
+        if args.rerun is not None:
+            rerun = RerunFile(args.rerun, recording, selection, args.force)
+        views = [view for view in (self._videos, self._report, rerun) if view is not None]
         if not views:
             return
         with Bar(recording, selection, 'drawing') as bar:
@@ -61,9 +62,9 @@ class Drawings:
                 bar.advance(shown.time_ns, frames)
         if self._videos is not None:
             self._videos.finish()
-        if self._rerun is not None:
-            self._rerun.finish(bag)
-            progress.listed += self._rerun.damage[:MAX_LISTED]
+        if rerun is not None:
+            rerun.finish(bag)
+            progress.listed += rerun.damage[:MAX_LISTED]
         if self._report is not None:
             self._report.finish(self._facts(progress), damage_lines(recording, progress))
 

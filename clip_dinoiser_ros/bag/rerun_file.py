@@ -36,7 +36,7 @@ from clip_dinoiser_ros.frames.compressed import encode_jpeg
 from clip_dinoiser_ros.frames.overlay import colour
 
 VERSIONS = '0.41'  # of rerun-sdk: the API for frames and for reading changes between releases
-TIMELINE = 'recorded'
+APPLICATION, TIMELINE = 'clip_dinoiser', 'recorded'
 TF = 'tf2_msgs/msg/TFMessage'
 _OPACITY = 0.5  # of the labels over the image
 
@@ -45,7 +45,8 @@ def check_rerun(path: Path, source: Path, output: Path, force: bool) -> None:
     """Refuse a file that cannot be written, before anything is segmented.
 
     Raises:
-        BagError: Another ending, no folder, rerun-sdk is missing or another version, it exists.
+        BagError: Another ending, no folder, rerun-sdk is missing, of another version or turned off
+            by the environment, the file exists.
         OutputFileError: It is a link, or lies in the input.
     """
     if path.suffix != '.rrd':
@@ -57,12 +58,14 @@ def check_rerun(path: Path, source: Path, output: Path, force: bool) -> None:
         raise BagError(f'--rerun {path}: there is no folder {path.parent}')
     install = f"pip install 'rerun-sdk=={VERSIONS}.*'"
     try:
-        importlib.import_module('rerun')
+        rr: Any = importlib.import_module('rerun')
         version = importlib.metadata.version('rerun-sdk')
     except ImportError as error:
         raise BagError(f'--rerun needs the package rerun-sdk: {install}') from error
     if not version.startswith(f'{VERSIONS}.'):
         raise BagError(f'--rerun needs rerun-sdk {VERSIONS}, {version} is installed: {install}')
+    if not rr.is_enabled(rr.RecordingStream(APPLICATION)):
+        raise BagError('--rerun: the environment variable RERUN turns Rerun off; unset it')
     check_target(path, force)
 
 
@@ -77,9 +80,6 @@ class RerunFile:
 
     Attributes:
         damage: A line for each transform that could not be read.
-
-    Raises:
-        BagError: The environment turns Rerun off.
     """
 
     def __init__(self, path: Path, recording: Recording, selection: Selection, force: bool) -> None:
@@ -94,10 +94,9 @@ class RerunFile:
         self.damage: list[str] = []
         self._rr.set_strict_mode(True)  # else errors are only logged
         self._part = partial_file(path)
-        self._stream = self._rr.RecordingStream('clip_dinoiser', recording_id=path.stem)
-        if not self._rr.is_enabled(self._stream):
-            raise BagError('the environment variable RERUN turns Rerun off; unset it')
+        self._stream = self._rr.RecordingStream(APPLICATION)
         self._stream.save(self._part)
+        self._stream.send_recording_name(path.stem)
 
     def add(self, shown: Shown) -> None:
         """Log image, labels, confidence and shares of a frame."""
@@ -138,16 +137,18 @@ class RerunFile:
             bag: The result, closed.
 
         Raises:
-            BagError: Not everything could be written.
+            OSError: Not everything could be written.
         """
         self._copy_results(bag)
         self._copy_transforms()
         self._stream.send_blueprint(self._blueprint())
         try:
             self._stream.flush()
-        except Exception as error:  # of the bindings, of no documented type
-            raise BagError(f'{self._part} cannot be written: {one_line(error)}') from error
+        except RuntimeError as error:
+            raise OSError(f'{self._part} cannot be written: {one_line(error)}') from error
         self._stream.disconnect()
+        if not importlib.import_module('rerun_bindings').check_for_rrd_footer(self._part):
+            raise OSError(f'{self._part} cannot be written: its end is missing')
         put(self._part, self._path, self._force)
 
     def _at(self, time_ns: int) -> None:
