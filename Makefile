@@ -24,7 +24,7 @@ add = { [ build/$(1)-site -nt requirements/$(1).lock.txt ] || { rm -rf build/$(1
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test test-all hostile coverage lint fuzz soak lock audit manifest demo benchmark gpu clean distclean
+.PHONY: help setup test test-all hostile coverage lint test-rerun fuzz soak lock audit manifest demo benchmark gpu clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,6 +56,10 @@ coverage: setup  ## run all tests with line coverage of all processes, which mus
 lint: setup  ## ruff check, ruff format, mypy (strict on core)
 	@$(ENV) && python -m ruff check . && python -m ruff format --check . \
 		&& $(if $(CORE),python -m mypy --strict $(CORE),true)
+
+test-rerun: setup  ## run the tests that need the Rerun SDK (170 MB, into build/rerun-site)
+	@$(ENV) && $(call add,rerun,python) && PYTHONPATH=build/rerun-site:$$PYTHONPATH \
+		$(PYTEST) test/bag/test_rerun.py $(PYTEST_ARGS)
 
 fuzz: setup  ## fuzz all input from outside for FUZZ_SECONDS
 	@$(ENV) && $(call add,fuzz,python) && PYTHONPATH=test/fuzz:build/fuzz-site:$$PYTHONPATH \

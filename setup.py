@@ -44,6 +44,7 @@ setup(
         'quantize': ['openvino', 'nncf'],  # the image tower in 8-bit integers
         'coco': ['pycocotools'],  # masks of `export-labels --format coco`
         'label-studio': ['label-studio-sdk'],  # masks of `export-labels --format label-studio`
+        'rerun': ['rerun-sdk>=0.41,<0.42'],  # `bag --rerun`; its API changes between releases
         'onnx': ['onnx', 'onnxscript', 'onnxruntime'],  # to write a file and to check it
     },
     entry_points={'console_scripts': ['clip-dinoiser = clip_dinoiser_ros.cli:main']},

@@ -55,6 +55,8 @@ NOT_RUN = {
     r'(pip install|python3 -m venv) .*': 'downloads',
     r'clip-dinoiser download .*': 'downloads; test/readiness has a server of its own',
     r'clip-dinoiser (evaluate|data) .*': 'needs data sets; test/evaluation has small ones',
+    r'clip-dinoiser bag .* --rerun .*': 'needs the Rerun SDK; test/bag/test_rerun.py runs it',
+    r'rerun .*': 'a viewer, which needs a screen',
     r'clip-dinoiser export-labels .*': 'test/bag/test_export_labels.py runs it, with all formats',
     r'clip-dinoiser adapt .*': 'test/training/test_adapt.py runs it on a recording of its own',
     r'clip-dinoiser quantize .*': 'needs NNCF, which is not in the lock; test/evaluation runs it',

@@ -52,9 +52,10 @@ PIP_NAMES = {
     'nncf': 'nncf',
     'pycocotools': 'pycocotools',
     'label_studio_sdk': 'label-studio-sdk',
+    'rerun': 'rerun-sdk',
 }
 # of extras that nothing else needs, with many packages behind them: their tests are skipped
-NOT_LOCKED = ('nncf', 'label-studio-sdk')
+NOT_LOCKED = ('nncf', 'label-studio-sdk', 'rerun-sdk')
 # the part that only ROS runs
 ROS_ONLY = PACKAGE / 'node'
 

@@ -23,6 +23,7 @@ from clip_dinoiser_ros.bag.output_files import refuse_overlap
 from clip_dinoiser_ros.bag.partial import PartialBag
 from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import BagError, Recording
+from clip_dinoiser_ros.bag.rerun_file import check_rerun
 from clip_dinoiser_ros.bag.segmenting import EXTRA_OUTPUTS, SECOND, VERSION, BagSegmenter, Progress
 from clip_dinoiser_ros.bag.table import check_table, write_table
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
@@ -101,6 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--report', type=Path, metavar='OUT.html', help='write a self-contained page'
+    )
+    group.add_argument(
+        '--rerun',
+        type=Path,
+        metavar='OUT.rrd',
+        help='write images, labels, objects and points for the Rerun viewer (rerun-sdk)',
     )
     group.add_argument('--force', action='store_true', help='replace existing files')
     group.add_argument('--resume', action='store_true', help='continue an interrupted run')
@@ -199,7 +206,7 @@ def run(args: argparse.Namespace) -> int:
         cameras, notes = choose_cameras(recording, args.topic, names, depth)
         cameras = camera_options.with_topics(args, recording, cameras)
         _check_depth(args, cameras)
-        _use_table(args, cameras)
+        _use_objects(args, cameras)
         regions = camera_options.regions(args, cameras)
         selection = _selection(args, recording, cameras)
         copied, left_out = _copied(args, recording, cameras)
@@ -257,6 +264,10 @@ def _check(args: argparse.Namespace) -> None:
     if not 0.0 <= args.sync_tolerance_ms < math.inf:
         raise BagError(f'--sync-tolerance-ms is {args.sync_tolerance_ms}; must be at least 0')
     refuse_overlap(args.output, args.input)
+    if args.table is not None:
+        check_table(args.table, args.force)
+    if args.rerun is not None:
+        check_rerun(args.rerun, args.input, args.output, args.force)
     for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
         if path is not None and path.suffix != suffix:
             raise BagError(f'{path}: the name must end in {suffix}')
@@ -271,11 +282,10 @@ def _check_depth(args: argparse.Namespace, cameras: list[Camera]) -> None:
         )
 
 
-def _use_table(args: argparse.Namespace, cameras: list[Camera]) -> None:
-    """Write the outputs that the table is made from."""
-    if args.table is None:
+def _use_objects(args: argparse.Namespace, cameras: list[Camera]) -> None:
+    """Write the outputs that the table and the Rerun file are made from."""
+    if args.table is None and args.rerun is None:
         return
-    check_table(args.table, args.force)
     wanted = ['detections']
     if any(camera.depth_topic for camera in cameras):
         wanted.append('detections_3d')

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Video and report of a segmented recording, for `clip-dinoiser bag`."""
+"""Video, report and Rerun file of a segmented recording, for `clip-dinoiser bag`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from clip_dinoiser_ros.bag.playback import shown_frames
 from clip_dinoiser_ros.bag.progress import Bar
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.bag.report import Report
-from clip_dinoiser_ros.bag.segmenting import SECOND, Progress
+from clip_dinoiser_ros.bag.rerun_file import RerunFile
+from clip_dinoiser_ros.bag.segmenting import MAX_LISTED, SECOND, Progress
 from clip_dinoiser_ros.bag.video import Videos
 from clip_dinoiser_ros.bag.windows import Selection
 from clip_dinoiser_ros.core.weights import description
 
 
 class Drawings:
-    """The video and the report, made once all messages of the bag are written.
+    """Video, report and Rerun file, made once all messages of the bag are written.
 
     Args:
-        args: Of the command; `video` and `report` may be None.
+        args: Of the command; `video`, `report` and `rerun` may be None.
         recording: The source, open.
         selection: The segmented part.
 
@@ -46,9 +47,12 @@ class Drawings:
             self._report = Report(args.report, start, end, args.force)
 
     def draw(self, bag: Path, progress: Progress) -> None:
-        """Draw video and report, as far as requested, from the closed bag."""
-        recording, selection = self._recording, self._selection
-        views = [view for view in (self._videos, self._report) if view is not None]
+        """Draw what is requested from the closed bag; damage found is added to `progress`."""
+        recording, selection, args = self._recording, self._selection, self._args
+        rerun = None
+        if args.rerun is not None:
+            rerun = RerunFile(args.rerun, recording, selection, args.force)
+        views = [view for view in (self._videos, self._report, rerun) if view is not None]
         if not views:
             return
         with Bar(recording, selection, 'drawing') as bar:
@@ -58,6 +62,9 @@ class Drawings:
                 bar.advance(shown.time_ns, frames)
         if self._videos is not None:
             self._videos.finish()
+        if rerun is not None:
+            rerun.finish(bag)
+            progress.listed += rerun.damage[:MAX_LISTED]
         if self._report is not None:
             self._report.finish(self._facts(progress), damage_lines(recording, progress))
 
