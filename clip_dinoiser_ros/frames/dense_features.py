@@ -42,5 +42,5 @@ def dense_features(frame: FrameOutputs, message_type: Callable[..., Any]) -> Any
         return message_type(**fields, features=memory, objectness=objectness.ravel())
     message = message_type(**fields)
     message.features.frombytes(memory)  # an assignment would copy number by number
-    message.objectness.frombytes(np.ascontiguousarray(objectness))
+    message.objectness.frombytes(objectness.tobytes())
     return message
