@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -35,6 +36,7 @@ _OTHER_IMAGES = {
 _CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
 # A compressed topic is compared with the raw one: a few frames at a few times.
 _MOMENTS, _FRAMES = 3, 2
+_STAMP_END = 12  # of the stamp in CDR, in bytes
 _NEAR_NS = 5 * 10**8  # both images of one frame are recorded within this time
 
 
@@ -202,14 +204,19 @@ def _same_frames(recording: Recording, raw: str, packed: str) -> bool:
         start = recording.start_ns + moment * span
         for message in islice(recording.messages([packed], start), _FRAMES):
             near = recording.messages([raw], message.time_ns - _NEAR_NS, message.time_ns + _NEAR_NS)
+            stamp = header_stamp_ns(message)
             tried += 1
-            same += any(_stamp(one) == _stamp(message) for one in near)
+            same += stamp is not None and any(header_stamp_ns(one) == stamp for one in near)
     return same > tried / 2
 
 
-def _stamp(message: Message) -> bytes:
-    """Return the stamp of an image message as raw bytes."""
-    return message.data[4:12]
+def header_stamp_ns(message: Message) -> int | None:
+    """Return the stamp of a message that begins with a header; None: it is too short."""
+    if len(message.data) < _STAMP_END:
+        return None
+    order = '<' if message.data[1] & 1 else '>'
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
+    return int(seconds) * 10**9 + int(nanoseconds)
 
 
 def _is_deep_grey(recording: Recording, topic: str) -> bool:

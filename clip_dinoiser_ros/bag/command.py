@@ -81,6 +81,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--track', action='store_true', help='objects keep their id from frame to frame'
     )
     group.add_argument(
+        '--feature-dim',
+        type=int,
+        default=0,
+        metavar='N',
+        help='numbers in a vector of features, as feature_dim of the node (all of the model)',
+    )
+    group.add_argument(
+        '--feature-pca', default='', metavar='FILE', help='file that adapt --pca wrote'
+    )
+    group.add_argument(
         '--table',
         type=Path,
         metavar='OUT.csv',
@@ -339,9 +349,9 @@ def _settings(
     """Return everything that determines the output; a resumed run must have the same."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
-        'outputs object_classes min_object_size track output_scale region depth_topic '
-        'camera_info_topic cloud sync_tolerance_ms max_pixels max_bytes delta smoothing edges '
-        'model pretrained heads device precision engine quantized short_side every'
+        'outputs object_classes min_object_size track feature_dim feature_pca output_scale region '
+        'depth_topic camera_info_topic cloud sync_tolerance_ms max_pixels max_bytes delta '
+        'smoothing edges model pretrained heads device precision engine quantized short_side every'
     )
     return {
         'input': str(args.input.resolve()),
@@ -368,6 +378,7 @@ def _segment(
         progress.restore(bag.lines)
         return progress
     segmenter = arguments.load_segmenter(args)
+    segmenter.shorten_features(args.feature_pca, args.feature_dim)
     vocabulary, table = arguments.encode_prompts(segmenter, args)
     active = Active(_node_settings(args, regions), vocabulary, table, VERSION)
     extras = {*args.outputs, *(['overlay'] if args.overlay else [])}

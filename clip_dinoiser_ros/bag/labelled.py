@@ -79,13 +79,14 @@ class LabelledRecording:
         with Recording(path) as made, Recording(self._images) as recording:
             labelled = _labelled(made)
             self._cameras = _match(recording, labelled, topics, names, path)
-            announced = announced_classes(made, self._cameras)
+            announced = announced_classes(made, self._cameras, self.damage)
             for camera in self._cameras:
                 if not announced[camera.name]:
-                    raise BagError(
+                    line = (
                         f'{path} does not say what its labels mean: {camera.output("vocabulary")} '
-                        'is missing'
+                        'has no message that can be read'
                     )
+                    raise BagError('\n'.join([line, *self.damage]))
         every = [one for of_camera in announced.values() for one in of_camera]
         self.classes = [one.classes for one in sorted(every, key=lambda one: one.time_ns)]
 

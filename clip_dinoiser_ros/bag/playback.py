@@ -10,7 +10,6 @@ and its labels have the same camera and stamp.
 from __future__ import annotations
 
 import dataclasses
-import struct
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clip_dinoiser_ros.bag.cameras import Camera
+from clip_dinoiser_ros.bag.cameras import Camera, header_stamp_ns
 from clip_dinoiser_ros.bag.recording import Message, Recording
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
+from clip_dinoiser_ros.core.errors import one_line
 from clip_dinoiser_ros.frames.outputs import shrink
 from clip_dinoiser_ros.frames.overlay import draw_overlay
 from clip_dinoiser_ros.frames.stamps import stamp_ns
@@ -120,11 +120,16 @@ def shown_frames(
                         seconds = frame.message.time_ns / 10**9
                         damage.append(f'{frame.camera.topic} at {seconds:.6f} s: {frame.damage}')
                     continue
-                found = results.of(frame)
-                if found is not None:
-                    yield _shown(frame, *found)
+                try:
+                    found = results.of(frame)
+                    shown = None if found is None else _shown(frame, *found)
+                except _DamagedError as error:
+                    results.damage.append(str(error))
+                    continue
+                if shown is not None:
+                    yield shown
         if damage is not None:
-            damage += made.damage
+            damage += results.damage + made.damage
 
 
 @dataclass(frozen=True)
@@ -136,12 +141,21 @@ class _Announced:
     classes: Classes
 
 
-def announced_classes(made: Recording, cameras: Collection[Camera]) -> dict[str, list[_Announced]]:
-    """Read the classes of each camera, by its name, in the order of their times."""
+def announced_classes(
+    made: Recording, cameras: Collection[Camera], damage: list[str]
+) -> dict[str, list[_Announced]]:
+    """Read the classes of each camera, by its name, in the order of their times.
+
+    `damage` gets a line for each vocabulary that cannot be read.
+    """
     names = {camera.output('vocabulary'): camera.name for camera in cameras}
     announced: dict[str, list[_Announced]] = {camera.name: [] for camera in cameras}
     for message in made.messages(names.keys()):
-        content: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
+        try:
+            content = _read(message)
+        except _DamagedError as error:
+            damage.append(str(error))
+            continue
         classes = Classes(
             tuple(content.names),
             tuple(int(class_id) for class_id in content.ids),
@@ -167,10 +181,14 @@ class _Results:
     Args:
         made: The bag, open.
         cameras: Whose results.
+
+    Attributes:
+        damage: A line for each message that cannot be read.
     """
 
     def __init__(self, made: Recording, cameras: Collection[Camera]) -> None:
-        self._classes = announced_classes(made, cameras)
+        self.damage: list[str] = []
+        self._classes = announced_classes(made, cameras, self.damage)
         self._topics = {
             camera.output(part): (camera.name, part)
             for camera in cameras
@@ -205,7 +223,11 @@ class _Results:
 
     def _hold(self, message: Message) -> None:
         name, part = self._topics[message.topic.name]
-        results = self._held.setdefault((name, _stamp_ns(message)), deque())
+        stamp = header_stamp_ns(message)
+        if stamp is None:
+            self.damage.append(str(_DamagedError(message, 'it is cut off in its header')))
+            return
+        results = self._held.setdefault((name, stamp), deque())
         result = next((one for one in results if part not in one.parts), None)
         if result is None:
             result = _Result(message.time_ns)
@@ -229,23 +251,38 @@ class _Results:
         """Return the classes of the vocabulary that a result was made with."""
         known = self._classes[name]
         if 'frame_info' in result.parts:
-            info = result.parts['frame_info']
-            content: Any = typestore().deserialize_cdr(info.data, info.topic.type_name)
+            content = _read(result.parts['frame_info'])
             known = [one for one in known if one.version == content.vocabulary_version]
         before = [one for one in known if one.time_ns <= result.time_ns]
         return next((one.classes for one in [*reversed(before), *known]), None)
 
 
-def _stamp_ns(message: Message) -> int:
-    """Return the stamp of a message that begins with a header."""
-    order = '<' if message.data[1] & 1 else '>'
-    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
-    return int(seconds) * 10**9 + int(nanoseconds)
+class _DamagedError(Exception):
+    """A message of the result cannot be read; says which and why."""
+
+    def __init__(self, message: Message, reason: str) -> None:
+        super().__init__(f'{message.topic.name} at {message.time_ns / 10**9:.6f} s: {reason}')
+
+
+def _read(message: Message) -> Any:
+    """Deserialize a message; raises _DamagedError."""
+    try:
+        return typestore().deserialize_cdr(message.data, message.topic.type_name)
+    except Exception as error:  # rosbags raises several types for damaged bytes
+        raise _DamagedError(message, f'not a {message.topic.type_name}') from error
 
 
 def _pixels(message: Message) -> npt.NDArray[Any]:
-    image: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
-    return image.data.view(_DTYPES[image.encoding]).reshape(image.height, image.width)
+    """Return the pixels of labels or confidence, (H, W); raises _DamagedError."""
+    image = _read(message)
+    try:
+        pixels: npt.NDArray[Any] = image.data.view(_DTYPES[image.encoding])
+        pixels = pixels.reshape(image.height, image.width)
+    except (KeyError, ValueError) as error:
+        raise _DamagedError(message, f'not an image: {one_line(error)}') from error
+    if not pixels.size:
+        raise _DamagedError(message, 'the image has no pixels')
+    return pixels
 
 
 def _shown(
@@ -256,6 +293,8 @@ def _shown(
     lookup = np.zeros(np.iinfo(ids.dtype).max + 1, np.uint16)
     lookup[list(classes.ids)] = range(len(classes.ids))
     confidence = None if certainty is None else _pixels(certainty)
+    if certainty is not None and confidence is not None and confidence.shape != ids.shape:
+        raise _DamagedError(certainty, 'not of the size of the labels')
     if confidence is not None and confidence.dtype == np.uint8:
         confidence = confidence.astype(np.float32) / 255
     return Shown(

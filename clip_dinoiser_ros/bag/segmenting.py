@@ -37,6 +37,7 @@ from clip_dinoiser_ros.frames.cloud_messages import (
     labels_camera_info,
     measure,
 )
+from clip_dinoiser_ros.frames.dense_features import dense_features
 from clip_dinoiser_ros.frames.detections import detection_array
 from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS, locate
 from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS, LIVE_OUTPUTS, OUTPUTS, announcement
@@ -61,6 +62,7 @@ EXTRA_OUTPUTS = (
     'class_confidences',
     'detections',
     'instances',
+    'features',
     'detections_3d',
     'markers',
 )
@@ -162,7 +164,8 @@ class BagSegmenter:
         whole = sorted((f for f in frames if f.image is not None), key=_size)
         for _, group in groupby(whole, key=_size):
             batch = list(group)
-            outcomes = self._processor.process([_decoded(frame) for frame in batch], self._active)
+            decoded = [_decoded(frame, 'features' in self._extras) for frame in batch]
+            outcomes = self._processor.process(decoded, self._active)
             for frame, outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, Exception):
                     done[id(frame)] = outcome
@@ -227,6 +230,9 @@ class BagSegmenter:
             self._write_message(frame, 'detections', detections)
         if 'instances' in self._extras:
             self._write_image(frame, 'instances', outputs.instances)
+        if 'features' in self._extras:
+            features = dense_features(outputs, self._types[LIVE_OUTPUTS['features'].type_name])
+            self._write_message(frame, 'features', features)
         if frame.camera.camera_info_topic:
             self._write_camera_info(frame, outputs)
         if frame.camera.depth_topic:
@@ -308,9 +314,10 @@ def _size(frame: RecordedFrame) -> tuple[int, ...]:
     return () if frame.image is None else frame.image.shape
 
 
-def _decoded(frame: RecordedFrame) -> DecodedFrame:
+def _decoded(frame: RecordedFrame, with_features: bool) -> DecodedFrame:
     assert frame.image is not None
-    return DecodedFrame(frame.camera.name, frame.header, frame.image, frame.decode_ms)
+    name = frame.camera.name
+    return DecodedFrame(name, frame.header, frame.image, frame.decode_ms, with_features)
 
 
 @cache

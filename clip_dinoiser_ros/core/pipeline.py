@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clip_dinoiser_ros.core import dinoiser, methods
@@ -26,12 +27,14 @@ class Query:
         background: Index of the class that receives the background filter; None: no filter.
         gamma: Affinities below it are left out of the pooling.
         delta: Probability below which the background filter may apply.
+        with_features: Also return what the classes are found from.
     """
 
     embeddings: Tensor
     background: int | None
     gamma: float
     delta: float
+    with_features: bool = False
 
 
 class Pooled(NamedTuple):
@@ -56,10 +59,14 @@ class Answer:
         probabilities: (B, K, h, w); 1.0 for the background class where its filter applies.
         background_confidence: (B, h, w), the confidence where the background class wins: where the
             filter applies, 1 - objectness. None without the filter.
+        features: float16 (B, C, h, w), pooled, of unit length; None: not requested.
+        objectness: (B, h, w) in [0, 1]; None: not requested.
     """
 
     probabilities: Tensor
     background_confidence: Tensor | None
+    features: Tensor | None = None
+    objectness: Tensor | None = None
 
     def images(self) -> list[tuple[Tensor, Tensor | None]]:
         """Return probabilities (K, h, w) and background confidence (h, w) of every image."""
@@ -105,8 +112,8 @@ class Pipeline:
 
     def classify(self, features: DenseFeatures, query: Query) -> Answer:
         """Pool the features, compare them with the classes, filter the background."""
-        pooled = self.pool(features, query.gamma, with_objectness=query.background is not None)
-        return self.compare(pooled, query)
+        with_objectness = query.background is not None or query.with_features
+        return self.compare(self.pool(features, query.gamma, with_objectness), query)
 
     def pool(
         self, features: DenseFeatures, gamma: float | Tensor, with_objectness: bool = True
@@ -120,6 +127,13 @@ class Pipeline:
 
     def compare(self, pooled: Pooled, query: Query) -> Answer:
         """Compare pooled features with the classes, and filter the background if one is named."""
+        answer = self._compare(pooled, query)
+        if not query.with_features or pooled.objectness is None:
+            return answer
+        unit = F.normalize(pooled.features, dim=1).half()  # a copy: a graph reuses its output
+        return replace(answer, features=unit, objectness=torch.sigmoid(pooled.objectness))
+
+    def _compare(self, pooled: Pooled, query: Query) -> Answer:
         probabilities = self._probabilities(pooled, query.embeddings)
         objectness = pooled.objectness
         if query.background is None or objectness is None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from clip_dinoiser_ros.core.download import Download
+from clip_dinoiser_ros.core.feature_space import FeatureSpace
 from clip_dinoiser_ros.core.upsample import Enlarged, enlarge, enlarge_maps, to_mono8
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 
@@ -59,6 +60,31 @@ class Segmentation:
 
 
 @dataclass(frozen=True, eq=False)
+class PatchFeatures:
+    """What the classes of one image are found from, on the segmenter's device.
+
+    Attributes:
+        vectors: float16 (C, h, w), of unit length, in the space of the model.
+        objectness: float32 (h, w) in [0, 1]; the background filter needs at most 0.5.
+        extent: Height and width of the image in patches, without padding.
+        space: The space in which they are published.
+    """
+
+    vectors: Tensor
+    objectness: Tensor
+    extent: tuple[float, float]
+    space: FeatureSpace
+
+    def download(self) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
+        """Copy to the host: vectors in `space`, float16 (h, w, D), and objectness (h, w)."""
+        found, objectness = Download(self.vectors, self.objectness).wait()
+        vectors = np.moveaxis(found, 0, -1)
+        if self.space.components is not None:
+            vectors = self.space.project_features(vectors.astype(np.float32))
+        return vectors.astype(np.float16), objectness
+
+
+@dataclass(frozen=True, eq=False)
 class Patches:
     """The class probabilities of one image at patch resolution, on the segmenter's device.
 
@@ -69,12 +95,14 @@ class Patches:
             without the filter.
         extent: Height and width of the image in patches, without padding.
         vocabulary: The K classes.
+        features: Of this image alone, whatever is averaged; None: not requested.
     """
 
     probabilities: Tensor
     background_confidence: Tensor | None
     extent: tuple[float, float]
     vocabulary: Vocabulary
+    features: PatchFeatures | None = None
 
     def is_like(self, other: Patches) -> bool:
         """Return whether both have the same classes and patches, so that they can be averaged."""

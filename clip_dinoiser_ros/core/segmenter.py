@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -21,12 +21,13 @@ from clip_dinoiser_ros.core.edges import Edges, check_edges, refine
 from clip_dinoiser_ros.core.embedding_cache import default_folder
 from clip_dinoiser_ros.core.engines import Engine
 from clip_dinoiser_ros.core.engines.intel import check_intel, is_intel
+from clip_dinoiser_ros.core.feature_space import PROBE, FeatureSpace, shorter_space
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.memory import free_memory
 from clip_dinoiser_ros.core.methods import Method, check_method
-from clip_dinoiser_ros.core.pipeline import Pipeline, Query
+from clip_dinoiser_ros.core.pipeline import Answer, Pipeline, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
-from clip_dinoiser_ros.core.segmentation import Patches, Segmentation, enlarge_all
+from clip_dinoiser_ros.core.segmentation import Patches, PatchFeatures, Segmentation, enlarge_all
 from clip_dinoiser_ros.core.sources import AUTHORS
 from clip_dinoiser_ros.core.vocabulary import TextEncoder, Vocabulary
 
@@ -72,6 +73,7 @@ class Segmenter:
     Attributes:
         gamma: Default threshold of the guided pooling: that of the paper, or of the model that
             `load` has loaded.
+        space: In which features and text vectors are published.
 
     Raises:
         ValueError: Unknown device, precision, engine or method, short side below one patch,
@@ -116,6 +118,7 @@ class Segmenter:
         self.short_side = short_side
         self.known_words: frozenset[str] | None = None  # None: all that CLIP was trained on
         self.gamma = dinoiser.GAMMA
+        self.space = FeatureSpace(self._text.digest)
         folder = Path(quantized) if quantized else None
         tower = engines.make_tower(chosen, visual, place, self.precision, dtype, folder)
         self.engine: Engine = 'torch' if tower is None else 'openvino'
@@ -215,6 +218,23 @@ class Segmenter:
     def text_digest(self) -> str:
         """SHA-256 of the text tower, in hexadecimal: vectors of equal digests can be compared."""
         return self._text.digest
+
+    def shorten_features(self, pca: str | Path, dimension: int) -> None:
+        """Publish features and text vectors in fewer dimensions.
+
+        Args:
+            pca: File that `clip-dinoiser adapt --pca` wrote; empty: none.
+            dimension: Numbers in a vector; 0: as many as the model has.
+
+        Raises:
+            FeatureSpaceError: A file or a dimension that cannot be used.
+        """
+        if pca or dimension:
+            self.space = shorter_space(self.text_digest, self.probe(), pca, dimension)
+
+    def probe(self) -> Tensor:
+        """Return the vector of `feature_space.PROBE`, float32 (C,): it tells models apart."""
+        return self.encode([PROBE], None, 'none').embeddings[0]
 
     def missing(self, prompts: Sequence[str], templates: str = 'imagenet') -> list[str]:
         """Return the prompts, synonyms one by one, that `encode` has not encoded yet.
@@ -347,10 +367,12 @@ class Segmenter:
         vocabulary: Vocabulary,
         gamma: float | None = None,
         delta: float = dinoiser.DELTA,
+        with_features: bool = False,
     ) -> list[Patches]:
         """Segment images of one size as one batch, at patch resolution.
 
         Arguments and errors as for `segment`, which adds `edges.refine` and `Patches.enlarge`.
+        `with_features` adds `Patches.features`.
         """
         if not images:
             return []
@@ -363,14 +385,26 @@ class Segmenter:
             raise ValueError(f'images of one batch must have one size, got {shapes}')
         height, width = images[0].shape[:2]
         embeddings = vocabulary.embeddings.to(self.device)
-        query = Query(embeddings, vocabulary.background, gamma, delta)
+        query = Query(embeddings, vocabulary.background, gamma, delta, with_features)
         preprocess = self.pipeline.preprocess
         extent = preprocess.extent(height, width)
         return [
-            Patches(*found, extent, vocabulary)
+            Patches(*found, extent, vocabulary, features)
             for part in self.pipeline.parts(preprocess.upload(images))
-            for found in self._run(part, query).images()
+            for found, features in self._results(self._run(part, query), extent)
         ]
+
+    def _results(
+        self, answer: Answer, extent: tuple[float, float]
+    ) -> Iterator[tuple[tuple[Tensor, Tensor | None], PatchFeatures | None]]:
+        """Yield what was found in each image, and its features if they were requested."""
+        if answer.features is None or answer.objectness is None:
+            yield from ((found, None) for found in answer.images())
+            return
+        for found, vectors, objectness in zip(
+            answer.images(), answer.features, answer.objectness, strict=True
+        ):
+            yield found, PatchFeatures(vectors, objectness, extent, self.space)
 
     @torch.inference_mode()
     def pooled_features(self, image: RgbImage, gamma: float | None = None) -> Tensor:

@@ -61,6 +61,7 @@ LIVE_OUTPUTS = {
     'class_confidences': Output('sensor_msgs/msg/Image'),
     'detections': Output('vision_msgs/msg/Detection2DArray'),
     'instances': Output('sensor_msgs/msg/Image'),
+    'features': Output('clip_dinoiser_ros/msg/DenseFeatures'),
     'points': Output('sensor_msgs/msg/PointCloud2', needs='depth_topic'),
     'detections_3d': Output('vision_msgs/msg/Detection3DArray', needs='depth_topic'),
     'markers': Output('visualization_msgs/msg/MarkerArray', needs='depth_topic'),

@@ -56,12 +56,14 @@ class DecodedFrame:
         header: std_msgs/Header of the image message, published unchanged.
         image: uint8 (H, W, 3) RGB.
         decode_ms: How long decoding took, in milliseconds.
+        with_features: Its features are wanted.
     """
 
     camera: str
     header: Any
     image: npt.NDArray[np.uint8]
     decode_ms: float
+    with_features: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +296,11 @@ class Processor:
         frames, active = [frame for frame, _ in tasks], tasks[0][1]
         settings = active.settings
         found = self._segmenter.segment_patches(
-            [frame.image for frame in frames], active.vocabulary, settings.gamma, settings.delta
+            [frame.image for frame in frames],
+            active.vocabulary,
+            settings.gamma,
+            settings.delta,
+            any(frame.with_features for frame in frames),
         )
         steady = [
             self._smoothing.smooth(

@@ -63,11 +63,13 @@ class Answers:
                 f'templates is {templates!r}; allowed: {", ".join(TEMPLATES)}, or empty'
             )
         embeddings = self._encode(request.texts, None, templates).embeddings
+        space = self._segmenter.space
+        vectors = space.project(embeddings.float().cpu().numpy())
         return EncodeText.Response(
             success=True,
-            vectors=_floats(embeddings.float().cpu().numpy()),
-            dimension=embeddings.shape[1],
-            model_digest=self._segmenter.text_digest,
+            vectors=_floats(vectors),
+            dimension=vectors.shape[1],
+            model_digest=space.digest,
         )
 
     def segment(self, request: Segment.Request) -> Segment.Response:

@@ -95,6 +95,8 @@ class Configuration:
     class_ids: Mapping[str, int]
     max_class_id: int
     target_frame: str
+    feature_dim: int
+    feature_pca: str
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,15 @@ SPECS: Mapping[str, _Spec] = {
     'target_frame': _Spec(
         '',
         'Frame of detections_3d and markers, through tf2; empty: that of the image',
+    ),
+    'feature_dim': _Spec(
+        0,
+        'Numbers in a vector of features and encode_text, 64 to 512; below those of the model it '
+        'needs feature_pca; 0: as many as the model has',
+        range=(0, 512),
+    ),
+    'feature_pca': _Spec(
+        '', 'File that clip-dinoiser adapt --pca wrote, for feature_dim; empty: none'
     ),
     'state_file': _Spec(
         'auto',
@@ -509,6 +520,8 @@ def read_configuration(node: Node) -> Configuration:
         class_ids=parse_fixed_ids(_texts(values['class_ids']), values['max_class_id']),
         max_class_id=values['max_class_id'],
         target_frame=values['target_frame'],
+        feature_dim=values['feature_dim'],
+        feature_pca=values['feature_pca'],
     )
 
 

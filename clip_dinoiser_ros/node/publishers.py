@@ -32,6 +32,7 @@ from visualization_msgs.msg import Marker, MarkerArray, MeshFile
 
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
+from clip_dinoiser_ros.frames.dense_features import dense_features
 from clip_dinoiser_ros.frames.detections import detection_array
 from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS
 from clip_dinoiser_ros.frames.outputs import (
@@ -50,7 +51,7 @@ from clip_dinoiser_ros.frames.process import (
 )
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.frames.stamps import stamp_ns
-from clip_dinoiser_ros.msg import FrameInfo
+from clip_dinoiser_ros.msg import DenseFeatures, FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers
 from clip_dinoiser_ros.node.clouds import Clouds
@@ -60,6 +61,7 @@ _TYPES = MessageTypes(LabelInfo, VisionClass, VocabularyMessage)
 _CLASSES = {
     'sensor_msgs/msg/Image': Image,
     'sensor_msgs/msg/CompressedImage': CompressedImage,
+    'clip_dinoiser_ros/msg/DenseFeatures': DenseFeatures,
     'clip_dinoiser_ros/msg/FrameInfo': FrameInfo,
     'sensor_msgs/msg/PointCloud2': PointCloud2,
     'sensor_msgs/msg/CameraInfo': CameraInfo,
@@ -116,6 +118,7 @@ class CameraPublishers:
             'class_confidences': self._class_confidences,
             'detections': lambda frame: detection_array(frame, DETECTION_TYPES),
             'instances': lambda frame: images.to_message(*frame.instances, frame.header, Image),
+            'features': lambda frame: dense_features(frame, DenseFeatures),
             'points': self._add_to_clouds,
             'camera_info': self._camera_info,
         }
@@ -187,6 +190,10 @@ class CameraPublishers:
     def _is_heard(self, name: str) -> bool:
         publisher = self._publishers.get(name)
         return publisher is not None and publisher.get_subscription_count() > 0
+
+    def wants_features(self) -> bool:
+        """Return whether the features of the next frame have subscribers."""
+        return self._is_heard('features')
 
     def expect(self, header: Any) -> None:
         """Keep the depth image of a frame that is about to be segmented."""

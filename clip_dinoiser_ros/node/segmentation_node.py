@@ -166,6 +166,7 @@ class SegmentationNode(ParameterServicesNode):
                 engine=configuration.engine,
                 quantized=configuration.quantized or None,
             )
+            segmenter.shorten_features(configuration.feature_pca, configuration.feature_dim)
             self._ids = self._ids_of(configuration, settings)
             active, ids = self._encode(settings, segmenter)
             segmenter.warm_up(active.vocabulary, settings.gamma, settings.delta)

@@ -156,7 +156,8 @@ class Worker:
             self._reject(frame, _reason(error))
             return None
         decode_ms = 1e3 * (time.monotonic() - start)
-        return frame, DecodedFrame(frame.camera, header, image, decode_ms)
+        with_features = self._publishers[frame.camera].wants_features()
+        return frame, DecodedFrame(frame.camera, header, image, decode_ms, with_features)
 
     def _process(self, batch: list[tuple[Frame, DecodedFrame]], active: Active) -> None:
         """Segment images of one size and publish the results."""

@@ -57,7 +57,10 @@ class QuickSegmenter:
     def segment(self, image, vocabulary, gamma=0.2, delta=0.99, edges='off'):
         return enlarge_all([QuickPatches(image, vocabulary)], image.shape[:2])[0]
 
-    def segment_patches(self, images, vocabulary, gamma=0.2, delta=0.99):
+    def shorten_features(self, pca, dimension):
+        pass
+
+    def segment_patches(self, images, vocabulary, gamma=0.2, delta=0.99, with_features=False):
         time.sleep(self.seconds_per_batch)
         return [QuickPatches(image, vocabulary) for image in images]
 

@@ -112,6 +112,37 @@ def test_every_camera_is_found_and_nothing_else(tmp_path):
         assert [camera.name for camera in cameras] == ['seen_camera_overlay']
 
 
+def test_the_same_stamp_in_another_byte_order_is_the_same_frame(tmp_path):
+    raw, packed = '/front/image_raw', '/front/image_raw/compressed'
+    messages = []
+    for time_ns in (START_NS, START_NS + 1):
+        name, data = compressed_message(PICTURE, time_ns)
+        message = typestore().deserialize_cdr(data, name)
+        big = bytes(typestore().serialize_cdr(message, name, little_endian=False))
+        assert big != data
+        messages += [
+            (raw, time_ns, image_message(PICTURE, time_ns)),
+            (packed, time_ns, (name, big)),
+        ]
+    with Recording(write(tmp_path / 'mixed', messages)) as recording:
+        cameras, notes = choose_cameras(recording)
+    assert [camera.topic for camera in cameras] == [raw]
+    assert notes == [f'{packed} is left out: the same as {raw}']
+
+
+def test_images_cut_off_before_their_stamp_are_not_the_same(tmp_path):
+    messages = [
+        (topic, START_NS, (name, data[:9]))
+        for topic, (name, data) in (
+            ('/front/image_raw', image_message(PICTURE, START_NS)),
+            ('/front/image_raw/compressed', compressed_message(PICTURE, START_NS)),
+        )
+    ]
+    with Recording(write(tmp_path / 'cut', messages)) as recording:
+        cameras, _ = choose_cameras(recording)
+    assert len(cameras) == 2
+
+
 def test_a_compressed_topic_with_frames_of_its_own_is_a_camera(tmp_path):
     hour = 3600 * 10**9
     raw, packed = '/front/image_raw', '/front/image_raw/compressed'

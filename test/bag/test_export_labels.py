@@ -7,6 +7,7 @@ import csv
 import json
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +17,7 @@ import pytest
 from bags import SECOND, START_NS, compressed_message, header, image_message, make, read, write
 from PIL import Image
 from quick_model import NAMES
+from rosbags.rosbag2 import Reader
 
 from clip_dinoiser_ros import cli
 from clip_dinoiser_ros.bag.types import IMAGE, VOCABULARY, typestore
@@ -343,6 +345,67 @@ def test_damaged_image_is_told(labelled, tmp_path, capsys):
     said = capsys.readouterr().err
     assert f'{TOPIC} at {START_NS / SECOND:.6f} s: not a {IMAGE}' in said
     assert len(list((tmp_path / 'out/JPEGImages').iterdir())) == 3
+
+
+def rewritten(bag, path, changes):
+    """Copy a bag; `changes` maps (topic, number of the message on it) to a change of its bytes."""
+    messages, met = [], Counter()
+    with Reader(bag) as reader:
+        for connection, time_ns, data in reader.messages():
+            change = changes.get((connection.topic, met[connection.topic]), bytes)
+            met[connection.topic] += 1
+            messages.append((connection.topic, time_ns, (connection.msgtype, change(data))))
+    return write(path, messages)
+
+
+def flat(data):
+    """Take one row off the height of an image."""
+    message = typestore().deserialize_cdr(data, IMAGE)
+    message.height -= 1
+    return bytes(typestore().serialize_cdr(message, IMAGE))
+
+
+def small(data):
+    """Take one row off an image."""
+    message = typestore().deserialize_cdr(data, IMAGE)
+    message.height -= 1
+    message.data = message.data[: message.height * message.step]
+    return bytes(typestore().serialize_cdr(message, IMAGE))
+
+
+@pytest.mark.parametrize(
+    ('output', 'change', 'reason'),
+    [
+        ('labels', lambda data: data[:7], 'it is cut off in its header'),
+        ('labels', lambda data: data[:12], f'not a {IMAGE}'),
+        ('labels', lambda data: data[:-1], f'not a {IMAGE}'),
+        ('labels', flat, 'not an image: cannot reshape'),
+        ('labels', lambda data: data.replace(b'mono8', b'mono9'), "not an image: 'mono9'"),
+        ('confidence', lambda data: data[:40], f'not a {IMAGE}'),
+        ('confidence', small, 'not of the size of the labels'),
+        ('frame_info', lambda data: data[:30], 'not a clip_dinoiser_ros/msg/FrameInfo'),
+    ],
+)
+def test_a_damaged_result_costs_its_image_and_is_told(
+    output, change, reason, labelled, tmp_path, capsys
+):
+    monday, _ = labelled
+    topic = f'/clip_dinoiser/front/{output}'
+    bad = rewritten(monday, tmp_path / 'bad', {(topic, 1): lambda data: change(bytes(data))})
+    assert export(bad, tmp_path / 'out', '--format', 'voc') == 3
+    said = capsys.readouterr().err
+    assert f'{topic} at {(START_NS + SECOND // 10) / SECOND:.6f} s: {reason}' in said
+    assert len(list((tmp_path / 'out/JPEGImages').iterdir())) == 3
+
+
+def test_a_damaged_vocabulary_is_told(labelled, tmp_path, capsys):
+    monday, _ = labelled
+    topic = '/clip_dinoiser/front/vocabulary'
+    bad = rewritten(monday, tmp_path / 'bad', {(topic, 0): lambda data: bytes(data[:30])})
+    assert export(bad, tmp_path / 'out', '--format', 'voc') == 1
+    said = capsys.readouterr().err
+    assert 'does not say what its labels mean' in said
+    assert f'{topic} at {START_NS / SECOND:.6f} s: not a {VOCABULARY}' in said
 
 
 def test_bad_input_is_told_in_one_line_before_anything_is_written(labelled, tmp_path, capsys):

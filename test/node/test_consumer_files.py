@@ -126,6 +126,7 @@ RVIZ_DISPLAYS = {
     'rviz_default_plugins/TF': None,
     'rviz_default_plugins/Image': IMAGE,
     'rviz_default_plugins/PointCloud2': CLOUD,
+    'rviz_default_plugins/MarkerArray': 'visualization_msgs/msg/MarkerArray',
 }
 RVIZ_PANELS = {'rviz_common/Displays', 'rviz_common/Views', 'rviz_common/Time'}
 RVIZ_TOPIC = {
@@ -168,7 +169,7 @@ def test_rviz_shows_topics_of_the_node(types):
             assert topic['Reliability Policy'] == 'Best Effort'  # reaches any publisher
             assert types[topic['Value']] == kind
             shown.add(topic['Value'])
-    assert shown >= {f'{NAME}/camera/{x}' for x in ('overlay', 'confidence', 'points')}
+    assert shown >= {f'{NAME}/camera/{x}' for x in ('overlay', 'confidence', 'points', 'markers')}
     assert '/camera/image_raw' in shown
     fields = {d['Channel Name'] for d in manager['Displays'] if 'Channel Name' in d}
     assert fields == {'label', 'confidence'}

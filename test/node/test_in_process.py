@@ -13,13 +13,14 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from clip_dinoiser_ros.msg import DenseFeatures
 from golden_data import golden
 from harness import Peer, array, class_topics
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from clip_dinoiser_ros.core import weights
-from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.core.segmentation import Patches, PatchFeatures
 from clip_dinoiser_ros.core.text_tower import TextTower
 from clip_dinoiser_ros.frames import compressed, process
 
@@ -174,6 +175,50 @@ def test_objects_are_found_for_those_who_listen(active_node, monkeypatch):
         for output in ('detections', 'instances', 'frame_info'):
             peer.of_frame(output, 10)
         assert len(found) == 1
+
+
+def test_features_are_made_for_those_who_listen(active_node, monkeypatch):
+    asked, made = [], []
+    download, segmenter = PatchFeatures.download, active_node._pipeline.segmenter
+    segment = segmenter.segment_patches
+    monkeypatch.setattr(
+        segmenter, 'segment_patches', lambda *args: asked.append(args[-1]) or segment(*args)
+    )
+    monkeypatch.setattr(PatchFeatures, 'download', lambda one: made.append(1) or download(one))
+    image = golden('image_160x208_plain')['image']
+    publisher = active_node._pipeline.publishers['camera']._publishers['features']
+    with Peer() as peer:
+        peer.listen()
+        peer.send(image, 1)
+        peer.of_frame('frame_info', 1)
+        assert not any(asked)
+        listener = peer.hear('features', DenseFeatures)
+        peer.until(lambda: publisher.get_subscription_count() == 1)
+        asked.clear()
+        peer.send(image, 10)
+        peer.of_frame('features', 10)
+        peer.of_frame('frame_info', 10)
+        assert (asked, made) == ([True], [1])
+        peer.node.destroy_subscription(listener)
+        peer.until(lambda: publisher.get_subscription_count() == 0)
+        peer.send(image, 20)
+        peer.of_frame('frame_info', 20)
+        assert (asked, made) == ([True, False], [1])
+
+
+def test_a_frame_without_features_is_published_without_them(active_node, monkeypatch):
+    """A subscriber may come while the model works on a frame."""
+    image = golden('image_160x208_plain')['image']
+    publishers = active_node._pipeline.publishers['camera']
+    monkeypatch.setattr(publishers, 'wants_features', lambda: False)
+    with Peer() as peer:
+        peer.listen()
+        peer.hear('features', DenseFeatures)
+        heard = publishers._publishers['features']
+        peer.until(lambda: heard.get_subscription_count() == 1)
+        peer.send(image, 1)
+        assert peer.of_frame('frame_info', 1).frames_rejected == 0
+        assert not peer.messages('features')
 
 
 def test_too_many_probabilities_are_refused_before_they_are_computed(active_node, monkeypatch):

@@ -10,9 +10,13 @@ from cameras_with_depth import TOPICS, DepthCamera
 from golden_data import golden
 from harness import Peer
 from sensor_msgs.msg import CameraInfo, PointCloud2
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
 
 from clip_dinoiser_ros.core import segmentation
 from clip_dinoiser_ros.frames import cloud_messages as module
+from clip_dinoiser_ros.frames import process
+from clip_dinoiser_ros.node import clouds as clouds_module
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, RING_LENGTH
 
 IMAGE = golden('image_160x208_plain')['image']
@@ -76,6 +80,40 @@ def test_no_cloud_and_no_camera_info_is_made_without_a_listener(active_node, cal
         send(peer, camera, first + 2)
         peer.of_frame('camera_info', first + 2)
         assert calls == ['matrices']
+
+
+def test_no_object_is_located_without_a_listener(active_node, monkeypatch):
+    """Once for both outputs; without depth for neither."""
+    located, found = [], []
+    locate, find = clouds_module.locate, process.find_objects
+    monkeypatch.setattr(
+        clouds_module, 'locate', lambda *a, **k: located.append(1) or locate(*a, **k)
+    )
+    monkeypatch.setattr(process, 'find_objects', lambda *a: found.append(1) or find(*a))
+    clouds = active_node._pipeline.publishers['camera'].clouds
+    with Peer() as peer:
+        peer.listen()
+        points = peer.hear('points', PointCloud2)  # tells that images, depth and info arrive
+        camera = DepthCamera(peer)
+        first = camera.connect(IMAGE, 1)
+        assert (located, found) == ([], [])
+        peer.node.destroy_subscription(points)
+        heard = {
+            name: peer.hear(name, kind)
+            for name, kind in (('detections_3d', Detection3DArray), ('markers', MarkerArray))
+        }
+        peer.until(lambda: all(listeners(active_node, name) == 1 for name in heard))
+        send(peer, camera, first)
+        peer.of_frame('detections_3d', first)
+        peer.until(lambda: peer.messages('markers'))
+        assert (located, found) == ([1], [1])
+        for listener in heard.values():
+            peer.node.destroy_subscription(listener)
+        peer.until(lambda: not any(listeners(active_node, name) for name in heard))
+        send(peer, camera, first + 1)
+        send(peer, camera, first + 2)
+        assert (located, found) == ([1], [1])
+        assert not clouds._objects
 
 
 def test_depth_without_end_does_not_grow(active_node, monkeypatch):

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'bag'))
 
 import bags
 from cameras_with_depth import RELIABLE_INPUTS, TOPICS, DepthCamera
-from clip_dinoiser_ros.msg import FrameInfo, Vocabulary
+from clip_dinoiser_ros.msg import DenseFeatures, FrameInfo, Vocabulary
 
 from clip_dinoiser_ros import arguments, cli
 
@@ -45,7 +45,7 @@ OPTIONS = (
     f'--camera-info-topic {TOPICS["camera.camera_info_topic"]} '
     '--min-object-size 0.02 '
     '--outputs overlay overlay/compressed classes class_confidences detections instances '
-    'detections_3d markers'
+    'features detections_3d markers'
 ).split()
 PER_FRAME = {
     'labels': Image,
@@ -55,6 +55,7 @@ PER_FRAME = {
     'class_confidences': Image,
     'detections': Detection2DArray,
     'instances': Image,
+    'features': DenseFeatures,
     'points': PointCloud2,
     'detections_3d': Detection3DArray,
     'markers': MarkerArray,
@@ -136,6 +137,12 @@ def assert_same(offline, live, key):
             assert one.hypothesis.score == pytest.approx(other.hypothesis.score, abs=1e-5)
             one.hypothesis.score = other.hypothesis.score
             assert ours == theirs, key
+    elif isinstance(offline, DenseFeatures):
+        ours, theirs = (np.frombuffer(bytes(m.features), '<f2') for m in (offline, live))
+        np.testing.assert_allclose(ours, theirs, atol=1e-3, err_msg=str(key))
+        np.testing.assert_allclose(offline.objectness, live.objectness, atol=1e-5)
+        for field in live.get_fields_and_field_types().keys() - {'features', 'objectness'}:
+            assert getattr(offline, field) == getattr(live, field), field
     elif isinstance(offline, PointCloud2):
         assert offline.fields == live.fields
         ours, theirs = read_cloud(offline), read_cloud(live)

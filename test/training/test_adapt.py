@@ -7,16 +7,23 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors import safe_open
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.cli import main
+from clip_dinoiser_ros.core.segmentation import Patches
 from clip_dinoiser_ros.core.templates import common_templates, find_sentences
 from clip_dinoiser_ros.training.adapt_command import DAMAGED
+from clip_dinoiser_ros.training.feature_pca import learn_components, measure_agreement
 from clip_dinoiser_ros.training.template_choice import Entropies, as_templates, measure_entropies
 
 pytest.importorskip('rosbags', reason='recordings need rosbags')
 
+from rosbags.rosbag2 import Reader
+
+from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.demo.record import write_drive
 from clip_dinoiser_ros.world.scenes import drive, scene
 
@@ -105,6 +112,86 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
     assert main(['image', str(picture), '--output', str(out), *options]) == 0
 
 
+def test_without_a_file_there_is_nothing_to_do(bag, capsys):
+    words = ('--prompts', *PROMPTS, '--model', 'demo')
+    assert main(['adapt', str(bag), *words]) == 1
+    assert 'give --output for templates, --pca for features, or both' in capsys.readouterr().err
+
+
+def test_components_are_the_longest_directions_of_the_features(segmenter):
+    images = [scene(seed, 160, 120).image for seed in (1, 2)]
+    components = learn_components(segmenter, images)
+    rows = []
+    for image in images:
+        found = segmenter.pooled_features(image)[0].flatten(1).T.double().numpy()
+        rows.append(found / np.linalg.norm(found, axis=1, keepdims=True))
+    _, lengths, expected = np.linalg.svd(np.concatenate(rows), full_matrices=False)
+    np.testing.assert_allclose(components.T @ components, np.eye(128), atol=1e-5)
+    apart = lengths[:8] > 1.01 * lengths[1:9]  # the others may stand for each other
+    same = np.abs((components[:, :8] * expected[:8].T).sum(axis=0))
+    assert apart.sum() > 3
+    np.testing.assert_allclose(same[apart][:3], 1.0, atol=1e-3)
+    for dimension in (1, 8, 64):
+        kept = (np.concatenate(rows) @ components[:, :dimension]) ** 2
+        assert kept.sum() == pytest.approx((lengths[:dimension] ** 2).sum(), rel=1e-5)
+
+
+def test_agreement_is_the_share_of_pixels_with_the_same_label(segmenter):
+    images = [scene(seed, 160, 120).image for seed in (1, 2)]
+    components = learn_components(segmenter, images[:1])
+    vocabulary = segmenter.encode(['background', *PROMPTS])
+    few, all_of_them = measure_agreement(segmenter, images, vocabulary, components, [2, 128])
+    assert all_of_them > 0.999
+    same = count = 0
+    for image in images:
+        expected = segmenter.segment(image, vocabulary).labels
+        (patches,) = segmenter.segment_patches([image], vocabulary, with_features=True)
+        features = patches.features.vectors.float().numpy()
+        short = np.einsum('cd,chw->dhw', components[:, :2], features)
+        short /= np.linalg.norm(short, axis=0)
+        texts = vocabulary.embeddings.numpy() @ components[:, :2]
+        found = torch.from_numpy(100 * np.einsum('kd,dhw->khw', texts, short)).softmax(dim=0)
+        objectness = patches.features.objectness
+        background = (objectness <= 0.5) & (found.amax(dim=0) < 0.99)
+        confidence = torch.where(background, 1 - objectness, found[0])
+        found[0][background] = 1.0
+        labels = Patches(found, confidence, patches.extent, vocabulary).enlarge((120, 160)).labels
+        same += (labels == expected).sum()
+        count += expected.size
+    assert few == pytest.approx(same / count, abs=2e-3)
+    assert few < 0.99
+
+
+def test_the_command_writes_components_that_bag_and_model_take(bag, segmenter, tmp_path, capsys):
+    file = tmp_path / 'yard.safetensors'
+    words = ('--prompts', *PROMPTS, '--model', 'demo', '--device', 'cpu', '--short-side', '128')
+    assert main(['adapt', str(bag), '--pca', str(file), '--images', '5', *words]) == 0
+    said = capsys.readouterr().out
+    assert 'learned on the first 4 images; pixels of the last 1 with the label that 128' in said
+    with safe_open(file, 'pt') as content:
+        about = json.loads(content.metadata()['about'])
+    assert (about['learned'], about['measured']) == (4, 1)
+    assert about['agreement'].keys() == {'64', '128'}
+    for dimension, share in about['agreement'].items():
+        assert f'feature_dim {dimension}: {share:.2%}' in said
+    assert about['agreement']['128'] > 0.999
+    out = tmp_path / 'out'
+    options = ('--outputs', 'features', '--feature-pca', str(file), '--feature-dim', '64')
+    assert main(['bag', str(bag), str(out), *words, *options]) == 0
+    with Reader(out) as reader:
+        made = [
+            typestore().deserialize_cdr(data, connection.msgtype)
+            for connection, _, data in reader.messages()
+            if connection.topic.endswith('/features')
+        ]
+    assert len(made) == 6
+    assert {message.dimension for message in made} == {64}
+    assert {message.model_digest for message in made} != {segmenter.text_digest}
+    refused = (*options[:-1], '65536')
+    assert main(['bag', str(bag), str(tmp_path / 'no'), *words, *refused]) == 1
+    assert 'feature_dim is 65536; must be 64 to 128' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
@@ -116,6 +203,8 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
         (('--gamma', '2'), 'gamma'),
         (('--output', 'a.yaml'), 'the name must end in .json'),
         (('--output', 'no/a.json'), 'no is not a folder'),
+        (('--pca', 'a.pt'), '--pca a.pt: the name must end in .safetensors'),
+        (('--pca', 'a.safetensors', '--images', '1'), '--pca needs at least 2 images'),
     ],
 )
 def test_what_is_refused(options, said, bag, tmp_path, capsys, monkeypatch):
