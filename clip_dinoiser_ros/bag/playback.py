@@ -243,7 +243,8 @@ def _stamp_ns(message: Message) -> int:
     return int(seconds) * 10**9 + int(nanoseconds)
 
 
-def _pixels(message: Message) -> npt.NDArray[Any]:
+def pixels(message: Message) -> npt.NDArray[Any]:
+    """Return the pixels of a label image or confidence map, (H, W)."""
     image: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
     return image.data.view(_DTYPES[image.encoding]).reshape(image.height, image.width)
 
@@ -252,10 +253,10 @@ def _shown(
     frame: RecordedFrame, labels: Message, certainty: Message | None, classes: Classes
 ) -> Shown:
     assert frame.image is not None
-    ids = _pixels(labels)
+    ids = pixels(labels)
     lookup = np.zeros(np.iinfo(ids.dtype).max + 1, np.uint16)
     lookup[list(classes.ids)] = range(len(classes.ids))
-    confidence = None if certainty is None else _pixels(certainty)
+    confidence = None if certainty is None else pixels(certainty)
     if confidence is not None and confidence.dtype == np.uint8:
         confidence = confidence.astype(np.float32) / 255
     return Shown(
