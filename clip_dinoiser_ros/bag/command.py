@@ -407,6 +407,7 @@ def segment(
     chosen: Chosen,
     bag: PartialBag,
     load: Callable[[argparse.Namespace], Model] = load_model,
+    read: int = 0,
     seen: Mapping[str, int] | None = None,
 ) -> Progress:
     """Write all messages, starting where an earlier run ended, and close the bag.
@@ -417,7 +418,8 @@ def segment(
         chosen: Of this recording.
         bag: Gets the messages.
         load: Called if something is left to do.
-        seen: Frames of each camera before the selection, by topic.
+        read: Messages of the selection to pass over; see `read_windows`.
+        seen: Frames of each camera before, by topic.
     """
     selection = chosen.selection
     if bag.complete:
@@ -431,7 +433,7 @@ def segment(
     extras = {*args.outputs, *(['overlay'] if args.overlay else [])}
     processor = Processor(segmenter, logging.getLogger(__name__))
     worker = BagSegmenter(processor, active, bag, extras)
-    last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': 0, 'seen': seen or {}}
+    last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': read, 'seen': seen or {}}
     windows = read_windows(recording, selection, args.batch, last['read'], last['seen'])
     read, seen = last['read'], last['seen']
     try:

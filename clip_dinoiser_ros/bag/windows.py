@@ -38,6 +38,8 @@ class Selection:
         copied: Topics that are copied unchanged.
         limits: Maximum pixels, and maximum bytes of JPEG and PNG; larger ones are refused.
         latched_before: Also copy latched messages from before `start_ns`.
+        stop: Number of messages, counted as `Window.read`, after which it ends; None: not before
+            `end_ns`.
     """
 
     cameras: Mapping[str, Camera]
@@ -47,6 +49,7 @@ class Selection:
     copied: frozenset[str] = frozenset()
     limits: tuple[int, int] = (MAX_PIXELS, MAX_IMAGE_BYTES)
     latched_before: bool = True
+    stop: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,7 @@ class Window:
         read: Messages of the recording read up to the end of this window.
         seen: Frames of each camera up to the end of this window, by topic, with skipped ones.
         start_ns, end_ns: Recording times of its first and last message.
+        tied: Number of messages up to the end of this window that have the time of its last.
         size: Bytes of its camera images and copied messages.
     """
 
@@ -92,6 +96,7 @@ class Window:
     seen: dict[str, int] = field(default_factory=dict)
     start_ns: int = 0
     end_ns: int = 0
+    tied: int = 0
     size: int = 0
 
 
@@ -117,20 +122,24 @@ def read_windows(
     partners = PartnerFinder(selection.cameras.values())
     topics = {*selection.cameras, *selection.copied, *partners.topics}
     messages = _LookAhead(
-        chain(
-            _latched_before(recording, selection),
-            recording.messages(topics, selection.start_ns, selection.end_ns),
+        islice(
+            chain(
+                _latched_before(recording, selection),
+                recording.messages(topics, selection.start_ns, selection.end_ns),
+            ),
+            selection.stop,
         )
     )
     for message in islice(messages, read):
         if message.topic.name in partners.topics:
             partners.put(message)
     window = Window(read=read, seen=dict(seen or {}))
-    count = size = 0
+    count = size = tied = 0
     for message in messages:
         window.read += 1
         window.start_ns = window.start_ns or message.time_ns
-        window.end_ns = message.time_ns
+        tied = tied + 1 if message.time_ns == window.end_ns else 1
+        window.tied, window.end_ns = tied, message.time_ns
         topic = message.topic.name
         if topic in selection.copied:
             window.items.append(message)
@@ -150,7 +159,7 @@ def read_windows(
         if count >= frames or size >= MAX_BYTES:
             partners.settle(messages.ahead(), window.end_ns)
             yield window
-            window = Window(read=window.read, seen=dict(window.seen))
+            window = Window(read=window.read, seen=dict(window.seen), end_ns=window.end_ns)
             count = size = 0
     if window.items:
         partners.settle(iter(()), window.end_ns)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import Message, Recording
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
+from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, Window, read_windows
 from clip_dinoiser_ros.frames.outputs import OUTPUTS
 
 _ONCE = ('label_info', 'vocabulary')  # written before the first labels of a camera
@@ -26,16 +26,19 @@ class Slice:
 
     Attributes:
         number: From 0.
-        start_ns, end_ns: Recording times, without the end; None: that of the recording.
-        size: Bytes of images and copied messages.
+        start_ns: Recording time of its first message; None: that of the recording.
+        read: Messages of that time that belong to the slice before.
         seen: Frames of each camera before it, by topic.
+        stop: Number of messages from `start_ns` after which it ends; None: with the recording.
+        size: Bytes of images and copied messages.
     """
 
     number: int
     start_ns: int | None
-    end_ns: int | None
-    size: int
-    seen: dict[str, int] = field(default_factory=dict)
+    read: int
+    seen: dict[str, int]
+    stop: int | None = None
+    size: int = 0
 
 
 def can_be_sliced(args: argparse.Namespace) -> bool:
@@ -52,15 +55,17 @@ def divide(recording: Recording, selection: Selection, frames: int, size: int) -
         frames: Camera images per window.
         size: Bytes of a slice, at least.
     """
-    slices: list[Slice] = []
-    start, seen, total, last = selection.start_ns, dict[str, int](), 0, None
+    slices = []
+    current, before, last = Slice(0, selection.start_ns, 0, {}), 0, Window()
     for window in read_windows(recording, selection, frames, decode=_undecoded):
-        if last is not None and total >= size and window.start_ns > last.end_ns:
-            slices.append(Slice(len(slices), start, last.end_ns + 1, total, seen))
-            start, seen, total = last.end_ns + 1, dict(last.seen), 0
-        total += window.size
+        if current.size >= size and window.start_ns != selection.start_ns:
+            slices.append(replace(current, stop=last.read - before))
+            tied = last.tied if window.start_ns == last.end_ns else 0
+            current = Slice(len(slices), window.start_ns, tied, dict(last.seen))
+            before = last.read - tied
+        current = replace(current, size=current.size + window.size)
         last = window
-    return [*slices, Slice(len(slices), start, selection.end_ns, total, seen)]
+    return [*slices, current]
 
 
 def _undecoded(

@@ -21,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from clip_dinoiser_ros.bag.files import METADATA, BagError, storage
 
 _LIST = '.txt'
+_LEFT_OUT = re.compile(r'(^|/)(\.|[^/]*\.partial(/|$))')  # hidden, or unfinished outputs
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ def _of_source(source: str) -> Iterator[Found]:
     path = path.rstrip('/')
     roots, base = [path], ''
     if re.search(r'[*?[]', path) and not files.exists(path):
-        roots = sorted(files.glob(path))
         base = re.split(r'[^/]*[*?[]', path, maxsplit=1)[0]  # the folders before the pattern
+        matches = sorted(files.glob(path))
+        roots = [root for root in matches if not _LEFT_OUT.search(root.removeprefix(base))]
         if not roots:
             raise BagError(f'{source} matches nothing')
     elif not files.exists(path):
@@ -122,8 +124,8 @@ def _recordings(files: Any, root: str) -> Iterator[tuple[str, int]]:
             yield root, files.size(root)
         return
     for folder, _, entries in files.walk(root, detail=True):
-        if re.search(r'(/\.|\.partial(/|$))', folder.removeprefix(root)):
-            continue  # hidden, or the unfinished output of another run
+        if _LEFT_OUT.search(folder.removeprefix(root).lstrip('/')):
+            continue
         sizes = {
             name: entry['size']
             for name, entry in sorted(entries.items())

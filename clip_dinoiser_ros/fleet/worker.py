@@ -183,14 +183,14 @@ class Worker:
                 selection = replace(
                     chosen.selection,
                     start_ns=part.start_ns,
-                    end_ns=part.end_ns,
                     latched_before=part.number == 0,
+                    stop=part.stop,
                 )
                 chosen = replace(chosen, selection=selection)
             settings = {**output_settings(args, recording, chosen.selection), 'run': run}
             with self._open(self._output(unit), settings) as bag:
-                seen = None if part is None else part.seen
-                progress = segment(args, recording, chosen, bag, self._load, seen)
+                start = (0, {}) if part is None else (part.read, part.seen)
+                progress = segment(args, recording, chosen, bag, self._load, *start)
                 damage = recording.damage
                 if part is None:
                     check_frames(progress, damage)
