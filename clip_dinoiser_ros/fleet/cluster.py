@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # read by what Ray starts
 
 import ray
 from ray.exceptions import RayError
@@ -43,7 +40,6 @@ def cluster(address: str | None, dashboard: bool) -> Iterator[None]:
         if address is None:
             ray.init(
                 'local',
-                _node_ip_address=_LOOPBACK,
                 object_store_memory=_STORE_BYTES,
                 include_dashboard=dashboard,
                 dashboard_host=_LOOPBACK,
@@ -52,10 +48,13 @@ def cluster(address: str | None, dashboard: bool) -> Iterator[None]:
         else:
             _check_address(address)
             ray.init(address, **quiet)
-    except (RayError, RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # Ray raises many types, and Exception itself
         where = 'cannot be started' if address is None else f'at {address} cannot be joined'
         raise BagError(f'the Ray cluster {where}: {one_line(error, 300)}') from error
     try:
+        here = ray.util.get_node_ip_address()
+        if address is None and here != _LOOPBACK:
+            raise BagError(f'this Ray listens on {here}; start a cluster and give its --address')
         yield
     finally:
         ray.shutdown()

@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,8 @@ def run(args: argparse.Namespace) -> int:
     for place in (*sources, *(one.source for one in recordings)):
         if Path(place).exists():
             refuse_overlap(args.output, Path(place))
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise BagError(
-            f'fleet needs Ray, and {error.name} is missing: pip install ray, or the extra fleet'
-        ) from error
+    if find_spec('ray') is None:
+        raise BagError('fleet needs Ray: pip install ray, or the extra fleet of this package')
     args = _absolute(args)
     with _locked(args.output):
         outcome = Outcome(args, recordings)
@@ -310,6 +307,11 @@ def _remove_outputs(out: Path) -> None:
 
 def _work(args: argparse.Namespace, recordings: Sequence[Found], outcome: Outcome) -> None:
     """Let actors do all recordings."""
+    # Ray reads these when it is imported: no usage statistics; a cluster of its own on loopback,
+    # where it would otherwise listen on all addresses, whatever it is told
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    if args.address is None:
+        os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
     import ray
 
     from clip_dinoiser_ros.fleet.cluster import check_nodes, cluster, resources

@@ -4,16 +4,17 @@
 """The command around the actors: what it refuses, goes on with, reports. No Ray is needed."""
 
 import json
-import sys
-import types
+from pathlib import Path
 
 import pytest
 from bags import START_NS, text_message, write
 from conftest import comparable, frames
 
 from clip_dinoiser_ros.fleet import command
+from clip_dinoiser_ros.fleet import worker as worker_module
 from clip_dinoiser_ros.fleet.worker import Unit, Worker
 
+DIGESTS = {'model': 'a', 'pretrained': 'b', 'heads': 'c', 'templates': 'd', 'quantized': 'e'}
 FILES = {'.fleet', 'a.mcap', 'b.mcap', 'fleet_report.html', 'fleet_report.json'}
 
 
@@ -34,8 +35,13 @@ def _in_this_process(monkeypatch):
                 except (ValueError, OSError) as error:
                     outcome.failed(unit, str(error))
 
+    def digests(args):  # the stand-in has no files
+        heads = Path(args.heads)
+        return DIGESTS | ({'heads': heads.read_text()} if heads.is_file() else {})
+
     monkeypatch.setattr(command, '_work', work)
-    monkeypatch.setitem(sys.modules, 'ray', types.ModuleType('ray'))
+    monkeypatch.setattr(worker_module, 'model_digests', digests)
+    monkeypatch.setattr(command, 'find_spec', lambda name: name)
 
 
 @pytest.fixture
@@ -64,7 +70,7 @@ def test_outputs_and_reports(quickly, sources, tmp_path, picture, capsys):
     assert report['recordings']['c']['rejected'] == {'camera': 1}
     assert list(report['failures']) == ['d']
     assert report['settings']['prompts'] == ['background', 'red ball', 'grass']
-    assert set(report['model']) == {'model', 'pretrained', 'heads', 'templates', 'quantized'}
+    assert report['model'] == DIGESTS
     page = (tmp_path / 'out/fleet_report.html').read_text()
     assert '18 in' in page
     for text in ('red ball', 'no camera found', 'c: /camera/image_raw at '):
@@ -165,7 +171,7 @@ def test_two_drivers(quickly, sources, tmp_path, capsys):
 
 
 def test_without_ray(quickly, sources, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'ray', None)
+    monkeypatch.setattr(command, 'find_spec', lambda name: None)
     assert quickly('fleet', sources, tmp_path / 'out') == 1
     assert 'fleet needs Ray' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
