@@ -35,6 +35,7 @@ LOCKS = {
     'uv': ('uv.txt',),
     'tools': ('tools.txt',),
     'fuzz': ('fuzz.txt',),
+    'fleet': ('fleet.txt',),
 }
 PYTHONS = ('3.11', '3.12', '3.13', '3.14')
 _TAGS = '|'.join(f'cp{python.replace(".", "")}' for python in PYTHONS)

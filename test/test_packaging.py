@@ -50,11 +50,13 @@ PIP_NAMES = {
     'onnxruntime': 'onnxruntime',
     'openvino': 'openvino',
     'nncf': 'nncf',
+    'ray': 'ray',
+    'fsspec': 'fsspec',
     'pycocotools': 'pycocotools',
     'label_studio_sdk': 'label-studio-sdk',
 }
 # of extras that nothing else needs, with many packages behind them: their tests are skipped
-NOT_LOCKED = ('nncf', 'label-studio-sdk')
+NOT_LOCKED = ('nncf', 'label-studio-sdk', 'ray')  # ray: fleet.lock.txt
 # the part that only ROS runs
 ROS_ONLY = PACKAGE / 'node'
 

@@ -16,7 +16,7 @@ import pytest
 
 # read when Ray is imported: loopback only, and patience on a busy machine
 os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
-os.environ['RAY_raylet_start_wait_time_s'] = '200'
+os.environ['RAY_raylet_start_wait_time_s'] = '200'  # noqa: SIM112
 os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
 ray = pytest.importorskip('ray', reason='Ray is an extra: make fleet')
 
