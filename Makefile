@@ -24,7 +24,7 @@ add = { [ build/$(1)-site -nt requirements/$(1).lock.txt ] || { rm -rf build/$(1
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test test-all hostile coverage lint test-rerun fuzz soak lock audit manifest demo benchmark gpu clean distclean
+.PHONY: help setup test test-all hostile coverage lint test-rerun fuzz fleet soak lock audit manifest demo benchmark gpu clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -64,6 +64,10 @@ test-rerun: setup  ## run the tests that need the Rerun SDK (170 MB, into build/
 fuzz: setup  ## fuzz all input from outside for FUZZ_SECONDS
 	@$(ENV) && $(call add,fuzz,python) && PYTHONPATH=test/fuzz:build/fuzz-site:$$PYTHONPATH \
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
+
+fleet: setup  ## run the tests of `clip-dinoiser fleet` with Ray; PYTEST_ARGS selects
+	@$(ENV) && $(call add,fleet,python) && PYTHONPATH=$$PYTHONPATH:$(CURDIR)/build/fleet-site \
+		$(PYTEST) test/fleet $(PYTEST_ARGS)
 
 soak: setup  ## run a node under changing load for SOAK_SECONDS; check memory and results
 	@$(ENV) && PYTHONPATH=test/soak:test/node:test:$$PYTHONPATH \

@@ -42,6 +42,7 @@ setup(
         'bags': ['rosbags', 'apsw', 'mcap', 'zstandard', 'ruamel.yaml', 'av'],
         'openvino': ['openvino'],  # an engine for CPUs and Intel's GPUs and NPUs
         'quantize': ['openvino', 'nncf'],  # the image tower in 8-bit integers
+        'fleet': ['ray', 'fsspec'],  # `clip-dinoiser fleet`; s3fs or gcsfs for s3:// and gs://
         'coco': ['pycocotools'],  # masks of `export-labels --format coco`
         'label-studio': ['label-studio-sdk'],  # masks of `export-labels --format label-studio`
         'rerun': ['rerun-sdk>=0.41,<0.42'],  # `bag --rerun`; its API changes between releases

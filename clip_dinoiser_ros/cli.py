@@ -17,6 +17,10 @@ VERBS = {
         'clip_dinoiser_ros.bag.command',
         'segment a recording and write the result as a recording',
     ),
+    'fleet': (
+        'clip_dinoiser_ros.fleet.command',
+        'segment many recordings, on the processors or GPUs of one machine or of a Ray cluster',
+    ),
     'play': ('clip_dinoiser_ros.bag.play', 'publish a recording, as ros2 bag play does'),
     'image': ('clip_dinoiser_ros.bag.image_command', 'segment image files'),
     'export-labels': (

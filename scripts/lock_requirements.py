@@ -36,6 +36,7 @@ LOCKS = {
     'tools': ('tools.txt',),
     'fuzz': ('fuzz.txt',),
     'rerun': ('rerun.txt',),
+    'fleet': ('fleet.txt',),
 }
 PYTHONS = ('3.11', '3.12', '3.13', '3.14')
 _TAGS = '|'.join(f'cp{python.replace(".", "")}' for python in PYTHONS)

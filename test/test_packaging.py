@@ -50,12 +50,14 @@ PIP_NAMES = {
     'onnxruntime': 'onnxruntime',
     'openvino': 'openvino',
     'nncf': 'nncf',
+    'ray': 'ray',
+    'fsspec': 'fsspec',
     'pycocotools': 'pycocotools',
     'label_studio_sdk': 'label-studio-sdk',
     'rerun': 'rerun-sdk',
 }
 # of extras that nothing else needs, with many packages behind them: their tests are skipped
-NOT_LOCKED = ('nncf', 'label-studio-sdk', 'rerun-sdk')
+NOT_LOCKED = ('nncf', 'label-studio-sdk', 'ray', 'rerun-sdk')  # fleet and rerun: own locks
 # the part that only ROS runs
 ROS_ONLY = PACKAGE / 'node'
 

@@ -9,10 +9,13 @@ import argparse
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.arguments import DAMAGED, say
@@ -27,6 +30,7 @@ from clip_dinoiser_ros.bag.rerun_file import check_rerun
 from clip_dinoiser_ros.bag.segmenting import EXTRA_OUTPUTS, SECOND, VERSION, BagSegmenter, Progress
 from clip_dinoiser_ros.bag.table import check_table, write_table
 from clip_dinoiser_ros.bag.windows import Selection, ahead, read_windows
+from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.objects import MIN_OBJECT_SIZE
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES
@@ -46,6 +50,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='OUT',
         help='NAME.mcap or NAME.db3: one file; any other name: a bag folder, in the format of IN',
     )
+    group = add_segmenting_arguments(parser)
+    group.add_argument(
+        '--table',
+        type=Path,
+        metavar='OUT.csv',
+        help='the objects of every frame, a row each; .csv, or .parquet where pyarrow is installed',
+    )
+    group.add_argument(
+        '--video', type=Path, metavar='OUT.mp4', help='write overlay and legend as H.264'
+    )
+    group.add_argument(
+        '--report', type=Path, metavar='OUT.html', help='write a self-contained page'
+    )
+    group.add_argument(
+        '--rerun',
+        type=Path,
+        metavar='OUT.rrd',
+        help='write images, labels, objects and points for the Rerun viewer (rerun-sdk)',
+    )
+    group.add_argument('--force', action='store_true', help='replace existing files')
+    group.add_argument('--resume', action='store_true', help='continue an interrupted run')
+
+
+def add_segmenting_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add all that decides what is written of a recording; return the group of the output."""
     arguments.add_prompt_arguments(parser)
     _add_selection(parser)
     group = parser.add_argument_group('output')
@@ -91,12 +120,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--feature-pca', default='', metavar='FILE', help='file that adapt --pca wrote'
     )
     group.add_argument(
-        '--table',
-        type=Path,
-        metavar='OUT.csv',
-        help='the objects of every frame, a row each; .csv, or .parquet where pyarrow is installed',
-    )
-    group.add_argument(
         '--confidence-encoding', default='mono8', choices=CONFIDENCE_ENCODINGS, help='%(default)s'
     )
     group.add_argument(
@@ -107,20 +130,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='size of the outputs as a fraction of the image, 0.01 to 1 (%(default)s)',
     )
     _add_cloud(parser)
-    group.add_argument(
-        '--video', type=Path, metavar='OUT.mp4', help='write overlay and legend as H.264'
-    )
-    group.add_argument(
-        '--report', type=Path, metavar='OUT.html', help='write a self-contained page'
-    )
-    group.add_argument(
-        '--rerun',
-        type=Path,
-        metavar='OUT.rrd',
-        help='write images, labels, objects and points for the Rerun viewer (rerun-sdk)',
-    )
-    group.add_argument('--force', action='store_true', help='replace existing files')
-    group.add_argument('--resume', action='store_true', help='continue an interrupted run')
     arguments.add_model_arguments(parser)
     method = arguments.add_threshold_arguments(parser)
     method.add_argument(
@@ -131,6 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='weight of earlier frames, as temporal_smoothing of the node, 0 to 0.99 (%(default)s)',
     )
+    return group
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -207,39 +217,90 @@ def _add_cloud(parser: argparse.ArgumentParser) -> None:
     )
 
 
+Model = tuple[Segmenter, Vocabulary, npt.NDArray[np.unsignedinteger]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What the arguments choose of a recording.
+
+    Attributes:
+        selection: Cameras, times and topics to copy.
+        regions: By camera name.
+        notes: What is left out, one line each.
+    """
+
+    selection: Selection
+    regions: Mapping[str, CameraSettings]
+    notes: list[str]
+
+
+def load_model(args: argparse.Namespace) -> Model:
+    """Load the model of the arguments and encode their prompts; see `encode_prompts`."""
+    segmenter = arguments.load_segmenter(args)
+    segmenter.shorten_features(args.feature_pca, args.feature_dim)
+    return segmenter, *arguments.encode_prompts(segmenter, args)
+
+
 def run(args: argparse.Namespace) -> int:
     """Segment a bag, and make the video and the report of it."""
-    _check(args)
+    check(args)
+    refuse_overlap(args.output, args.input)
+    if args.table is not None:
+        check_table(args.table, args.force)
+    if args.rerun is not None:
+        check_rerun(args.rerun, args.input, args.output, args.force)
+    for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
+        if path is not None and path.suffix != suffix:
+            raise BagError(f'{path}: the name must end in {suffix}')
     with Recording(args.input) as recording:
-        depth = camera_options.depth_topics(args)
-        names = camera_options.camera_names(args)
-        cameras, notes = choose_cameras(recording, args.topic, names, depth)
-        cameras = camera_options.with_topics(args, recording, cameras)
-        _check_depth(args, cameras)
+        chosen = choose(args, recording)
+        selection = chosen.selection
+        cameras = list(selection.cameras.values())
         _use_objects(args, cameras)
-        regions = camera_options.regions(args, cameras)
-        selection = _selection(args, recording, cameras)
-        copied, left_out = _copied(args, recording, cameras)
-        selection = dataclasses.replace(selection, copied=copied)
-        for note in [*recording.notes, *notes, *left_out]:
+        for note in chosen.notes:
             say(note)
         drawings = Drawings(args, recording, selection)
-        settings = _settings(args, recording, selection)
+        settings = output_settings(args, recording, selection)
         with (
             _resumable(args.output),
             PartialBag(args.output, recording.storage, settings, args.resume, args.force) as bag,
         ):
-            progress = _segment(args, recording, selection, bag, regions)
-            if not progress.frames:
-                lines = damage_lines(recording, progress)
-                raise BagError(
-                    '\n'.join(['no frame could be segmented; nothing was written', *lines])
-                )
+            progress = segment(args, recording, chosen, bag)
+            check_frames(progress, recording.damage)
             drawings.draw(bag.bag, progress)
             if args.table is not None:
                 write_table(args.table, bag.bag, cameras, args.force)
             bag.finish()
         return _sum_up(args, recording, progress)
+
+
+def choose(args: argparse.Namespace, recording: Recording) -> Chosen:
+    """Find what the arguments name in a recording.
+
+    Raises:
+        BagError: Something is not there; says what is.
+    """
+    depth = camera_options.depth_topics(args)
+    names = camera_options.camera_names(args)
+    cameras, notes = choose_cameras(recording, args.topic, names, depth)
+    cameras = camera_options.with_topics(args, recording, cameras)
+    _check_depth(args, cameras)
+    regions = camera_options.regions(args, cameras)
+    selection = _selection(args, recording, cameras)
+    copied, left_out = _copied(args, recording, cameras)
+    return Chosen(
+        dataclasses.replace(selection, copied=copied),
+        regions,
+        [*recording.notes, *notes, *left_out],
+    )
+
+
+def check_frames(progress: Progress, damage: Sequence[str]) -> None:
+    """Raise BagError, with what is damaged, if no frame was segmented."""
+    if not progress.frames:
+        lines = damage_lines(damage, progress)
+        raise BagError('\n'.join(['no frame could be segmented; nothing was written', *lines]))
 
 
 @contextmanager
@@ -253,8 +314,8 @@ def _resumable(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Check the arguments before anything is loaded."""
+def check(args: argparse.Namespace) -> None:
+    """Check the arguments of `add_segmenting_arguments` before anything is loaded."""
     for name, least in (('every', 1), ('batch', 1), ('max_pixels', 1), ('max_bytes', 1)):
         if getattr(args, name) < least:
             option = name.replace('_', '-')
@@ -273,14 +334,6 @@ def _check(args: argparse.Namespace) -> None:
         raise BagError(f'--smoothing is {args.smoothing}; must be between 0 and 0.99')
     if not 0.0 <= args.sync_tolerance_ms < math.inf:
         raise BagError(f'--sync-tolerance-ms is {args.sync_tolerance_ms}; must be at least 0')
-    refuse_overlap(args.output, args.input)
-    if args.table is not None:
-        check_table(args.table, args.force)
-    if args.rerun is not None:
-        check_rerun(args.rerun, args.input, args.output, args.force)
-    for path, suffix in ((args.video, '.mp4'), (args.report, '.html')):
-        if path is not None and path.suffix != suffix:
-            raise BagError(f'{path}: the name must end in {suffix}')
 
 
 def _check_depth(args: argparse.Namespace, cameras: list[Camera]) -> None:
@@ -343,16 +396,21 @@ def _copied(
     return frozenset(wanted - unknown), notes
 
 
-def _settings(
-    args: argparse.Namespace, recording: Recording, selection: Selection
-) -> dict[str, Any]:
-    """Return everything that determines the output; a resumed run must have the same."""
+def common_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that determine the output, whatever the recording."""
     keys = (
         'prompts negative_prompts background templates min_confidence confidence_encoding overlay '
         'outputs object_classes min_object_size track feature_dim feature_pca output_scale region '
         'depth_topic camera_info_topic cloud sync_tolerance_ms max_pixels max_bytes delta '
         'smoothing edges model pretrained heads device precision engine quantized short_side every'
     )
+    return {'gamma': arguments.gamma(args), **{key: getattr(args, key) for key in keys.split()}}
+
+
+def output_settings(
+    args: argparse.Namespace, recording: Recording, selection: Selection
+) -> dict[str, Any]:
+    """Return everything that determines the output; a resumed run must have the same."""
     return {
         'input': str(args.input.resolve()),
         'messages': sum(topic.count for topic in recording.topics.values()),
@@ -360,31 +418,43 @@ def _settings(
         'start': selection.start_ns,
         'end': selection.end_ns,
         'copy': sorted(selection.copied),
-        'gamma': arguments.gamma(args),
-        **{key: getattr(args, key) for key in keys.split()},
+        **common_settings(args),
     }
 
 
-def _segment(
+def segment(
     args: argparse.Namespace,
     recording: Recording,
-    selection: Selection,
+    chosen: Chosen,
     bag: PartialBag,
-    regions: Mapping[str, CameraSettings],
+    load: Callable[[argparse.Namespace], Model] = load_model,
+    read: int = 0,
+    seen: Mapping[str, int] | None = None,
 ) -> Progress:
-    """Write all messages, starting where an earlier run ended."""
+    """Write all messages, starting where an earlier run ended, and close the bag.
+
+    Args:
+        args: Those of `add_segmenting_arguments`.
+        recording: Open.
+        chosen: Of this recording.
+        bag: Gets the messages.
+        load: Called if something is left to do.
+        read: Messages of the selection to pass over; see `read_windows`.
+        seen: Frames of each camera before, by topic.
+    """
+    selection = chosen.selection
     if bag.complete:
         progress = Progress()
         progress.restore(bag.lines)
+        for _ in recording.messages(None, selection.start_ns, selection.end_ns):
+            pass  # what is damaged is known only to who reads it
         return progress
-    segmenter = arguments.load_segmenter(args)
-    segmenter.shorten_features(args.feature_pca, args.feature_dim)
-    vocabulary, table = arguments.encode_prompts(segmenter, args)
-    active = Active(_node_settings(args, regions), vocabulary, table, VERSION)
+    segmenter, vocabulary, table = load(args)
+    active = Active(_node_settings(args, chosen.regions), vocabulary, table, VERSION)
     extras = {*args.outputs, *(['overlay'] if args.overlay else [])}
     processor = Processor(segmenter, logging.getLogger(__name__))
     worker = BagSegmenter(processor, active, bag, extras)
-    last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': 0, 'seen': {}}
+    last: Mapping[str, Any] = bag.lines[-1] if bag.lines else {'read': read, 'seen': seen or {}}
     windows = read_windows(recording, selection, args.batch, last['read'], last['seen'])
     read, seen = last['read'], last['seen']
     try:
@@ -432,7 +502,7 @@ def _sum_up(args: argparse.Namespace, recording: Recording, progress: Progress) 
         say(f'{name}: {frames} frames segmented')
     for name, frames in sorted(progress.without_cloud.items()):
         say(f'{name}: {frames} frames have no cloud or camera_info: {progress.cloud_reason}')
-    damage = damage_lines(recording, progress)
+    damage = damage_lines(recording.damage, progress)
     if damage:
         count = sum(progress.rejected.values())
         say(f'{count} messages damaged and passed over' if count else 'not all could be read')

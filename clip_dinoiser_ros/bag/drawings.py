@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from clip_dinoiser_ros import arguments
@@ -66,7 +67,7 @@ class Drawings:
             rerun.finish(bag)
             progress.listed += rerun.damage[:MAX_LISTED]
         if self._report is not None:
-            self._report.finish(self._facts(progress), damage_lines(recording, progress))
+            self._report.finish(self._facts(progress), damage_lines(recording.damage, progress))
 
     def _facts(self, progress: Progress) -> dict[str, str]:
         """Return the facts at the top of the report."""
@@ -87,10 +88,10 @@ class Drawings:
         }
 
 
-def damage_lines(recording: Recording, progress: Progress) -> list[str]:
-    """List what could not be read: messages, then parts of files."""
+def damage_lines(damage: Sequence[str], progress: Progress) -> list[str]:
+    """List what could not be read: messages, then parts of files (`Recording.damage`)."""
     lines = list(progress.listed)
     rest = sum(progress.rejected.values()) - len(lines)
     if rest > 0:
         lines.append(f'and {rest} more messages')
-    return lines + list(dict.fromkeys(recording.damage))
+    return lines + list(dict.fromkeys(damage))

@@ -31,6 +31,10 @@ _CHECKSUM_LENGTH = 9  # in front of each line of the journal: hexadecimal, and a
 _PLUGINS = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 
 
+class InUseError(BagError):
+    """Another process writes this bag."""
+
+
 class PartialBag:
     """Writes a bag that appears under its name only when it is complete.
 
@@ -43,6 +47,7 @@ class PartialBag:
 
     Raises:
         BagError: `out` or an interrupted bag exists and may not be replaced; other settings.
+        InUseError: Another process writes it.
     """
 
     def __init__(
@@ -88,7 +93,7 @@ class PartialBag:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise BagError(f'{self.folder} is being written by another process') from error
+            raise InUseError(f'{self.folder} is being written by another process') from error
         try:
             self._use_journal(_read_journal(journal) if resume and journal.exists() else [])
         except BaseException:

@@ -272,27 +272,27 @@ def _read(message: Message) -> Any:
         raise _DamagedError(message, f'not a {message.topic.type_name}') from error
 
 
-def _pixels(message: Message) -> npt.NDArray[Any]:
-    """Return the pixels of labels or confidence, (H, W); raises _DamagedError."""
+def pixels(message: Message) -> npt.NDArray[Any]:
+    """Return the pixels of a label image or confidence map, (H, W); raises _DamagedError."""
     image = _read(message)
     try:
-        pixels: npt.NDArray[Any] = image.data.view(_DTYPES[image.encoding])
-        pixels = pixels.reshape(image.height, image.width)
+        values: npt.NDArray[Any] = image.data.view(_DTYPES[image.encoding])
+        values = values.reshape(image.height, image.width)
     except (KeyError, ValueError) as error:
         raise _DamagedError(message, f'not an image: {one_line(error)}') from error
-    if not pixels.size:
+    if not values.size:
         raise _DamagedError(message, 'the image has no pixels')
-    return pixels
+    return values
 
 
 def _shown(
     frame: RecordedFrame, labels: Message, certainty: Message | None, classes: Classes
 ) -> Shown:
     assert frame.image is not None
-    ids = _pixels(labels)
+    ids = pixels(labels)
     lookup = np.zeros(np.iinfo(ids.dtype).max + 1, np.uint16)
     lookup[list(classes.ids)] = range(len(classes.ids))
-    confidence = None if certainty is None else _pixels(certainty)
+    confidence = None if certainty is None else pixels(certainty)
     if certainty is not None and confidence is not None and confidence.shape != ids.shape:
         raise _DamagedError(certainty, 'not of the size of the labels')
     if confidence is not None and confidence.dtype == np.uint8:

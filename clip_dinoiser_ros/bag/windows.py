@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -37,6 +37,9 @@ class Selection:
         start_ns, end_ns: Recording times; the end is not included.
         copied: Topics that are copied unchanged.
         limits: Maximum pixels, and maximum bytes of JPEG and PNG; larger ones are refused.
+        latched_before: Also copy latched messages from before `start_ns`.
+        stop: Number of messages, counted as `Window.read`, after which it ends; None: not before
+            `end_ns`.
     """
 
     cameras: Mapping[str, Camera]
@@ -45,6 +48,8 @@ class Selection:
     end_ns: int | None = None
     copied: frozenset[str] = frozenset()
     limits: tuple[int, int] = (MAX_PIXELS, MAX_IMAGE_BYTES)
+    latched_before: bool = True
+    stop: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +86,18 @@ class Window:
             twice.
         read: Messages of the recording read up to the end of this window.
         seen: Frames of each camera up to the end of this window, by topic, with skipped ones.
-        end_ns: Recording time of its last message.
+        start_ns, end_ns: Recording times of its first and last message.
+        tied: Number of messages up to the end of this window that have the time of its last.
+        size: Bytes of its camera images and copied messages.
     """
 
     items: list[RecordedFrame | Message] = field(default_factory=list)
     read: int = 0
     seen: dict[str, int] = field(default_factory=dict)
+    start_ns: int = 0
     end_ns: int = 0
+    tied: int = 0
+    size: int = 0
 
 
 def read_windows(
@@ -96,6 +106,7 @@ def read_windows(
     frames: int,
     read: int = 0,
     seen: Mapping[str, int] | None = None,
+    decode: Decoder | None = None,
 ) -> Iterator[Window]:
     """Divide the recording into windows, the same ones every time.
 
@@ -105,27 +116,35 @@ def read_windows(
         frames: Camera images per window.
         read: Messages that were read before (see `Window.read`); they are skipped.
         seen: Frames of each camera among them.
+        decode: Used instead of `decode_frame`.
     """
+    decode = decode or decode_frame
     partners = PartnerFinder(selection.cameras.values())
     topics = {*selection.cameras, *selection.copied, *partners.topics}
     messages = _LookAhead(
-        chain(
-            _latched_before(recording, selection),
-            recording.messages(topics, selection.start_ns, selection.end_ns),
+        islice(
+            chain(
+                _latched_before(recording, selection),
+                recording.messages(topics, selection.start_ns, selection.end_ns),
+            ),
+            selection.stop,
         )
     )
     for message in islice(messages, read):
         if message.topic.name in partners.topics:
             partners.put(message)
     window = Window(read=read, seen=dict(seen or {}))
-    count = size = 0
+    count = size = tied = 0
     for message in messages:
         window.read += 1
-        window.end_ns = message.time_ns
+        window.start_ns = window.start_ns or message.time_ns
+        tied = tied + 1 if message.time_ns == window.end_ns else 1
+        window.tied, window.end_ns = tied, message.time_ns
         topic = message.topic.name
         if topic in selection.copied:
             window.items.append(message)
             size += len(message.data)
+            window.size += len(message.data)
         if topic in partners.topics:
             partners.put(message)
         if topic in selection.cameras:
@@ -133,13 +152,14 @@ def read_windows(
             window.seen[topic] = position + 1
             if position % selection.every == 0:
                 camera = selection.cameras[topic]
-                frame = decode_frame(camera, message, position, selection.limits)
+                frame = decode(camera, message, position, selection.limits)
+                window.size += len(message.data)
                 window.items.append(_with_partners(frame, partners))
                 count += 1
         if count >= frames or size >= MAX_BYTES:
             partners.settle(messages.ahead(), window.end_ns)
             yield window
-            window = Window(read=window.read, seen=dict(window.seen))
+            window = Window(read=window.read, seen=dict(window.seen), end_ns=window.end_ns)
             count = size = 0
     if window.items:
         partners.settle(iter(()), window.end_ns)
@@ -179,7 +199,7 @@ def _latched_before(recording: Recording, selection: Selection) -> Iterator[Mess
     They remain valid (static transforms, a map), so consumers need them.
     """
     start = selection.start_ns
-    if start is None or start <= recording.start_ns:
+    if start is None or start <= recording.start_ns or not selection.latched_before:
         return
     latched = {name for name in selection.copied if recording.topics[name].latched}
     if latched:
@@ -201,6 +221,9 @@ def decode_frame(
         return RecordedFrame(camera, message, None, None, str(error), position=position)
     decode_ms = 1e3 * (time.perf_counter() - start)
     return RecordedFrame(camera, message, header, image, decode_ms=decode_ms, position=position)
+
+
+Decoder = Callable[[Camera, Message, int, tuple[int, int]], RecordedFrame]
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

@@ -92,13 +92,13 @@ def load_frozen(model: str, pretrained: str) -> tuple[nn.Module, Callable[..., T
 
     A plain model whose weights are in a file is loaded without OpenCLIP's slow import.
     """
-    checkpoint = _find_file(model, pretrained)
+    checkpoint = find_file(model, pretrained)
     plain = None if checkpoint is None else load_plain(model, checkpoint)
     return plain or load_clip(model, pretrained)
 
 
-def _find_file(model: str, pretrained: str) -> Path | None:
-    """Return the given or pinned weights file; None: OpenCLIP has to find it."""
+def find_file(model: str, pretrained: str) -> Path | None:
+    """Return the given or pinned file of CLIP's weights; None: OpenCLIP has to find it."""
     if Path(pretrained).is_file():
         return Path(pretrained)
     if (model, pretrained) not in PINNED:
@@ -156,7 +156,7 @@ def _find_checkpoint(name: str, pretrained: str) -> str:
     """Return what OpenCLIP has to load: a file, or a tag whose revision is not pinned."""
     import open_clip
 
-    file = _find_file(name, pretrained)
+    file = find_file(name, pretrained)
     if file is not None:
         return str(file)
     tags = open_clip.list_pretrained_tags_by_model(name)

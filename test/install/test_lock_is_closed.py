@@ -49,6 +49,11 @@ def test_all_that_is_required_is_locked_and_nothing_else(lock, python):
     assert gaps(lines(lock), text(lock), recorded(), python) == Gaps()
 
 
+@pytest.mark.parametrize('python', ['3.11', '3.12', '3.13', '3.14'])
+def test_ray_is_locked(python):
+    assert gaps(['ray==2.60.0'], text('fleet'), recorded(), python) == Gaps()
+
+
 @pytest.mark.parametrize('python', ['3.11', '3.12', '3.13'])  # those that Atheris has wheels for
 def test_the_fuzzer_is_locked(python):
     listed = ['atheris==3.0.0']

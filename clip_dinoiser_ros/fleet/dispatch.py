@@ -1,0 +1,145 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Gives units to actors, the largest first, and goes on where an actor or a node dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from clip_dinoiser_ros.arguments import say
+from clip_dinoiser_ros.bag.recording import BagError
+from clip_dinoiser_ros.core.errors import one_line
+from clip_dinoiser_ros.fleet.worker import Unit
+
+TRIES = 3
+_POLL_S = 1.0
+_FAILED_STARTS = 3  # in a row, for each actor
+
+
+@dataclass(eq=False)
+class Task:
+    """A unit and the actors that have failed at it."""
+
+    unit: Unit
+    tried: list[Any] = field(default_factory=list)
+
+
+class Dispatcher:
+    """A number of actors, and the units that wait for them.
+
+    Args:
+        make: Makes an actor of `Worker`.
+        count: Number of actors.
+        run: Digest of settings and model; given what `Worker.start` returns.
+        done: Called with unit and result; returns further units.
+        failed: Called with a unit that has failed `TRIES` times, and the reason.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        count: int,
+        run: Callable[[dict[str, str]], str],
+        done: Callable[[Unit, Any], list[Unit]],
+        failed: Callable[[Unit, str], None],
+    ) -> None:
+        self._make, self._count, self._run = make, count, run
+        self._done, self._failed = done, failed
+        self._digest = ''
+        self._waiting: list[Task] = []
+        self._idle: list[Any] = []
+        self._starting: dict[Any, Any] = {}  # actor by the reference of its start
+        self._working: dict[Any, tuple[Any, Task]] = {}
+        self._failed_starts = 0
+
+    def do(self, units: list[Unit]) -> None:
+        """Do all units.
+
+        Raises:
+            BagError: No actor can start, or an actor has another model.
+        """
+        self._put([Task(unit) for unit in units])
+        for _ in range(self._count):
+            self._start_actor()
+        while self._waiting or self._working:
+            self._assign()
+            references = [*self._working, *self._starting]
+            ready, _ = ray.wait(references, num_returns=1, timeout=_POLL_S)
+            for reference in ready:
+                if reference in self._starting:
+                    self._started(reference)
+                else:
+                    self._ended(reference)
+
+    def _put(self, tasks: list[Task]) -> None:
+        self._waiting += tasks
+        self._waiting.sort(key=lambda task: -task.unit.size)
+
+    def _start_actor(self) -> None:
+        actor = self._make()
+        self._starting[actor.start.remote()] = actor
+
+    def _started(self, reference: Any) -> None:
+        actor = self._starting.pop(reference)
+        try:
+            digest = self._run(ray.get(reference))
+        except RayError as error:
+            self._failed_starts += 1
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            expected = isinstance(cause, ValueError | OSError)  # such as weights that are missing
+            never = not self._digest
+            if (never and expected) or self._failed_starts > _FAILED_STARTS * self._count:
+                raise BagError(f'no actor can start: {one_line(cause, 300)}') from error
+            say(f'an actor did not start: {one_line(cause, 300)}')
+            ray.kill(actor)
+            self._start_actor()
+            return
+        self._failed_starts, self._digest = 0, digest
+        self._idle.append(actor)
+
+    def _assign(self) -> None:
+        """Give each idle actor the largest unit at which it has not failed."""
+        for actor in list(self._idle):
+            others = {*self._idle, *(busy for busy, _ in self._working.values())} - {actor}
+            task = next(
+                (
+                    task
+                    for task in self._waiting
+                    if actor not in task.tried or others <= {*task.tried}
+                ),
+                None,
+            )
+            if task is not None:
+                self._waiting.remove(task)
+                self._idle.remove(actor)
+                named = actor.run.options(name=task.unit.text)  # as the dashboard shows it
+                self._working[named.remote(task.unit, self._digest)] = actor, task
+
+    def _ended(self, reference: Any) -> None:
+        actor, task = self._working.pop(reference)
+        try:
+            result = ray.get(reference)
+        except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if isinstance(cause, ValueError | OSError):  # the actor is all right
+                self._idle.append(actor)
+                reason = one_line(cause)
+            else:
+                ray.kill(actor)  # such as a device that failed; or it is dead
+                self._start_actor()
+                reason = f'{type(cause).__name__}: {one_line(cause, 300)}'
+            task.tried.append(actor)
+            if len(task.tried) < TRIES:
+                say(f'{task.unit.text} is tried again: {reason}')
+                self._put([task])
+            else:
+                self._failed(task.unit, reason)
+            return
+        self._idle.append(actor)
+        self._put([Task(unit) for unit in self._done(task.unit, result)])

@@ -1,0 +1,252 @@
+# Copyright 2026 clip_dinoiser_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""A fleet on Ray: several nodes on one machine, and what happens to them in a night."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# read when Ray is imported: loopback only, and patience on a busy machine
+os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
+os.environ['RAY_raylet_start_wait_time_s'] = '200'  # noqa: SIM112
+os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
+ray = pytest.importorskip('ray', reason='Ray is an extra: make fleet')
+
+# ruff: noqa: E402
+from bags import write, write_mcap
+from conftest import comparable, frames
+
+from clip_dinoiser_ros import Segmenter, arguments, cli
+from clip_dinoiser_ros.fleet import cluster as clusters
+from clip_dinoiser_ros.fleet import command
+
+PROMPTS = ['--model', 'demo', '--prompts', 'background', 'person', 'forklift']
+WORDS = [*PROMPTS, '--cpus', '1']
+NODE = {
+    'num_cpus': 1,
+    'object_store_memory': 80 * 2**20,
+    'node_ip_address': '127.0.0.1',
+    'include_dashboard': False,
+}
+PATIENCE_S = 280
+
+
+@pytest.fixture
+def three_nodes():
+    """A cluster of three nodes with one CPU each."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=dict(NODE))
+    cluster.others = [cluster.add_node(**NODE) for _ in range(2)]
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def expected(tmp_path, monkeypatch):
+    """Return what `clip-dinoiser bag` makes of a recording."""
+    segmenter = Segmenter.load('demo')
+    monkeypatch.setattr(arguments, 'load_segmenter', lambda args: segmenter)
+
+    def expected(source):
+        out = tmp_path / 'bag' / f'{source.stem}.mcap'
+        assert cli.main(['bag', str(source), str(out), *PROMPTS]) in (0, 3)
+        return comparable(out)
+
+    return expected
+
+
+def start(*words):
+    """Start a driver."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith('RAY_ENABLE')}
+    if '--address' in words:  # which is on loopback here, as no real cluster is
+        environment['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
+    program = [sys.executable, '-m', 'clip_dinoiser_ros.cli', 'fleet', *map(str, words), *WORDS]
+    return subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def end(driver):
+    """Wait for a driver; return its exit code and what it said."""
+    _, said = driver.communicate(timeout=PATIENCE_S)
+    return driver.returncode, said
+
+
+def wait_for(condition, driver):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert driver.poll() is None, driver.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children(pid):
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f'/proc/{pid}/task').iterdir():
+            found += [int(child) for child in (task / 'children').read_text().split()]
+    return [*found, *(below for child in found for below in children(child))]
+
+
+def name_of(pid):
+    try:
+        return Path(f'/proc/{pid}/cmdline').read_text().replace('\0', ' ')
+    except OSError:
+        return ''
+
+
+def actors_of(node):
+    """The processes of a node that have the model."""
+    raylet = node.all_processes['raylet'][0].process.pid
+    found = [pid for pid in children(raylet) if name_of(pid).startswith('ray::')]
+    return [pid for pid in found if 'IDLE' not in name_of(pid)]
+
+
+@pytest.fixture
+def fleet(tmp_path, picture):
+    """Sixty recordings; one is so long that it is sliced, one damaged."""
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    for number in range(58):
+        write(folder / f'{number:02}', frames(picture, 2 + number % 3, number))
+    write(folder / 'long', frames(picture, 40, 58))
+    damaged = write_mcap(folder / 'damaged.mcap', frames(picture, 6, 59), chunk_size=200_000)
+    os.truncate(damaged, damaged.stat().st_size * 2 // 3)
+    return folder
+
+
+def test_a_night(three_nodes, fleet, tmp_path, expected):
+    """An actor dies, a node dies, the driver dies; the next driver does the rest."""
+    out = tmp_path / 'out'
+    words = (fleet, out, '--address', three_nodes.address, '--slice-gb', 0.001)
+
+    def outputs():
+        return {path: path.stat().st_mtime_ns for path in out.glob('*.mcap')}
+
+    driver = start(*words)
+    wait_for(lambda: len(outputs()) >= 5, driver)
+    victims = actors_of(three_nodes.others[0])
+    assert victims
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(outputs()) >= 15, driver)
+    three_nodes.remove_node(three_nodes.others[1], allow_graceful=False)
+    wait_for(lambda: len(outputs()) >= 25, driver)
+    done = outputs()
+    driver.kill()
+    assert end(driver)[0] == -signal.SIGKILL
+    code, said = end(start(*words))
+    assert code == 3, said  # one is damaged
+    assert len(outputs()) == 60
+    assert done.items() <= outputs().items()  # none was made again
+    for path in sorted(fleet.iterdir()):
+        assert comparable(out / f'{path.stem}.mcap') == expected(path), path
+    report = json.loads((out / 'fleet_report.json').read_text())
+    assert len(report['recordings']) == 60
+    assert [name for name, one in report['recordings'].items() if one['damage']] == ['damaged']
+    assert not list(out.glob('*.partial'))
+
+
+def test_a_unit_that_fails_is_tried_on_three_actors(three_nodes, tmp_path, picture):
+    source = tmp_path / 'in'
+    source.mkdir()
+    write(source / 'good', frames(picture, 2))
+    write(source / 'dark', frames(picture, 3, damaged=range(3)))
+    code, said = end(start(source, tmp_path / 'out', '--address', three_nodes.address))
+    assert code == command.FAILED
+    assert said.count('dark is tried again: no frame could be segmented') == 2
+    assert said.count('failed: dark: no frame could be segmented') == 1
+    assert (tmp_path / 'out/good.mcap').is_file()
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (('--cpus', '64'), 'an actor needs 64 CPUs and 0 GPUs, the nodes have 1 and 0'),
+        (('--gpus', '1'), 'an actor needs 1 CPUs and 1 GPUs'),
+        (('--model', 'nothing-of-the-kind.json'), 'no actor can start: '),
+    ],
+    ids=str,
+)
+def test_what_the_cluster_cannot_do(one_node, drive, capsys, words, said):
+    assert cli.main(['fleet', *drive, *WORDS, '--address', one_node, *words]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1]
+    assert lines[-1].startswith('clip-dinoiser fleet: ')
+
+
+@pytest.fixture(scope='module')
+def one_node():
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=dict(NODE))
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def drive(tmp_path, picture):
+    return str(write(tmp_path / 'drive', frames(picture, 2))), str(tmp_path / 'out')
+
+
+def test_a_node_with_other_software(one_node, drive, capsys, monkeypatch):
+    ours = {**clusters.software(), 'clip_dinoiser_ros': '9.9'}
+    monkeypatch.setattr(clusters, 'software', lambda: ours)
+    assert cli.main(['fleet', *drive, *WORDS, '--address', one_node]) == 1
+    assert 'node 127.0.0.1 has clip_dinoiser_ros 0.1.0, this machine has 9.9' in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_node_that_does_not_see_the_outputs(one_node, tmp_path):
+    with clusters.cluster(one_node, False), pytest.raises(ValueError, match='all nodes share'):
+        clusters.check_nodes(tmp_path, 'missing')
+
+
+@pytest.mark.parametrize('address', ['127.0.0.1:1', 'nowhere', 'auto'])
+def test_an_address_without_a_cluster(drive, capsys, address):
+    assert cli.main(['fleet', *drive, *WORDS, '--address', address]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f'the Ray cluster at {address} cannot be joined' in line
+
+
+def listening(pids):
+    """The local addresses, in hexadecimal, on which processes listen."""
+    inodes = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for link in Path(f'/proc/{pid}/fd').iterdir():
+                with contextlib.suppress(OSError):
+                    target = link.readlink().name
+                    inodes.add(target.removeprefix('socket:[').removesuffix(']'))
+    rows = [
+        line.split()
+        for table in ('tcp', 'tcp6')
+        for line in Path(f'/proc/net/{table}').read_text().splitlines()[1:]
+    ]
+    return {row[1].split(':')[0] for row in rows if row[3] == '0A' and row[9] in inodes}
+
+
+def test_a_cluster_of_its_own_is_reached_by_this_machine_only(tmp_path, picture, expected):
+    """All that the driver starts, while it works."""
+    source = write(tmp_path / 'drive', frames(picture, 60))
+    driver = start(source, tmp_path / 'out')
+    wait_for(lambda: list(tmp_path.glob('out/drive.mcap.partial/*')), driver)
+    processes = children(driver.pid)
+    found = listening([driver.pid, *processes])
+    gcs = [pid for pid in processes if 'gcs_server' in name_of(pid)]
+    environments = [Path(f'/proc/{pid}/environ').read_bytes() for pid in gcs]
+    code, said = end(driver)
+    assert code == 0, said
+    assert found
+    assert found <= {'0100007F', '0000000000000000FFFF00000100007F'}
+    assert environments
+    assert all(b'RAY_USAGE_STATS_ENABLED=0' in environment for environment in environments)
+    assert comparable(tmp_path / 'out/drive.mcap') == expected(source)
