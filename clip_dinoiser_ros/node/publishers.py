@@ -33,6 +33,7 @@ from visualization_msgs.msg import Marker, MarkerArray, MeshFile
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.detections import detection_array
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS
 from clip_dinoiser_ros.frames.outputs import (
     LIVE_OUTPUTS,
@@ -49,7 +50,6 @@ from clip_dinoiser_ros.frames.process import (
     object_source,
 )
 from clip_dinoiser_ros.frames.settings import Active
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.msg import FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers
