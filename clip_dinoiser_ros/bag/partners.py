@@ -13,7 +13,7 @@ from typing import Any
 from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import Message
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.images import stamp_ns
 
 KEPT = 16  # newest messages of a topic that later frames may need
 MAX_AHEAD_NS = 10**9  # of recording time by which depth may be later than its image

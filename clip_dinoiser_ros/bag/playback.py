@@ -25,9 +25,9 @@ from clip_dinoiser_ros.bag.recording import Message, Recording
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
 from clip_dinoiser_ros.core.errors import one_line
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.outputs import shrink
 from clip_dinoiser_ros.frames.overlay import draw_overlay
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 # Recording time after which no labels of an image are expected any more. `clip-dinoiser bag`
 # records them at the time of the image, a node later.

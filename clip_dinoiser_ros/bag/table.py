@@ -17,7 +17,7 @@ from clip_dinoiser_ros.bag.output_files import partial_file
 from clip_dinoiser_ros.bag.partial import check_target, put
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.types import typestore
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.images import stamp_ns
 
 COLUMNS = {
     'camera': str,
@@ -38,7 +38,7 @@ COLUMNS = {
     'size_z': float,
 }
 ROWS_AT_ONCE = 10_000  # in memory
-Row = dict[str, Any]
+ObjectRow = dict[str, Any]
 
 
 def check_table(path: Path, force: bool) -> None:
@@ -84,11 +84,11 @@ def write_table(path: Path, bag: Path, cameras: Sequence[Camera], force: bool) -
     return count
 
 
-def _rows(bag: Path, cameras: Sequence[Camera]) -> Iterator[Row]:
+def _rows(bag: Path, cameras: Sequence[Camera]) -> Iterator[ObjectRow]:
     """Yield a row for each object, frame by frame."""
     flat = {camera.output('detections'): camera for camera in cameras}
     deep = {camera.output('detections_3d'): camera for camera in cameras}
-    waiting: dict[str, tuple[int, dict[str, Row]]] = {}  # the last frame of each camera
+    waiting: dict[str, tuple[int, dict[str, ObjectRow]]] = {}  # the last frame of each camera
     with Recording(bag) as recording:
         topics = frozenset(recording.topics) & {*flat, *deep}
         for message in recording.messages(topics):
@@ -108,12 +108,12 @@ def _rows(bag: Path, cameras: Sequence[Camera]) -> Iterator[Row]:
         yield from _done(frame)
 
 
-def _done(frame: tuple[int, dict[str, Row]] | None) -> Iterator[Row]:
+def _done(frame: tuple[int, dict[str, ObjectRow]] | None) -> Iterator[ObjectRow]:
     if frame is not None:
         yield from frame[1].values()
 
 
-def _row(camera: str, stamp: int, detection: Any) -> Row:
+def _row(camera: str, stamp: int, detection: Any) -> ObjectRow:
     box, hypothesis = detection.bbox, detection.results[0].hypothesis
     centre = box.center.position
     known = {
@@ -131,7 +131,7 @@ def _row(camera: str, stamp: int, detection: Any) -> Row:
     return {**dict.fromkeys(COLUMNS), **known}
 
 
-def _place(box: Any) -> Row:
+def _place(box: Any) -> ObjectRow:
     centre, size = box.center.position, box.size
     return {
         'x': centre.x,
@@ -146,7 +146,7 @@ def _place(box: Any) -> Row:
 class _Writer(Protocol):
     """A table that is being written."""
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[ObjectRow]) -> None:
         """Append rows."""
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class _Csv:
         self._writer = csv.DictWriter(self._file, COLUMNS)
         self._writer.writeheader()
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[ObjectRow]) -> None:
         self._writer.writerows(rows)
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class _Parquet:
         parquet: Any = importlib.import_module('pyarrow.parquet')
         self._writer = parquet.ParquetWriter(path, self._schema)
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[ObjectRow]) -> None:
         self._writer.write_table(self._arrow.Table.from_pylist(list(rows), self._schema))
 
     def close(self) -> None:

@@ -20,8 +20,7 @@ from clip_dinoiser_ros.bag.cameras import Camera, decode_message
 from clip_dinoiser_ros.bag.partners import PartnerFinder, Partners
 from clip_dinoiser_ros.bag.recording import Message, Recording
 from clip_dinoiser_ros.frames.compressed import MAX_BYTES as MAX_IMAGE_BYTES
-from clip_dinoiser_ros.frames.images import MAX_PIXELS, ImageError
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.images import MAX_PIXELS, ImageError, stamp_ns
 
 MAX_BYTES = 64 * 2**20  # of messages that are only copied
 T = TypeVar('T')

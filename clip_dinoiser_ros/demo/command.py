@@ -71,11 +71,11 @@ def _train(args: argparse.Namespace) -> int:
 
 def _record(args: argparse.Namespace) -> int:
     from clip_dinoiser_ros.demo.record import write_drive
-    from clip_dinoiser_ros.world.drives import tour
+    from clip_dinoiser_ros.world.drives import demo_drive
     from clip_dinoiser_ros.world.scenes import drive
 
     if args.seed is None:
-        scenes = tour(args.seconds, args.rate)
+        scenes = demo_drive(args.seconds, args.rate)
     else:
         scenes = drive(args.seed, args.seconds, args.rate)
     count = write_drive(args.output, scenes, args.force)
@@ -90,9 +90,9 @@ def _picture(path: Path) -> int:
 
     from clip_dinoiser_ros import Segmenter
     from clip_dinoiser_ros.demo.gallery import FRAME, draw_gallery
-    from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, tour
+    from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, demo_drive
 
-    scene = next(islice(tour(), FRAME, None))
+    scene = next(islice(demo_drive(), FRAME, None))
     picture = draw_gallery(scene, PROMPTS_AFTER, Segmenter.load('demo'))
     if not cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9]):
         raise OSError(f'cannot write {path}')

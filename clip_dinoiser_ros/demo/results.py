@@ -19,8 +19,8 @@ from clip_dinoiser_ros.demo.live import DemoError, Received
 from clip_dinoiser_ros.demo.record import IMAGE, TRUTH
 from clip_dinoiser_ros.evaluation.demo_model import IGNORED, Confusion, true_indices
 from clip_dinoiser_ros.frames import images
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.outputs import OUTPUTS
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from clip_dinoiser_ros.demo.record import write_drive
 from clip_dinoiser_ros.demo.results import ComparedFrame, Result, collect, compare, total_miou
 from clip_dinoiser_ros.frames.outputs import NODE, OUTPUTS
 from clip_dinoiser_ros.frames.overlay import draw_overlay
-from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, tour
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, demo_drive
 
 
 def run_demo(output: Path, seconds: float = 20.0, rate_hz: float = 10.0) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def run_demo(output: Path, seconds: float = 20.0, rate_hz: float = 10.0) -> dict
     output.mkdir(parents=True, exist_ok=True)
     drive = output / 'drive.mcap'
     say(f'recording a drive of {seconds:.0f} s')
-    frames_in = write_drive(drive, tour(seconds, rate_hz), force=True)
+    frames_in = write_drive(drive, demo_drive(seconds, rate_hz), force=True)
     params_file = Path(get_package_share_directory('clip_dinoiser_ros')) / 'config' / 'demo.yaml'
     say('playing it to the node in real time; the prompts change half way')
     received = segment_live(drive, params_file, PROMPTS_AFTER, output / 'node.log')

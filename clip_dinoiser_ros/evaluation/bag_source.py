@@ -22,8 +22,7 @@ from clip_dinoiser_ros.evaluation.items import Item, Rgb
 from clip_dinoiser_ros.evaluation.metric import NO_CLASS, Labels
 from clip_dinoiser_ros.evaluation.samples import SampleError
 from clip_dinoiser_ros.frames import images
-from clip_dinoiser_ros.frames.images import ImageError
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.images import ImageError, stamp_ns
 
 WAIT_NS = 2 * 10**9  # a partner that is this much late in recording time counts as missing
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'

@@ -21,7 +21,7 @@ _CLASSES = Path(__file__).with_name('benchmark_classes.json')
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """File layout of a benchmark, relative to the folder of all data sets.
 
     Attributes:
@@ -54,7 +54,7 @@ class Benchmark:
         ignored: Label values that are left out of the score.
     """
 
-    layout: Layout
+    layout: FileLayout
     classes: str
     first: int
     background: bool = False
@@ -62,14 +62,14 @@ class Benchmark:
     ignored: tuple[int, ...] = (255,)
 
 
-_VOC = Layout(
+_VOC = FileLayout(
     'VOCdevkit/VOC2012/JPEGImages',
     '.jpg',
     'VOCdevkit/VOC2012/SegmentationClass',
     '.png',
     'VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt',
 )
-_CONTEXT = Layout(
+_CONTEXT = FileLayout(
     'VOCdevkit/VOC2010/JPEGImages',
     '.jpg',
     'VOCdevkit/VOC2010/SegmentationClassContext',
@@ -77,14 +77,14 @@ _CONTEXT = Layout(
     'VOCdevkit/VOC2010/ImageSets/SegmentationContext/val.txt',
 )
 _COCO = ('coco_stuff164k/images/val2017', '.jpg', 'coco_stuff164k/annotations/val2017')
-_CITYSCAPES = Layout(
+_CITYSCAPES = FileLayout(
     'cityscapes/leftImg8bit/val',
     '_leftImg8bit.png',
     'cityscapes/gtFine/val',
     '_gtFine_labelTrainIds.png',
     hint='`clip-dinoiser data cityscapes DIR` makes it from the official labels',
 )
-_ADE20K = Layout(
+_ADE20K = FileLayout(
     'ADEChallengeData2016/images/validation',
     '.jpg',
     'ADEChallengeData2016/annotations/validation',
@@ -92,9 +92,9 @@ _ADE20K = Layout(
 )
 
 
-def _coco(suffix: str, verb: str) -> Layout:
+def _coco(suffix: str, verb: str) -> FileLayout:
     hint = f'`clip-dinoiser data {verb} DIR` makes it from the official labels'
-    return Layout(*_COCO, suffix, hint=hint)
+    return FileLayout(*_COCO, suffix, hint=hint)
 
 
 BENCHMARKS = {
@@ -154,7 +154,7 @@ def meaning(benchmark: Benchmark) -> npt.NDArray[np.uint16]:
     return table
 
 
-def find_samples(layout: Layout, data: Path) -> Sequence[Sample]:
+def find_samples(layout: FileLayout, data: Path) -> Sequence[Sample]:
     """List the files of a benchmark; see `open_benchmark`."""
     images, labels = data / layout.images, data / layout.labels
     if layout.split:

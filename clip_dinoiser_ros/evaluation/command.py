@@ -27,7 +27,7 @@ from clip_dinoiser_ros.evaluation.flicker import table as steadiness_table
 from clip_dinoiser_ros.evaluation.overhead import BLOCKS, measure_overhead
 from clip_dinoiser_ros.evaluation.overhead import table as overhead_table
 from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_TOWER, GAMMA
-from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, demo_drive
 from clip_dinoiser_ros.world.render import Scene
 
 DRIVE_FRAMES = 200
@@ -181,7 +181,7 @@ def _smoothing(args: argparse.Namespace) -> int:
     segmenter = Segmenter.load('demo')
     for prompts in (PROMPTS_BEFORE, PROMPTS_AFTER):
         vocabulary = segmenter.encode(prompts)
-        scenes = islice(tour(), args.frames)
+        scenes = islice(demo_drive(), args.frames)
         rows = measure_smoothing(segmenter, vocabulary, scenes, args.weights, gamma, args.edges)
         print(  # noqa: T201
             f'{args.frames} frames, edges {args.edges}, {", ".join(prompts)}:\n\n'
@@ -220,7 +220,7 @@ def _edges(args: argparse.Namespace) -> int:
 
 
 def _pairs(count: int) -> list[list[Scene]]:
-    return list(edge_figures.frames_in_pairs(tour(), count, DRIVE_FRAMES))
+    return list(edge_figures.frames_in_pairs(demo_drive(), count, DRIVE_FRAMES))
 
 
 def _edge_share(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from clip_dinoiser_ros.core.edges import STEPS
 from clip_dinoiser_ros.core.weights import DEMO_GAMMA
 from clip_dinoiser_ros.evaluation.journal import check_folder
 from clip_dinoiser_ros.evaluation.samples import DataError
-from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, Row
+from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, TableRow
 
 CUDA_BATCH = 16
 # arguments of --protocol node, and their defaults
@@ -151,7 +151,10 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'threshold of affinities ({GAMMA}; demo model: {DEMO_GAMMA})',
     )
     group.add_argument(
-        '--delta', type=float, default=Row.delta, help='surer patches keep a class (%(default)s)'
+        '--delta',
+        type=float,
+        default=TableRow.delta,
+        help='surer patches keep a class (%(default)s)',
     )
     group.add_argument(
         '--denoising',

@@ -32,7 +32,7 @@ from clip_dinoiser_ros.evaluation.running import (
 )
 from clip_dinoiser_ros.evaluation.samples import DataError
 from clip_dinoiser_ros.evaluation.segmenting import WindowSegmenter
-from clip_dinoiser_ros.evaluation.table_models import Background, Row
+from clip_dinoiser_ros.evaluation.table_models import Background, TableRow
 from clip_dinoiser_ros.evaluation.tasks import Task, open_task
 from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.settings import Active, Settings
@@ -93,16 +93,18 @@ def run(args: argparse.Namespace) -> int:
     return _sum_up(args, task, outcome)
 
 
-def _row(args: argparse.Namespace, task: Task) -> Row:
+def _row(args: argparse.Namespace, task: Task) -> TableRow:
     """Return the row that the arguments name; the default filter is that of the paper's Table 1."""
     background: Background = args.background or ('learned' if task.filtered else 'none')
     if background != 'none' and task.background is None:
         raise DataError(f'--background {background} needs a class background, and there is none')
-    return Row(args.method, background, args.gamma, args.delta, args.denoising, args.projected_keys)
+    return TableRow(
+        args.method, background, args.gamma, args.delta, args.denoising, args.projected_keys
+    )
 
 
 def _predictor(
-    args: argparse.Namespace, task: Task, row: Row, read: loading.Weights, files: loading.Files
+    args: argparse.Namespace, task: Task, row: TableRow, read: loading.Weights, files: loading.Files
 ) -> tuple[Predictor, Vocabulary]:
     """Load the model; return it and the classes, negative ones last."""
     if protocol(args) == 'paper':

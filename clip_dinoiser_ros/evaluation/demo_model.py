@@ -145,7 +145,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Row:
+class WorldScores:
     """One row of the table: mean IoU over classes, in [0, 1]."""
 
     pooling: bool
@@ -162,7 +162,7 @@ def measure(
     gamma: float | None = None,
     start: int = TEST_SEED,
     templates: str = 'imagenet',
-) -> list[Row]:
+) -> list[WorldScores]:
     """Measure MaskCLIP features with and without guided pooling on the same scenes.
 
     Args:
@@ -185,7 +185,7 @@ def measure(
         for shown in unseen_scenes(count, held_out, start):
             _measure_scene(bench, shown, held_out, every, gamma, tables)
     return [
-        Row(
+        WorldScores(
             pooling,
             tables['own', pooling].miou(),
             tables['every', pooling].miou(),
@@ -242,7 +242,7 @@ def true_indices(truth: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDAr
     return np.array(lookup, np.uint8)[truth]
 
 
-def table(rows: list[Row], digits: int = 3) -> str:
+def table(rows: list[WorldScores], digits: int = 3) -> str:
     """Write the rows as a Markdown table."""
     lines = [
         '| features | own prompts | every class | held-out pairs '

@@ -32,7 +32,7 @@ from clip_dinoiser_ros.core.segmenter import (
 )
 from clip_dinoiser_ros.core.transfer import digest_of
 from clip_dinoiser_ros.core.vocabulary import TextEncoder
-from clip_dinoiser_ros.evaluation.table_models import Row, TableModel
+from clip_dinoiser_ros.evaluation.table_models import TableModel, TableRow
 from clip_dinoiser_ros.training import dino
 from clip_dinoiser_ros.training.precision import fingerprint
 from clip_dinoiser_ros.training.teachers import TeacherError
@@ -75,7 +75,7 @@ class Weights:
     digests: dict[str, str] = field(default_factory=dict)
 
 
-def check(files: Files, row: Row) -> None:
+def check(files: Files, row: TableRow) -> None:
     """Check that the weights of a row's teachers exist, before anything is loaded.
 
     Raises:
@@ -91,7 +91,9 @@ def check(files: Files, row: Row) -> None:
             raise TeacherError(f'{file!r} is not a file')
 
 
-def check_engine(files: Files, row: Row, device: str, precision: Precision, engine: Engine) -> None:
+def check_engine(
+    files: Files, row: TableRow, device: str, precision: Precision, engine: Engine
+) -> None:
     """Check that the image tower of a row can run this way, before anything is loaded.
 
     Raises:
@@ -113,7 +115,7 @@ def read_weights(files: Files) -> Weights:
 
 
 def load_table_model(
-    read: Weights, files: Files, row: Row, device: str, precision: Precision, engine: Engine
+    read: Weights, files: Files, row: TableRow, device: str, precision: Precision, engine: Engine
 ) -> tuple[TableModel, TextEncoder, torch.device]:
     """Build the model of a row of the table.
 
@@ -159,7 +161,7 @@ def load_table_model(
 
 
 def find_engine(
-    row: Row, device: str, precision: Precision, engine: Engine
+    row: TableRow, device: str, precision: Precision, engine: Engine
 ) -> Literal['torch', 'openvino']:
     """Choose the engine of a row; methods that read keys need torch.
 
@@ -187,7 +189,7 @@ def _quantized(read: Weights, files: Files) -> Path | None:
 def load_segmenter(
     read: Weights,
     files: Files,
-    row: Row,
+    row: TableRow,
     device: str,
     precision: Precision,
     engine: Engine,

@@ -24,7 +24,7 @@ from clip_dinoiser_ros.evaluation.predictors import PaperPredictor
 from clip_dinoiser_ros.evaluation.running import evaluate
 from clip_dinoiser_ros.evaluation.samples import DataSet
 from clip_dinoiser_ros.evaluation.segmenting import WindowSegmenter, resize
-from clip_dinoiser_ros.evaluation.table_models import Row
+from clip_dinoiser_ros.evaluation.table_models import TableRow
 from clip_dinoiser_ros.evaluation.tasks import READ_AHEAD
 from clip_dinoiser_ros.training.demo_model.files import GAMMA
 from clip_dinoiser_ros.world.classes import CLASSES
@@ -59,7 +59,7 @@ def measure_overhead(images: int, width: int = 640, height: int = 480) -> list[B
         height: Height of the images in pixels.
     """
     read = loading.read_weights(loading.Files('demo', '', ''))
-    row = Row(gamma=GAMMA)
+    row = TableRow(gamma=GAMMA)
     model, texts, device = loading.load_table_model(
         read, loading.Files('demo', '', ''), row, 'cpu', 'fp32', 'torch'
     )
@@ -98,7 +98,7 @@ def _model_alone(segmenter: WindowSegmenter, data: DataSet) -> tuple[float, floa
     elapsed = cpu = 0.0
     for sample in data.samples:
         resized = resize(data.read(sample)[0])
-        crops = windows.layout(*resized.shape[:2]).crops(torch.from_numpy(resized))
+        crops = windows.window_grid(*resized.shape[:2]).crops(torch.from_numpy(resized))
         start = _now()
         segmenter.probabilities(crops)
         end = _now()

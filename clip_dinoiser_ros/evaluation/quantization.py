@@ -34,7 +34,7 @@ Labels = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Frame:
+class ComparedImage:
     """An image on which labels are compared.
 
     Attributes:
@@ -139,7 +139,7 @@ def quantize(
 
 
 def measure(
-    labeller: Labeller, model: openvino.Model, frames: Iterable[Frame], names: Sequence[str]
+    labeller: Labeller, model: openvino.Model, frames: Iterable[ComparedImage], names: Sequence[str]
 ) -> Agreement:
     """Compare a model with float32, and both with the true labels if all frames have them.
 

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     found = quantization.measure(
         labeller,
         model,
-        (quantization.Frame(*_image_and_truth(images, index)) for index in judged),
+        (quantization.ComparedImage(*_image_and_truth(images, index)) for index in judged),
         vocabulary.names,
     )
     print(_text(found))  # noqa: T201

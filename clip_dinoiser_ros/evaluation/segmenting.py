@@ -61,18 +61,18 @@ class WindowSegmenter:
         Returns:
             int64 (H, W) for each image, on the device.
         """
-        placed = [windows.layout(*image.shape[:2]) for image in resized]
+        placed = [windows.window_grid(*image.shape[:2]) for image in resized]
         crops = [
             crop
-            for image, layout in zip(resized, placed, strict=True)
-            for crop in layout.crops(torch.from_numpy(image))
+            for image, grid in zip(resized, placed, strict=True)
+            for crop in grid.crops(torch.from_numpy(image))
         ]
         found = iter(self.probabilities(crops))
         labels = []
-        for image, size, layout in zip(resized, sizes, placed, strict=True):
-            of_image = [next(found) for _ in range(len(layout.rows) * len(layout.columns))]
-            joined = windows.join(of_image, layout)
-            labels.append(windows.find_labels(joined, image.shape[:2], size, layout))
+        for image, size, grid in zip(resized, sizes, placed, strict=True):
+            of_image = [next(found) for _ in range(len(grid.rows) * len(grid.columns))]
+            joined = windows.join(of_image, grid)
+            labels.append(windows.find_labels(joined, image.shape[:2], size, grid))
         return labels
 
     def probabilities(self, crops: Sequence[Tensor]) -> list[Tensor]:

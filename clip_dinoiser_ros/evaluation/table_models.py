@@ -32,7 +32,7 @@ BACKGROUNDS: tuple[Background, ...] = get_args(Background)
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of the table.
 
     Attributes:
@@ -104,7 +104,7 @@ class TableModel:
 
     def __init__(
         self,
-        row: Row,
+        row: TableRow,
         preprocess: Preprocess,
         backbone: Backbone,
         heads: Heads,

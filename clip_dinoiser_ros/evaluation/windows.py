@@ -46,7 +46,7 @@ def spans(length: int) -> list[Span]:
 
 
 @dataclass(frozen=True)
-class Layout:
+class WindowGrid:
     """The windows of an image: every span of rows combined with every span of columns.
 
     Attributes:
@@ -61,12 +61,12 @@ class Layout:
         return [image[t:b, left:right] for t, b in self.rows for left, right in self.columns]
 
 
-def layout(height: int, width: int) -> Layout:
+def window_grid(height: int, width: int) -> WindowGrid:
     """Place the windows of an image."""
-    return Layout(spans(height), spans(width))
+    return WindowGrid(spans(height), spans(width))
 
 
-def join(found: Sequence[Tensor], placed: Layout) -> Tensor:
+def join(found: Sequence[Tensor], placed: WindowGrid) -> Tensor:
     """Arrange the patches of all windows in one grid.
 
     Args:
@@ -117,7 +117,7 @@ def interpolation(source: int, target: int) -> Tensor:
 
 @torch.inference_mode()
 def find_labels(
-    probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: Layout
+    probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: WindowGrid
 ) -> Tensor:
     """Merge the windows and find the class of every pixel.
 
@@ -186,7 +186,7 @@ def _span(band: Tensor) -> slice | Tensor:
 
 
 def matrices(
-    probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: Layout
+    probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: WindowGrid
 ) -> tuple[Tensor, Tensor]:
     """Return the matrices of both sides; arguments as for `find_labels`."""
     made = []

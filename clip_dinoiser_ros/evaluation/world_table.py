@@ -24,7 +24,7 @@ from clip_dinoiser_ros.evaluation.captions_tower.tower import load_captions_clip
 from clip_dinoiser_ros.evaluation.demo_model import unseen_scenes
 from clip_dinoiser_ros.evaluation.metric import Counts, Labels
 from clip_dinoiser_ros.evaluation.segmenting import WindowSegmenter, resize
-from clip_dinoiser_ros.evaluation.table_models import Row
+from clip_dinoiser_ros.evaluation.table_models import TableRow
 from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_GAMMA, CAPTIONS_HEADS
 from clip_dinoiser_ros.world.classes import BACKGROUND, CLASSES, STUFF, THING_CLASSES
 from clip_dinoiser_ros.world.render import Scene
@@ -32,11 +32,11 @@ from clip_dinoiser_ros.world.render import Scene
 STARTS = (500_000, 600_000, 700_000)
 KEYS_GAMMA = 0.85  # best on 8 validation scenes
 ROWS = {
-    'MaskCLIP': Row('maskclip'),
-    'MaskCLIP with CLIP keys': Row('maskclip-keys'),
-    'pooling with CLIP keys': Row('clip-keys', gamma=KEYS_GAMMA),
-    'pooling with the trained affinity': Row('dinoiser', gamma=CAPTIONS_GAMMA),
-    'trained affinity and objectness': Row('dinoiser', 'learned', gamma=CAPTIONS_GAMMA),
+    'MaskCLIP': TableRow('maskclip'),
+    'MaskCLIP with CLIP keys': TableRow('maskclip-keys'),
+    'pooling with CLIP keys': TableRow('clip-keys', gamma=KEYS_GAMMA),
+    'pooling with the trained affinity': TableRow('dinoiser', gamma=CAPTIONS_GAMMA),
+    'trained affinity and objectness': TableRow('dinoiser', 'learned', gamma=CAPTIONS_GAMMA),
 }
 
 
@@ -105,7 +105,7 @@ def measure_table(
     return found
 
 
-def _segmenters(captions: Path, row: Row) -> dict[int, WindowSegmenter]:
+def _segmenters(captions: Path, row: TableRow) -> dict[int, WindowSegmenter]:
     """Build a segmenter for each column that the row supports."""
     clip, tokenizer = load_captions_clip(captions)
     check_shipped(captions, [CAPTIONS_HEADS])

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.cloud import make_cloud
 from clip_dinoiser_ros.frames.depth_images import to_depth
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.intrinsics import (
     CameraInfoError,
     Intrinsics,
@@ -26,7 +27,6 @@ from clip_dinoiser_ros.frames.intrinsics import (
     same_proportions,
 )
 from clip_dinoiser_ros.frames.settings import Settings
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 _UINT8, _UINT16, _FLOAT32 = 2, 4, 7  # sensor_msgs/PointField
 

@@ -34,7 +34,7 @@ class ImageLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Layout:
+class PixelLayout:
     """The memory layout of an encoding, and the OpenCV conversion from it to RGB."""
 
     code: int | None  # of cv2.cvtColor; None: it is RGB already
@@ -57,13 +57,13 @@ BAYER_CODES = {f'{name}{bits}': code for bits in (8, 16) for name, code in _BAYE
 # OpenCV reads all of these as BT.601 in limited range (luma 16..235, chroma 16..240), takes luma
 # below 16 for 16, and repeats a chroma sample for each pixel it covers. A message cannot name
 # another range or matrix, and cv_bridge reads them by the same conversions.
-_UYVY = Layout(cv2.COLOR_YUV2RGB_UYVY, channels=2, block=(1, 2), whole_blocks=True)
-_YUYV = Layout(cv2.COLOR_YUV2RGB_YUY2, channels=2, block=(1, 2), whole_blocks=True)
-_NV12 = Layout(cv2.COLOR_YUV2RGB_NV12, block=(2, 2), whole_blocks=True, half_rows=3)
-_NV21 = Layout(cv2.COLOR_YUV2RGB_NV21, block=(2, 2), whole_blocks=True, half_rows=3)
+_UYVY = PixelLayout(cv2.COLOR_YUV2RGB_UYVY, channels=2, block=(1, 2), whole_blocks=True)
+_YUYV = PixelLayout(cv2.COLOR_YUV2RGB_YUY2, channels=2, block=(1, 2), whole_blocks=True)
+_NV12 = PixelLayout(cv2.COLOR_YUV2RGB_NV12, block=(2, 2), whole_blocks=True, half_rows=3)
+_NV21 = PixelLayout(cv2.COLOR_YUV2RGB_NV21, block=(2, 2), whole_blocks=True, half_rows=3)
 # OpenCV has no conversion for it, so it is rearranged as UYVY first. As in V4L2, a row of chroma
 # takes twice `step`.
-_NV24 = Layout(None, half_rows=6)
+_NV24 = PixelLayout(None, half_rows=6)
 # OpenCV's type names, which some drivers send as encodings, have OpenCV's order: B G R (A).
 _CHANNELS = {
     'rgb': (None, 3),
@@ -76,17 +76,17 @@ _UNNAMED = {'UC1': 'mono', 'UC3': 'bgr', 'UC4': 'bgra'}
 
 LAYOUTS = {
     **{
-        f'{name}{bits}': Layout(code, channels, bits // 8)
+        f'{name}{bits}': PixelLayout(code, channels, bits // 8)
         for bits in (8, 16)
         for name, (code, channels) in _CHANNELS.items()
     },
     **{
-        f'{bits}{name}': Layout(*_CHANNELS[order], bits // 8)
+        f'{bits}{name}': PixelLayout(*_CHANNELS[order], bits // 8)
         for bits in (8, 16)
         for name, order in _UNNAMED.items()
     },
     **{
-        name: Layout(code, sample_bytes=2 if name.endswith('16') else 1, block=(2, 2))
+        name: PixelLayout(code, sample_bytes=2 if name.endswith('16') else 1, block=(2, 2))
         for name, code in BAYER_CODES.items()
     },
     'yuv422': _UYVY,
@@ -112,7 +112,7 @@ def check_size(message: ImageLike, max_pixels: int = MAX_PIXELS) -> None:
         )
 
 
-def check_blocks(message: ImageLike, layout: Layout) -> None:
+def check_blocks(message: ImageLike, layout: PixelLayout) -> None:
     """Refuse a height or width that the encoding does not allow."""
     for side, length, least in zip(
         ('height', 'width'), (message.height, message.width), layout.block, strict=True

@@ -63,6 +63,11 @@ _IDS = {'mono8': 'u1', '8UC1': 'u1', 'mono16': 'u2', '16UC1': 'u2', '32SC1': 'i4
 _LONGEST_NAME = 32
 
 
+def stamp_ns(header: Any) -> int:
+    """Return the stamp of a std_msgs/Header, live or recorded, in nanoseconds."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
 def to_rgb(message: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image message.
 

@@ -23,6 +23,7 @@ from clip_dinoiser_ros.core.tracking import Tracking
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.cloud_messages import CloudSource
 from clip_dinoiser_ros.frames.guard import FinalErrors, Guard, computes
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.located import ObjectSource
 from clip_dinoiser_ros.frames.outputs import (
     MAX_CLASS_CONFIDENCES_BYTES,
@@ -38,7 +39,6 @@ from clip_dinoiser_ros.frames.outputs import (
 from clip_dinoiser_ros.frames.overlay import draw_overlay
 from clip_dinoiser_ros.frames.region import region_mask
 from clip_dinoiser_ros.frames.settings import Active
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 
 Pixels = tuple[npt.NDArray[Any], str]  # an array (H, W) or (H, W, k), and its image encoding
 

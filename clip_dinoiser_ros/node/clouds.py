@@ -23,10 +23,10 @@ from clip_dinoiser_ros.frames.cloud_messages import (
     labels_camera_info,
     measure,
 )
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.intrinsics import CameraInfoError
 from clip_dinoiser_ros.frames.located import LocatedObjects, ObjectSource, locate
 from clip_dinoiser_ros.frames.settings import Settings
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, DepthRing
 from clip_dinoiser_ros.node.log import Throttle
 from clip_dinoiser_ros.node.parameters import CameraTopics

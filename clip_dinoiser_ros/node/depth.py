@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.images import stamp_ns
 
 RING_LENGTH = 16  # half a second at 30 Hz: longer than a frame waits for the worker
 MAX_EXPECTED = 5  # frames whose nearest depth is kept

@@ -19,7 +19,7 @@ NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Frame:
+class ReceivedFrame:
     """One camera message on its way to the worker.
 
     Attributes:
@@ -86,7 +86,7 @@ class FrameSlots:
             slot.message, slot.arrived_s = message, self._clock()
             self._changed.notify_all()
 
-    def take(self, max_rate_hz: Mapping[str, float] = NO_LIMITS) -> list[Frame] | None:
+    def take(self, max_rate_hz: Mapping[str, float] = NO_LIMITS) -> list[ReceivedFrame] | None:
         """Wait for work and take the newest frame of every camera that is due.
 
         Args:
@@ -154,10 +154,10 @@ class FrameSlots:
             if slot.message is not None
         }
 
-    def _take(self, camera: str, now: float) -> Frame:
+    def _take(self, camera: str, now: float) -> ReceivedFrame:
         slot, period_s = self._slots[camera], self._period_s(camera)
         self._frames_first = False
-        frame = Frame(camera, slot.message, slot.arrived_s, now)
+        frame = ReceivedFrame(camera, slot.message, slot.arrived_s, now)
         slot.message = None
         due = slot.last_s + period_s
         slot.last_s = due if now - due < period_s else now  # a delay is made up for once only

@@ -34,6 +34,7 @@ from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_ids import published_classes
 from clip_dinoiser_ros.frames.dense_features import dense_features
 from clip_dinoiser_ros.frames.detections import detection_array
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.located import LOCATED_OUTPUTS
 from clip_dinoiser_ros.frames.outputs import (
     LIVE_OUTPUTS,
@@ -50,7 +51,6 @@ from clip_dinoiser_ros.frames.process import (
     object_source,
 )
 from clip_dinoiser_ros.frames.settings import Active
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.msg import DenseFeatures, FrameInfo
 from clip_dinoiser_ros.msg import Vocabulary as VocabularyMessage
 from clip_dinoiser_ros.node.class_publishers import ClassPublishers

@@ -31,9 +31,9 @@ from clip_dinoiser_ros.core.vocabulary import Vocabulary, parse_prompts
 from clip_dinoiser_ros.core.weights import default_gamma, description
 from clip_dinoiser_ros.frames.class_ids import ClassIds
 from clip_dinoiser_ros.frames.depth_images import is_compressed
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.frames.process import Processor
 from clip_dinoiser_ros.frames.settings import Active, Settings
-from clip_dinoiser_ros.frames.stamps import stamp_ns
 from clip_dinoiser_ros.node import parameters
 from clip_dinoiser_ros.node.clock import ClockWatch
 from clip_dinoiser_ros.node.clouds import Clouds

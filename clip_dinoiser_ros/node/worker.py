@@ -21,7 +21,7 @@ from clip_dinoiser_ros.frames.guard import FinalError
 from clip_dinoiser_ros.frames.process import DecodedFrame, FrameOutputs, Processor
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.msg import FrameInfo
-from clip_dinoiser_ros.node.frames import Frame, FrameSlots
+from clip_dinoiser_ros.node.frames import FrameSlots, ReceivedFrame
 from clip_dinoiser_ros.node.guard import Watchdog
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.log import Throttle
@@ -146,7 +146,7 @@ class Worker:
                 publishers.announce(active)
             self._announced = state
 
-    def _decode(self, frame: Frame) -> tuple[Frame, DecodedFrame] | None:
+    def _decode(self, frame: ReceivedFrame) -> tuple[ReceivedFrame, DecodedFrame] | None:
         start = time.monotonic()
         header = frame.message.header
         self._publishers[frame.camera].expect(header)
@@ -159,7 +159,7 @@ class Worker:
         with_features = self._publishers[frame.camera].wants_features()
         return frame, DecodedFrame(frame.camera, header, image, decode_ms, with_features)
 
-    def _process(self, batch: list[tuple[Frame, DecodedFrame]], active: Active) -> None:
+    def _process(self, batch: list[tuple[ReceivedFrame, DecodedFrame]], active: Active) -> None:
         """Segment images of one size and publish the results."""
         outcomes = self._processor.process([decoded for _, decoded in batch], active)
         for (frame, _), outcome in zip(batch, outcomes, strict=True):
@@ -172,7 +172,7 @@ class Worker:
                 self._processor.errors.refuse(error)
                 self._reject(frame, f'not published in full: {_reason(error)}')
 
-    def _publish(self, frame: Frame, outputs: FrameOutputs) -> None:
+    def _publish(self, frame: ReceivedFrame, outputs: FrameOutputs) -> None:
         publishers = self._publishers[frame.camera]
         start = time.monotonic()
         publishers.publish(outputs)
@@ -196,7 +196,7 @@ class Worker:
         self._health.cameras[frame.camera].segmented()
         self._health.stages.add(tuple(getattr(info, f'{stage}_ms') for stage in STAGES))
 
-    def _reject(self, frame: Frame, reason: str) -> None:
+    def _reject(self, frame: ReceivedFrame, reason: str) -> None:
         """Count a frame that cannot be used; log at most once per second and camera."""
         camera = frame.camera
         counts = self._slots.count(camera, rejected=1)
@@ -205,7 +205,7 @@ class Worker:
             self._logger.error(f'{camera}: frame dropped ({counts.rejected} so far): {reason}')
 
 
-def _shape(pair: tuple[Frame, DecodedFrame]) -> tuple[int, ...]:
+def _shape(pair: tuple[ReceivedFrame, DecodedFrame]) -> tuple[int, ...]:
     return pair[1].image.shape
 
 

@@ -54,7 +54,7 @@ PROMPTS_AFTER = (
 )
 
 
-def tour(
+def demo_drive(
     seconds: float = 20.0, rate_hz: float = 10.0, width: int = 640, height: int = 480
 ) -> Iterator[Scene]:
     """Yield the frames of the drive."""

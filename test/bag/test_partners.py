@@ -15,7 +15,7 @@ from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.bag.types import COMPRESSED
 from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.images import stamp_ns
 
 IMAGE, DEPTH, INFO = '/camera/image_raw', '/camera/depth', '/camera/camera_info'
 CAMERA = Camera(IMAGE, 'camera', DEPTH, INFO)

@@ -31,7 +31,7 @@ from clip_dinoiser_ros.training.demo_model.files import (
     describe_vocabulary,
 )
 from clip_dinoiser_ros.world.classes import CLASSES, HELD_OUT
-from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, demo_drive
 
 CAPTIONS = Path(__file__).parents[1] / 'evaluation/captions_tower'
 FLOOR_OWN = 0.75
@@ -141,7 +141,7 @@ def test_it_segments_pairs_of_words_it_has_never_met(segmenter):
 
 
 def test_the_background_filter_leaves_the_things(segmenter):
-    frame = next(iter(tour(seconds=1, rate_hz=1)))
+    frame = next(iter(demo_drive(seconds=1, rate_hz=1)))
     asked = segmenter.encode(['background', *(n for n in PROMPTS_BEFORE if n != 'background')])
     found = segmenter.segment(frame.image, asked, GAMMA).labels
     stuff = frame.instances == 0

@@ -16,7 +16,7 @@ from clip_dinoiser_ros.evaluation.boundaries import edge_distance
 from clip_dinoiser_ros.evaluation.demo_model import IGNORED, true_indices
 from clip_dinoiser_ros.evaluation.edge_figures import CONDITIONS, frames_in_pairs, measure_edges
 from clip_dinoiser_ros.evaluation.edge_filters import FILTERS, RADIUS
-from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, tour
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, demo_drive
 from clip_dinoiser_ros.world.scenes import drive, scene
 
 
@@ -92,7 +92,7 @@ def test_a_filter_moves_labels_to_the_edge_and_keeps_what_is_even(name):
 
 
 def test_the_picture_shows_before_and_after(segmenter, tmp_path):
-    shown = next(tour())
+    shown = next(demo_drive())
     vocabulary = segmenter.encode(PROMPTS_AFTER, None, 'none')
     edge_figures.draw_pictures(tmp_path / 'a.png', segmenter, vocabulary, shown)
     picture = cv2.imread(str(tmp_path / 'a.png'))[..., ::-1]

@@ -12,7 +12,7 @@ from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.evaluation.demo_model import Confusion
 from clip_dinoiser_ros.evaluation.flicker import Steadiness, measure_smoothing
-from clip_dinoiser_ros.world.drives import PROMPTS_BEFORE, tour
+from clip_dinoiser_ros.world.drives import PROMPTS_BEFORE, demo_drive
 
 
 def test_flicker_is_a_label_that_changes_although_the_truth_does_not():
@@ -28,7 +28,7 @@ def test_flicker_is_a_label_that_changes_although_the_truth_does_not():
 def test_smoothing_lowers_flicker_and_keeps_the_labels():
     segmenter = Segmenter.load('demo', device='cpu', precision='fp32')
     vocabulary = segmenter.encode(PROMPTS_BEFORE, templates='none')
-    scenes = islice(tour(), 60, 72)
+    scenes = islice(demo_drive(), 60, 72)
     off, on = measure_smoothing(segmenter, vocabulary, scenes, (0.0, 0.5))
     assert 0 < on.flicker < 0.95 * off.flicker
     assert on.confusion.miou() > off.confusion.miou() - 0.01 > 0.5

@@ -17,7 +17,7 @@ from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.dinoiser import Heads
 from clip_dinoiser_ros.core.preprocess import Preprocess
-from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, Row, TableModel
+from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, TableModel, TableRow
 from clip_dinoiser_ros.training.dino import (
     BASE,
     SMALL,
@@ -121,9 +121,9 @@ def model(tower, teachers, row):
 def test_every_method_goes_with_every_background(
     tower, teachers, pixels, embeddings, method, background
 ):
-    plain = model(tower, teachers, Row(method))(pixels, embeddings, 2)[0]
-    found = model(tower, teachers, Row(method, background))(pixels, embeddings, 2)[0]
-    whole = Row(method).pads  # MaskCLIP drops what is less than a patch
+    plain = model(tower, teachers, TableRow(method))(pixels, embeddings, 2)[0]
+    found = model(tower, teachers, TableRow(method, background))(pixels, embeddings, 2)[0]
+    whole = TableRow(method).pads  # MaskCLIP drops what is less than a patch
     assert found.shape == ((6, 11, 14) if whole else (6, 10, 13))
     struck = found[2] != plain[2]
     others = [0, 1, 3, 4, 5]
@@ -156,7 +156,7 @@ def objectness(tower, teachers, background, pixels):
 
 
 def test_pooling_by_keys_is_the_mean_of_patches_with_like_keys(tower, teachers, pixels, embeddings):
-    found = model(tower, teachers, Row('clip-keys'))(pixels, embeddings, None)[0]
+    found = model(tower, teachers, TableRow('clip-keys'))(pixels, embeddings, None)[0]
     visual, _ = tower
     preprocess = Preprocess(16, None, {}, torch.device('cpu'), torch.float32)
     features = Backbone(visual, 'plain')(preprocess(pixels))
@@ -171,7 +171,7 @@ def test_pooling_by_keys_is_the_mean_of_patches_with_like_keys(tower, teachers, 
         np.testing.assert_allclose(found.flatten(1)[:, i], expected / expected.sum(), atol=1e-4)
 
 
-@pytest.mark.parametrize('row', [Row('clip-keys'), Row('clip-keys', projected_keys=True)])
+@pytest.mark.parametrize('row', [TableRow('clip-keys'), TableRow('clip-keys', projected_keys=True)])
 def test_both_kinds_of_keys_can_be_had(row):
     assert row.keys == ('projected' if row.projected_keys else 'plain')
 

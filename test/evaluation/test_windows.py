@@ -16,9 +16,9 @@ from clip_dinoiser_ros.evaluation.windows import (
     find_labels,
     interpolation,
     join,
-    layout,
     resized_size,
     spans,
+    window_grid,
 )
 
 PATCH = 16
@@ -110,7 +110,7 @@ def test_labels_are_those_of_the_steps(case):
         patch.setattr(windows, 'WINDOW', window)
         patch.setattr(windows, 'STRIDE', window // 2)
         windows.side_matrix.cache_clear()
-        placed = layout(*resized)
+        placed = window_grid(*resized)
         generator = torch.Generator().manual_seed(seed)
         found = []
         for top, bottom in placed.rows:
@@ -131,7 +131,7 @@ def test_labels_are_those_of_the_steps(case):
 
 
 def test_of_equal_classes_the_lower_one_wins():
-    placed = layout(448, 448)
+    placed = window_grid(448, 448)
     same = torch.full((5, 1, 1), 0.2)
     assert find_labels(same, (448, 448), (30, 40), placed).eq(0).all()
     same[3] += 2e-8
@@ -144,7 +144,7 @@ def test_of_equal_classes_the_lower_one_wins():
 def test_what_exceeds_one_or_is_negative_is_merged_too():
     """MaskCLIP's refinement by keys gives such numbers."""
     generator = torch.Generator().manual_seed(0)
-    placed = layout(448, 597)
+    placed = window_grid(448, 597)
     found = [30 * torch.randn(40, 28, 28, generator=generator) for _ in range(2)]
     expected = step_by_step(found, placed, (448, 597), (120, 160))
     labels = find_labels(join(found, placed), (448, 597), (120, 160), placed)
@@ -152,7 +152,7 @@ def test_what_exceeds_one_or_is_negative_is_merged_too():
 
 
 def test_windows_are_joined_row_by_row():
-    placed = layout(500, 900)
+    placed = window_grid(500, 900)
     assert (len(placed.rows), len(placed.columns)) == (2, 4)
     found = [torch.full((1, 28, 28), float(index)) for index in range(8)]
     joined = join(found, placed)
@@ -170,7 +170,7 @@ def test_what_is_left_out_on_a_cpu_cannot_win(classes, seed, sharpness):
     """A GPU computes every class in every pixel, a CPU only those that can win."""
     generator = torch.Generator().manual_seed(seed)
     scores = sharpness * torch.randn(classes, 56, 56, generator=generator)
-    probabilities, placed = scores.softmax(dim=0), layout(600, 500)
+    probabilities, placed = scores.softmax(dim=0), window_grid(600, 500)
     rows, columns = windows.matrices(probabilities, (600, 500), (90, 70), placed)
     everywhere = windows._winners(rows @ (probabilities @ columns.T))
     found = find_labels(probabilities, (600, 500), (90, 70), placed)
@@ -181,7 +181,7 @@ def test_what_is_left_out_on_a_cpu_cannot_win(classes, seed, sharpness):
 def test_labels_are_the_same_on_every_device(device):
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.randn(30, 56, 84, generator=generator).softmax(dim=0)
-    placed, sizes = layout(672, 896), ((672, 896), (300, 400))
+    placed, sizes = window_grid(672, 896), ((672, 896), (300, 400))
     expected = find_labels(probabilities, *sizes, placed)
     found = find_labels(probabilities.to(device), *sizes, placed)
     assert found.device.type == device

@@ -29,7 +29,7 @@ from clip_dinoiser_ros.evaluation.demo_model import Confusion
 from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.class_ids import UNLABELLED_8
 from clip_dinoiser_ros.world.classes import CLASSES
-from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, tour
+from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, PROMPTS_BEFORE, demo_drive
 
 CONFIG = Path(__file__).parents[2] / 'config'
 SYNC_S = 0.1
@@ -130,7 +130,7 @@ def parameters():
 
 @pytest.fixture(scope='module')
 def scenes():
-    return list(tour(seconds=20.0, rate_hz=0.5))
+    return list(demo_drive(seconds=20.0, rate_hz=0.5))
 
 
 def drive(peer: Peer, layer: Layer, scenes: list, first: int):

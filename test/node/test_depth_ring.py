@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip_dinoiser_ros.frames.stamps import stamp_ns
+from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, RING_LENGTH, DepthRing
 
 MS = 10**6

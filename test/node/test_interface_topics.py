@@ -34,7 +34,7 @@ STANDARD = {'/rosout', '/parameter_events', f'{NAME}/transition_event'}
 
 
 @dataclass(frozen=True)
-class Row:
+class TopicRow:
     """One row of the table."""
 
     topic: str
@@ -70,7 +70,7 @@ def topic_of(text: str) -> str:
     return topic
 
 
-def rows() -> list[Row]:
+def rows() -> list[TopicRow]:
     """Read the table under "Topics"; a cell with several topics makes several rows."""
     section = INTERFACE.read_text().split('\n## Topics\n')[1].split('\n## ')[0]
     lines = [line.strip('|').split('|') for line in section.splitlines() if line.startswith('| `')]
@@ -82,7 +82,7 @@ def rows() -> list[Row]:
         for index, name in enumerate(names):
             package, message = types[min(index, len(types) - 1)].split('/')
             found.append(
-                Row(
+                TopicRow(
                     topic=topic_of(name),
                     type_name=f'{package}/msg/{message}',
                     subscribed=subscribed,

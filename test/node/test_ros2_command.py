@@ -23,7 +23,7 @@ from harness import NAME, Peer, Program, array
 
 from clip_dinoiser_ros.bag.recording import Recording
 from clip_dinoiser_ros.demo.record import START_NS, write_drive
-from clip_dinoiser_ros.world.drives import tour
+from clip_dinoiser_ros.world.drives import demo_drive
 
 TIMEOUT_S = 60.0
 DEMO = Path(__file__).parents[2] / 'config' / 'demo.yaml'
@@ -220,7 +220,7 @@ def test_run(parameters, tmp_path):
 def test_replay(tmp_path):
     if subprocess.run(['ros2', 'bag', '--help'], capture_output=True, timeout=TIMEOUT_S).returncode:
         pytest.skip('there is no ros2 command here that knows bag')
-    count = write_drive(tmp_path / 'drive.mcap', tour(seconds=3.0, rate_hz=4.0))
+    count = write_drive(tmp_path / 'drive.mcap', demo_drive(seconds=3.0, rate_hz=4.0))
     arguments = {'bag': tmp_path / 'drive.mcap', 'params_file': DEMO}
     words = [f'{name}:={value}' for name, value in arguments.items()]
     with Ros2Process('launch', 'clip_dinoiser_ros', 'replay.launch.py', *words) as process:

@@ -6,7 +6,7 @@
 from types import SimpleNamespace
 
 from clip_dinoiser_ros.node import worker as module
-from clip_dinoiser_ros.node.frames import Frame, FrameSlots
+from clip_dinoiser_ros.node.frames import FrameSlots, ReceivedFrame
 from clip_dinoiser_ros.node.health import Health
 from clip_dinoiser_ros.node.worker import Worker
 
@@ -29,7 +29,7 @@ def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch)
     for step in range(30):
         now = 50.0 + step / 10
         for camera in ('front', 'rear'):
-            worker._reject(Frame(camera, None, now, now), f'fault {step}')
+            worker._reject(ReceivedFrame(camera, None, now, now), f'fault {step}')
     assert slots.count('front').rejected == slots.count('rear').rejected == 30
     assert said == [
         f'{camera}: frame dropped ({step + 1} so far): fault {step}'

@@ -27,7 +27,7 @@ from witness import Witness
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_slugs import class_slug
 from clip_dinoiser_ros.world.classes import CLASSES, SYNONYMS
-from clip_dinoiser_ros.world.drives import tour
+from clip_dinoiser_ros.world.drives import demo_drive
 
 CAMERAS = ('front', 'rear')
 FRONT, REAR = '/front/image_raw', '/rear/image_raw/compressed'
@@ -133,7 +133,7 @@ def header() -> Header:
 
 def pictures() -> list[np.ndarray]:
     """Draw scenes of the generated world, in all sizes: uint8 (H, W, 3) RGB."""
-    scenes = [scene.image for scene in tour(4.0, 1.0, 320, 240)]
+    scenes = [scene.image for scene in demo_drive(4.0, 1.0, 320, 240)]
     return [cv2.resize(scene, size[::-1]) for scene in scenes for size in SIZES]
 
 
