@@ -31,7 +31,9 @@ PLACES = ('--depth-topic', DEPTH, '--camera-info-topic', INFO, '--object-classes
 OUT = '/clip_dinoiser/front'
 TIMES = [START_NS + index * SECOND // 10 for index in range(FRAMES)]
 
-needs_rerun = pytest.mark.skipif(find_spec('rerun') is None, reason='rerun-sdk is not installed')
+needs_rerun = pytest.mark.skipif(
+    find_spec('rerun') is None, reason='rerun-sdk is not installed: make test-rerun'
+)
 
 
 def transforms(time_ns, child, parent, x, data=None):
