@@ -49,7 +49,7 @@ def check_table(path: Path, force: bool) -> None:
         OutputFileError: It is a link.
     """
     if path.suffix not in ('.csv', '.parquet'):
-        raise BagError(f'{path}: allowed is a name that ends in .csv or .parquet')
+        raise BagError(f'{path}: the file name must end in .csv or .parquet')
     if path.suffix == '.parquet' and find_spec('pyarrow') is None:
         raise BagError(f'{path}: Parquet needs pyarrow; pip install pyarrow, or give a .csv')
     check_target(path, force)

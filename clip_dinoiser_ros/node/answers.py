@@ -151,7 +151,9 @@ def _fraction(request: Segment.Request, name: str, settings: Settings) -> float:
         node_value: float = getattr(settings, name)
         return node_value
     if not given <= 1:
-        raise RefusedError(f'{name} is {given}; allowed is 0 to 1, or a negative number')
+        raise RefusedError(
+            f'{name} is {given}; must be 0 to 1, or negative for the value of the node'
+        )
     return given
 
 

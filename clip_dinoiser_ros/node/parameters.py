@@ -132,14 +132,14 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'gamma': _runtime(
         dinoiser.GAMMA,
-        'Affinities below it are left out of the pooling; default: the value of the model',
+        'Affinities below this are left out of the pooling; default: the value of the model',
         range=(0.0, 0.99),
     ),
     'delta': _runtime(
-        dinoiser.DELTA, 'Patches less certain than this may become background', range=(0.0, 1.0)
+        dinoiser.DELTA, 'Patches with a lower probability may become background', range=(0.0, 1.0)
     ),
     'min_confidence': _runtime(
-        0.0, 'Pixels whose class is less probable are published as unlabelled', range=(0.0, 1.0)
+        0.0, 'Pixels with a lower probability are published as unlabelled', range=(0.0, 1.0)
     ),
     'confidence_encoding': _runtime(
         'mono8',
@@ -148,7 +148,7 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'max_rate': _runtime(
         0.0,
-        'Maximum frames per second of each camera; 0: as fast as the model',
+        'Maximum frames per second of each camera; 0: no limit',
         range=(0.0, 1000.0),
     ),
     'output_scale': _runtime(
@@ -203,7 +203,7 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'precision': _Spec(
         'auto',
-        'Number format of the model; auto: what the device has in hardware',
+        'Number format of the model; auto: bf16 or fp16 if the hardware supports it',
         allowed='auto, fp32, bf16, fp16, int8',
     ),
     'engine': _Spec(
@@ -218,11 +218,11 @@ SPECS: Mapping[str, _Spec] = {
         range=(0, 4096),
     ),
     'max_pixels': _Spec(
-        MAX_PIXELS, 'Images of more pixels are refused before they are decoded', range=(1, 2**30)
+        MAX_PIXELS, 'Images with more pixels are refused before they are decoded', range=(1, 2**30)
     ),
     'max_bytes': _Spec(
         MAX_BYTES,
-        'JPEG and PNG of more bytes are refused before they are decoded',
+        'JPEG and PNG with more bytes are refused before they are decoded',
         range=(1, 2**30),
     ),
     'inference_timeout_s': _Spec(
@@ -244,7 +244,7 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'target_frame': _Spec(
         '',
-        'Frame of detections_3d and markers, through tf2; empty: that of the image',
+        'Frame of detections_3d and markers, through tf2; empty: frame of the image',
     ),
     'feature_dim': _Spec(
         0,
@@ -257,7 +257,7 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'state_file': _Spec(
         'auto',
-        'File that keeps class ids over restarts, and runtime prompts over failures; auto: in '
+        'File that keeps class ids across restarts, runtime prompts across failures; auto: in '
         '$ROS_HOME (~/.ros), named after the node; empty: none',
         read_only=True,
     ),

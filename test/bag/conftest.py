@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from golden_data import golden
 
 pytest.importorskip('rosbags', reason='recordings need rosbags')
@@ -44,11 +43,6 @@ def run_quickly(monkeypatch):
         return cli.main([verb, *(str(word) for word in words), *quick_model.ARGUMENTS])
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads):
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope='session')

@@ -99,7 +99,7 @@ def test_parquet_has_the_same(run_quickly, source, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('name', 'reason'),
     [
-        ('objects.xlsx', 'objects.xlsx: allowed is a name that ends in .csv or .parquet'),
+        ('objects.xlsx', 'objects.xlsx: the file name must end in .csv or .parquet'),
         ('objects.parquet', 'Parquet needs pyarrow'),
         ('there.csv', 'there.csv exists'),
     ],

@@ -112,7 +112,7 @@ def test_texts_become_unit_vectors(peer, golden_segmenter):
         ({'prompts': ['word ' * 80]}, 'more than 75 tokens'),
         ({'prompts': PROMPTS, 'background': 'wall'}, "background is 'wall'; it must be one of sky"),
         ({'background': 'sky'}, "background is 'sky' and prompts is empty"),
-        ({'min_confidence': 1.5}, 'min_confidence is 1.5; allowed is 0 to 1'),
+        ({'min_confidence': 1.5}, 'min_confidence is 1.5; must be 0 to 1'),
         ({'min_object_size': float('nan')}, 'min_object_size is nan'),
     ],
 )
