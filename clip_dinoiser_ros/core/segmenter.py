@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -25,7 +26,7 @@ from clip_dinoiser_ros.core.feature_space import PROBE, FeatureSpace, shorter_sp
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.memory import free_memory
 from clip_dinoiser_ros.core.methods import Method, check_method
-from clip_dinoiser_ros.core.pipeline import Answer, Pipeline, Query
+from clip_dinoiser_ros.core.pipeline import Answer, Pipeline, Pooled, Query
 from clip_dinoiser_ros.core.preprocess import Preprocess
 from clip_dinoiser_ros.core.segmentation import Patches, PatchFeatures, Segmentation, enlarge_all
 from clip_dinoiser_ros.core.sources import AUTHORS
@@ -405,6 +406,22 @@ class Segmenter:
             answer.images(), answer.features, answer.objectness, strict=True
         ):
             yield found, PatchFeatures(vectors, objectness, extent, self.space)
+
+    @torch.inference_mode()
+    def compare(self, features: PatchFeatures, vocabulary: Vocabulary) -> Patches:
+        """Find the classes of an image that was segmented before, by other prompts.
+
+        The image tower does not run. The background filter is off.
+
+        Args:
+            features: From `segment_patches` with `with_features`.
+            vocabulary: From `encode`.
+        """
+        pooled = Pooled(features.vectors[None].float(), None)
+        query = Query(vocabulary.embeddings.to(self.device), None, 0.0, 0.0)
+        ((probabilities, _),) = self.pipeline.compare(pooled, query).images()
+        without = replace(vocabulary, background=None)
+        return Patches(probabilities, None, features.extent, without, features)
 
     @torch.inference_mode()
     def pooled_features(self, image: RgbImage, gamma: float | None = None) -> Tensor:

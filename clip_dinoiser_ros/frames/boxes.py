@@ -96,6 +96,35 @@ def measure_objects(
     return tuple(boxes)
 
 
+def complete(box: Box, seen: tuple[int, int, int, int], camera: Intrinsics) -> Box:
+    """Return the box of the whole thing, of which a camera sees only the visible side.
+
+    Things are taken to be as deep as wide, as with `Box.as_deep_as_wide`, but more exactly: the
+    width comes from the mask, whose edge is left out of `box`, and the thing goes on behind its
+    visible side along the ray of the camera, not along the optical axis. Of a thing that the left
+    or right border of the image cuts, the visible end is known, and the width is taken to be twice
+    the depth of the visible side, as it is for round things.
+
+    Args:
+        box: From `measure_objects`, in the optical frame.
+        seen: First column and row, width and height of the mask, in pixels.
+        camera: Of the image of the mask.
+    """
+    _, y, z = box.centre
+    _, height, depth = box.size
+    left, right = float(seen[0]), float(seen[0] + seen[2])
+    front = z - depth / 2
+    width = (right - left) * front / camera.fx
+    if (left > 0) != (right < camera.width):  # cut at one side
+        width = max(width, 2 * depth)
+        pixels = width * camera.fx / front
+        left, right = (left, left + pixels) if left > 0 else (right - pixels, right)
+    whole = max(width, depth)
+    middle = front + whole / 2
+    x = ((left + right - 1) / 2 - camera.cx) * middle / camera.fx
+    return replace(box, centre=(x, y * middle / z, middle), size=(width, height, whole))
+
+
 def _inside(instances: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     """Return the pixels that have their own object in all pixels at most `EDGE` away."""
     around = np.ones((2 * EDGE + 1, 2 * EDGE + 1), np.uint8)

@@ -22,10 +22,11 @@ from clip_dinoiser_ros.frames.detections import detection_array
 from clip_dinoiser_ros.frames.process import DecodedFrame, FrameOutputs, Processor
 from clip_dinoiser_ros.frames.settings import Active, Settings
 from clip_dinoiser_ros.node.encoding import encode_in_turns
+from clip_dinoiser_ros.node.finding import Finder, Question
 from clip_dinoiser_ros.node.jobs import RefusedError
 from clip_dinoiser_ros.node.publishers import DETECTION_TYPES
 from clip_dinoiser_ros.node.worker import Limits, decode
-from clip_dinoiser_ros.srv import EncodeText, Segment
+from clip_dinoiser_ros.srv import EncodeText, Find, Segment
 
 
 class Answers:
@@ -40,6 +41,7 @@ class Answers:
         turn: Returns a context in which no frame is segmented.
         cancelled: True ends the encoding of prompts early.
         logger: As of `Processor`.
+        finder: Knows the newest frames.
     """
 
     def __init__(
@@ -50,10 +52,15 @@ class Answers:
         turn: Callable[[], AbstractContextManager[object]],
         cancelled: Callable[[], bool],
         logger: Any,
+        finder: Finder,
     ) -> None:
         self._segmenter, self._active, self._limits = segmenter, active, limits
-        self._turn, self._cancelled = turn, cancelled
+        self._turn, self._cancelled, self._finder = turn, cancelled, finder
         self._processor = Processor(segmenter, logger)  # not the cameras': it has no earlier frames
+
+    def question(self, request: Find.Request) -> Question:
+        """Check a request to find something; its answer is made when the frames are there."""
+        return self._finder.question(request, self._encode, self._turn)
 
     def encode_text(self, request: EncodeText.Request) -> EncodeText.Response:
         """Encode texts as prompts are encoded."""

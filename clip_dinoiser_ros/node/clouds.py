@@ -157,6 +157,21 @@ class Clouds:
             self._last = of_what, measured
         return self._last[1]
 
+    def expects_depth(self, source: DepthUser) -> bool:
+        """Return whether the depth of a frame may still arrive."""
+        return bool(self._camera.depth_topic) and not self.depth.is_settled(stamp_ns(source.header))
+
+    def measure_once(self, source: DepthUser) -> Measured | None:
+        """Read depth and camera of a frame, from any thread; None: the camera has no depth.
+
+        Raises:
+            CloudError, CameraInfoError, ImageError: As of `cloud_messages.measure`.
+        """
+        if not self._camera.depth_topic:
+            return None
+        found = self.depth.nearest(stamp_ns(source.header))
+        return measure(source, found and found[0], self._info, self._camera)
+
     def _compare_frames(self, own: str, other: str) -> None:
         """Warn once if depth has another frame id than the image."""
         if own != other and not self._frames_compared:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.task import Future
@@ -15,8 +16,16 @@ from rclpy.task import Future
 from clip_dinoiser_ros.frames.guard import FinalError
 
 MOST_WAITING = 16  # requests; each may hold an image
+POLL_S = 0.02  # while jobs wait for what they need
 
-Job = tuple[Callable[[], Any], Future]
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Work, its future result, and whether what it needs is there."""
+
+    work: Callable[[], Any]
+    future: Future
+    is_ready: Callable[[], bool]
 
 
 class RefusedError(ValueError):
@@ -24,7 +33,7 @@ class RefusedError(ValueError):
 
 
 class Jobs:
-    """Does jobs in a thread of its own, in the order in which they came.
+    """Does jobs in a thread of its own, in the order in which they came and are ready.
 
     Args:
         done: Called after each job, in the thread.
@@ -45,8 +54,12 @@ class Jobs:
         self._thread = threading.Thread(target=self._run, name='services', daemon=True)
         self._thread.start()
 
-    def ask(self, work: Callable[[], Any]) -> Future:
+    def ask(self, work: Callable[[], Any], is_ready: Callable[[], bool] = lambda: True) -> Future:
         """Return the future result, or error, of a job.
+
+        Args:
+            work: Done in the thread.
+            is_ready: Called in the thread until it is true; others go first meanwhile.
 
         Raises:
             RefusedError: Too many jobs wait.
@@ -59,7 +72,7 @@ class Jobs:
                     f'{self._most_waiting} requests wait already; ask again when some are answered'
                 )
             future = Future()
-            self._waiting.append((work, future))
+            self._waiting.append(Job(work, future, is_ready))
             self._changed.notify_all()
         return future
 
@@ -74,24 +87,43 @@ class Jobs:
             waiting = list(self._waiting)
             self._waiting.clear()
             self._changed.notify_all()
-        for _, future in waiting:
-            future.set_exception(RefusedError('the node was deactivated before it could answer'))
+        for job in waiting:
+            job.future.set_exception(
+                RefusedError('the node was deactivated before it could answer')
+            )
         self._thread.join(timeout_s)
         self._done()
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
+    def _next(self) -> Job | None:
+        """Wait for a job that is ready; None: closed."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting)
+                waiting = list(self._waiting)
+            ready = next((job for job in waiting if _is_ready(job)), None)
+            with self._changed:
                 if self._closed:
-                    return
-                work, future = self._waiting.popleft()
+                    return None
+                if ready is not None:
+                    self._waiting.remove(ready)
+                    return ready
+                self._changed.wait(POLL_S)
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
             try:
-                future.set_result(work())
+                job.future.set_result(job.work())
             except FinalError as error:
                 self._ends(f'the device fails: {error}')
             except Exception as error:  # becomes the answer
-                future.set_exception(error.with_traceback(None))
-            del work, future  # they hold an image
+                job.future.set_exception(error.with_traceback(None))
+            del job  # it holds an image
             self._done()
+
+
+def _is_ready(job: Job) -> bool:
+    try:
+        return job.is_ready()
+    except Exception:  # its work will tell
+        return True

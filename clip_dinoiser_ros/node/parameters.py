@@ -262,7 +262,7 @@ SPECS: Mapping[str, _Spec] = {
         read_only=True,
     ),
     'services': _Spec(
-        True, 'Serve encode_text and segment to other nodes while active', read_only=True
+        True, 'Serve encode_text, find and segment to other nodes while active', read_only=True
     ),
     'autostart': _Spec(True, 'Configure and activate at start, without a lifecycle manager'),
 }

@@ -254,6 +254,7 @@ class SegmentationNode(ParameterServicesNode):
             logger=self.get_logger(),
             ends=self._end,
             limits=limits,
+            seen=self._questions and self._questions.seen,
         )
         depths = [publishers.clouds.depth for publishers in pipeline.publishers.values()]
         self._clock_watch.resets = [
@@ -264,7 +265,14 @@ class SegmentationNode(ParameterServicesNode):
         self._worker.start()
         if self._questions is not None:
             turn = self._slots.between_frames
-            self._questions.start(pipeline.segmenter, self._current, limits, turn)
+            self._questions.start(
+                pipeline.segmenter,
+                self._current,
+                limits,
+                turn,
+                {name: publishers.clouds for name, publishers in pipeline.publishers.items()},
+                self._transforms,
+            )
         for camera in cameras:
             message_type = CompressedImage if camera.transport == 'compressed' else Image
             put = partial(self._receive, camera.name)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -16,13 +16,17 @@ from rclpy.lifecycle import LifecycleNode
 from clip_dinoiser_ros.core import Segmenter
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.node.answers import Answers
+from clip_dinoiser_ros.node.clouds import Clouds
+from clip_dinoiser_ros.node.finding import Finder
 from clip_dinoiser_ros.node.guard import Watchdog, watched
 from clip_dinoiser_ros.node.jobs import Jobs, RefusedError
 from clip_dinoiser_ros.node.parameter_services import reason
+from clip_dinoiser_ros.node.seen import SeenFrames
+from clip_dinoiser_ros.node.transforms import Transforms, listen
 from clip_dinoiser_ros.node.worker import Limits
-from clip_dinoiser_ros.srv import EncodeText, Segment
+from clip_dinoiser_ros.srv import EncodeText, Find, Segment
 
-SERVICES = {'encode_text': EncodeText, 'segment': Segment}
+SERVICES = {'encode_text': EncodeText, 'find': Find, 'segment': Segment}
 
 
 class Services:
@@ -34,10 +38,15 @@ class Services:
     Args:
         node: The node.
         ends: Called with a reason when this process can no longer segment.
+
+    Attributes:
+        seen: The newest frames, kept by the worker.
     """
 
     def __init__(self, node: LifecycleNode, ends: Callable[[str], None]) -> None:
         self._node, self._ends = node, ends
+        self.seen = SeenFrames()
+        self._listening: Transforms | None = None  # since the first request that needs it
         self._jobs: Jobs | None = None
         self._answers: Answers | None = None
         self._watchdog: Watchdog | None = None
@@ -52,6 +61,8 @@ class Services:
         active: Callable[[], Active],
         limits: Limits,
         turn: Callable[[], AbstractContextManager[object]],
+        clouds: Mapping[str, Clouds],
+        transforms: Transforms | None,
     ) -> None:
         """Begin to answer.
 
@@ -60,7 +71,10 @@ class Services:
             active: Returns the settings and the vocabulary of the node.
             limits: Of an image.
             turn: Returns a context in which no frame is segmented.
+            clouds: Depth and CameraInfo of every camera, by name.
+            transforms: Those of `detections_3d`; None: none.
         """
+        self.seen.newest.clear()
         watchdog = self._watchdog = Watchdog(limits.inference_timeout_s, self._ends)
         jobs = self._jobs = Jobs(self._wake, self._ends)
         self._answers = Answers(
@@ -70,6 +84,7 @@ class Services:
             watched(turn, watchdog),
             jobs.is_closed,
             self._node.get_logger(),
+            Finder(segmenter, active, self.seen, clouds, partial(self._into, transforms)),
         )
 
     def stop(self, timeout_s: float) -> bool:
@@ -79,7 +94,21 @@ class Services:
             if self._watchdog is not None:
                 self._watchdog.close()
             self._jobs = self._answers = self._watchdog = None
+            self.seen.newest.clear()
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
         return ended
+
+    def _into(self, known: Transforms | None, target: str) -> Transforms | None:
+        """Return the transforms into a frame, in the thread of the executor."""
+        if not target:
+            return known
+        if known is None:
+            if self._listening is None:
+                self._listening = listen(self._node, target)
+            known = self._listening
+        return known.into(target)
 
     def _wake(self) -> None:
         executor = self._node.executor
@@ -92,7 +121,12 @@ class Services:
                 jobs, answers = self._jobs, self._answers
                 if jobs is None or answers is None:
                     raise RefusedError('the node is not active; activate it and ask again')
-                future = jobs.ask(partial(getattr(answers, name), request))
+                if name == 'find':
+                    question = answers.question(request)
+                    future = jobs.ask(question.answer, question.is_ready)
+                    del question
+                else:
+                    future = jobs.ask(partial(getattr(answers, name), request))
                 del jobs, answers  # keep no reference to the model meanwhile
                 return await future
             except Exception as error:  # otherwise rclpy would send no answer

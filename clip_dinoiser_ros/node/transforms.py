@@ -34,6 +34,10 @@ class Transforms:
         self._buffer = buffer
         self._listener = listener
 
+    def into(self, target: str) -> Transforms:
+        """Return the transforms into another frame, by the same buffer."""
+        return Transforms(target, self._buffer)
+
     def is_known(self, header: Any) -> bool:
         """Return whether the transform from the frame of a header is known at its stamp."""
         return bool(

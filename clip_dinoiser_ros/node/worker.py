@@ -26,6 +26,7 @@ from clip_dinoiser_ros.node.guard import Watchdog
 from clip_dinoiser_ros.node.health import STAGES, Health
 from clip_dinoiser_ros.node.log import Throttle
 from clip_dinoiser_ros.node.publishers import CameraPublishers
+from clip_dinoiser_ros.node.seen import SeenFrames
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Worker:
         logger: `error(text)` is called for frames that cannot be used.
         ends: Called with a reason when this process can no longer segment.
         limits: Limits of a frame.
+        seen: Keeps the features of the newest frames; None: nobody asks for them.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Worker:
         logger: Any,
         ends: Callable[[str], None],
         limits: Limits = Limits(),
+        seen: SeenFrames | None = None,
     ) -> None:
         self._processor = processor
         self._slots = slots
@@ -87,6 +90,7 @@ class Worker:
         self._logger = logger
         self._ends = ends
         self._limits = limits
+        self._seen = seen
         self._watchdog = Watchdog(limits.inference_timeout_s, ends)
         self._announced: tuple[int, float] | None = None
         self._throttle = Throttle()
@@ -156,7 +160,8 @@ class Worker:
             self._reject(frame, _reason(error))
             return None
         decode_ms = 1e3 * (time.monotonic() - start)
-        with_features = self._publishers[frame.camera].wants_features()
+        heard = self._publishers[frame.camera].wants_features()
+        with_features = heard or self._seen is not None
         return frame, DecodedFrame(frame.camera, header, image, decode_ms, with_features)
 
     def _process(self, batch: list[tuple[ReceivedFrame, DecodedFrame]], active: Active) -> None:
@@ -166,6 +171,8 @@ class Worker:
             if isinstance(outcome, Exception):  # an error of the model costs the frame only
                 self._reject(frame, _reason(outcome))
                 continue
+            if self._seen is not None:
+                self._seen.put(outcome, frame.arrived_s)
             try:
                 self._publish(frame, outcome)
             except Exception as error:  # for example in the overlay; must not end this thread

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
-from clip_dinoiser_ros.srv import EncodeText, Segment
+from clip_dinoiser_ros.srv import EncodeText, Find, Segment
 from harness import NAME, STATELESS, Peer, array, numbered_frame
 from sensor_msgs.msg import CompressedImage
 
@@ -31,6 +31,10 @@ def segment(peer, **fields):
 def encode(peer, *texts, **fields):
     request = EncodeText.Request(**({'texts': texts} | fields))
     return peer.call(EncodeText, 'encode_text', request)
+
+
+def find(peer, **fields):
+    return peer.call(Find, 'find', Find.Request(**fields))
 
 
 def test_without_a_camera_an_image_gets_the_labels_of_the_node(
@@ -167,21 +171,32 @@ def test_a_storm_of_requests_is_answered_or_refused(node, peer, image):
 
 def test_the_examples_of_the_page(peer, image, tmp_path):
     page = (Path(__file__).parents[2] / 'docs/services.md').read_text()
-    (line,) = re.findall(r'^ros2 service call (\S+) (\S+) "(.*)"$', page, re.MULTILINE)
-    assert line[:2] == (f'{NAME}/encode_text', 'clip_dinoiser_ros/srv/EncodeText')
-    assert encode(peer, **yaml.safe_load(line[2])).success
-    (program,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    lines = re.findall(r'^ros2 service call (\S+) (\S+) "(.*)"$', page, re.MULTILINE)
+    assert [line[:2] for line in lines] == [
+        (f'{NAME}/encode_text', 'clip_dinoiser_ros/srv/EncodeText'),
+        (f'{NAME}/find', 'clip_dinoiser_ros/srv/Find'),
+    ]
+    assert encode(peer, **yaml.safe_load(lines[0][2])).success
+    peer.send(image, 50)
+    peer.of_frame('frame_info', 50)
+    assert find(peer, **{**yaml.safe_load(lines[1][2]), 'max_age_s': 1e6}).success
+    segmenting, finding = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
     (tmp_path / 'photo.jpg').write_bytes(compressed.encode_jpeg(image))
-    ran = subprocess.run(
-        [sys.executable, '-c', program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert re.search(r'^(floor|wall|red ball) \d', ran.stdout)
+    finding = finding.replace("text='blue", "max_age_s=1e6, text='blue")
+    for program, said in (
+        (segmenting, r'^(floor|wall|red ball) \d'),
+        (finding, r'^(absent|found)'),
+    ):
+        ran = subprocess.run(
+            [sys.executable, '-c', program],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert re.search(said, ran.stdout)
 
 
 def test_the_table_of_the_interface_names_them():
@@ -199,7 +214,7 @@ def test_they_can_be_switched_off():
         node.destroy_node()
         rclpy.try_shutdown()
     assert f'{NAME}/set_parameters' in names
-    assert not names & {f'{NAME}/segment', f'{NAME}/encode_text'}
+    assert not names & {f'{NAME}/{name}' for name in SERVICES}
 
 
 def test_an_inactive_node_refuses(peer, image):
