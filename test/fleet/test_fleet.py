@@ -53,7 +53,7 @@ def three_nodes():
 @pytest.fixture
 def expected(tmp_path, monkeypatch):
     """Return what `clip-dinoiser bag` makes of a recording."""
-    segmenter = Segmenter.load('demo')
+    segmenter = Segmenter.load('demo', short_side=None)  # as PROMPTS say
     monkeypatch.setattr(arguments, 'load_segmenter', lambda args: segmenter)
 
     def expected(source):
