@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bags import START_NS, text_message, write
-from conftest import comparable, frames
+from drives import comparable, frames
 
 from clip_dinoiser_ros.fleet import command
 from clip_dinoiser_ros.fleet import worker as worker_module

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import quick_model
 from bags import SECOND, START_NS, text_message, write, write_mcap
-from conftest import comparable, described, frames
+from drives import comparable, described, frames
 
 from clip_dinoiser_ros.bag.recording import BagError
 from clip_dinoiser_ros.fleet import command, worker
