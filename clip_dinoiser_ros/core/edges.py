@@ -56,7 +56,8 @@ def refine(patches: Patches, image: npt.NDArray[np.uint8], edges: Edges) -> Patc
     if confidence is not None:
         maps = torch.cat([maps, confidence[None]])
     cells = _to_cells(maps, size, patches.extent)
-    small = _upload(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), maps.device)
+    shrunk = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    small = _upload(np.asarray(shrunk, np.uint8), maps.device)
     count = len(patches.probabilities)
     averaged = edges_triton.try_average(cells, small, steps, SHARPNESS)
     if averaged is None:

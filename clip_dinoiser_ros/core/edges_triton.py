@@ -115,7 +115,7 @@ def kernel() -> Any:
                     row = tl.minimum(tl.maximum(y + down, 0), height - 1)
                     column = tl.minimum(tl.maximum(x + right, 0), width - 1)
                     at = row * width + column
-                    places = places + (at,)  # noqa: RUF005
+                    places = places + (at,)  # type: ignore[assignment]  # noqa: RUF005
                     reds = image + 3 * at
                     difference = tl.load(reds).to(tl.float32) - red
                     red_sum += difference
@@ -146,7 +146,7 @@ def kernel() -> Any:
             value = tl.load(reds + 2).to(tl.float32)
             apart += tl.abs(value - blue) * blue_scale
             weight = tl.exp(-apart)
-            weights = weights + (weight,)  # noqa: RUF005
+            weights = weights + (weight,)  # type: ignore[assignment]  # noqa: RUF005
             total += weight
 
         first = tl.program_id(1) * GROUP
