@@ -195,7 +195,7 @@ def _measure(
         for size in args.sizes:
             name = f'{size[1]}x{size[0]}'
             _say(f'{name}, in turn: {", ".join(forms)}')
-            turns[name] = _in_turn(authors, forms, prompts, size, args.seconds)
+            turns[name] = _in_turn(authors, forms, prompts, size, args.seconds, args.cpu_time)
         del forms
     _say('prompt changes')
     changes = _prompt_changes(segmenter, authors, clock)
@@ -242,8 +242,12 @@ def _in_turn(
     prompts: Sequence[str],
     size: tuple[int, int],
     seconds: float,
+    cpu_time: bool,
 ) -> list[TurnRow]:
-    """Measure the authors' code and ours in turn on an image of size (H, W)."""
+    """Measure the authors' code and ours in turn on an image of size (H, W).
+
+    With CPU time no turn is repeated, since other processes have little influence on it.
+    """
     any_form = next(iter(forms.values()))
     image = camera_image(any_form, size)
     vocabulary = any_form.encode(prompts)
@@ -254,6 +258,8 @@ def _in_turn(
     calls = {name: ours(segmenter) for name, segmenter in forms.items()}
     if authors is not None:
         calls = {"the authors' code": functools.partial(authors.segment, image), **calls}
+    if cpu_time:
+        return measure_turns(calls, seconds, lambda: None, time.process_time)
     return measure_turns(calls, seconds)
 
 

@@ -31,7 +31,7 @@ class TurnRow:
         ratio: Time of the first form divided by that of this one.
         same_labels: Share of pixels with the same label as in the first form.
         others: Mean share of the machine used by other processes in these turns, 0 to 1;
-            None: not known.
+            None: not known, or of no interest with a clock of CPU time.
         repeated: Number of turns that were disturbed and repeated.
     """
 
@@ -48,13 +48,15 @@ class _Form:
     segment: Callable[[], Labels]
     turns: list[tuple[float, list[float]]] = field(default_factory=list)  # share of others, ms
 
-    def take_turn(self, seconds: float, read: Callable[[], CpuTimes | None]) -> None:
-        before, start = read(), time.perf_counter()
+    def take_turn(
+        self, seconds: float, read: Callable[[], CpuTimes | None], clock: Callable[[], float]
+    ) -> None:
+        before, start = read(), clock()
         times: list[float] = []
-        while not times or time.perf_counter() - start < seconds:
-            began = time.perf_counter()
+        while not times or clock() - start < seconds:
+            began = clock()
             self.segment()
-            times.append(1e3 * (time.perf_counter() - began))
+            times.append(1e3 * (clock() - began))
         after = read()
         others = 0.0 if before is None or after is None else before.others_until(after)
         self.turns.append((others, times))
@@ -74,19 +76,21 @@ def measure_turns(
     forms: Mapping[str, Callable[[], Labels]],
     seconds: float,
     read: Callable[[], CpuTimes | None] = cpu_times,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[TurnRow]:
     """Measure every form in `ROUNDS` turns; the others are compared with the first.
 
     Args:
         forms: Functions that segment the image and return its labels, by name.
         seconds: Seconds for each form, without repeated turns.
-        read: Returns the CPU time used so far; None: not available.
+        read: Returns the CPU time used so far; None: not available, so no turn is repeated.
+        clock: Of the measurements, in seconds.
     """
     expected, *labels = (segment() for segment in forms.values())  # warms up
     measured = {name: _Form(segment) for name, segment in forms.items()}
     while waiting := [form for form in measured.values() if not form.is_done()]:
         for form in waiting:
-            form.take_turn(seconds / ROUNDS, read)
+            form.take_turn(seconds / ROUNDS, read, clock)
     known = read() is not None
     first_ms = next(iter(measured.values())).median_ms()
     return [

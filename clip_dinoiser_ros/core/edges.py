@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clip_dinoiser_ros.core import edges_triton
 from clip_dinoiser_ros.core.segmentation import Patches
 
 Edges = Literal['off', 'fast', 'fine']
@@ -55,22 +56,18 @@ def refine(patches: Patches, image: npt.NDArray[np.uint8], edges: Edges) -> Patc
     if confidence is not None:
         maps = torch.cat([maps, confidence[None]])
     cells = _to_cells(maps, size, patches.extent)
+    shrunk = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    small = _upload(np.asarray(shrunk, np.uint8), maps.device)
     count = len(patches.probabilities)
-    possible = _possible(patches.probabilities)
-    chosen = F.pad(possible, (0, count < len(cells)), value=True)
-    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    weights = _weights(torch.from_numpy(small).to(maps.device).permute(2, 0, 1).float())
-    # classes that cannot win share one map, and keep their proportions in it
-    rest = cells[~chosen].sum(dim=0, keepdim=True)
-    refined = torch.cat([cells[chosen], rest])
-    for _ in range(steps):
-        refined = _average(refined, weights)
-    cells[chosen] = refined[:-1]
-    cells[~chosen] *= refined[-1] / rest[0].clamp(min=1e-12)
+    averaged = edges_triton.try_average(cells, small, steps, SHARPNESS)
+    if averaged is None:
+        possible = _possible(patches.probabilities)
+        chosen = F.pad(possible, (0, len(cells) - count), value=True)
+        averaged = _average_chosen(cells, chosen, small, steps)
     return replace(
         patches,
-        probabilities=cells[:count],
-        background_confidence=None if confidence is None else cells[count],
+        probabilities=averaged[:count],
+        background_confidence=None if confidence is None else averaged[count],
         extent=(float(size[0]), float(size[1])),
     )
 
@@ -91,6 +88,36 @@ def _to_cells(maps: Tensor, size: tuple[int, ...], extent: tuple[float, float]) 
     ]
     large = F.interpolate(maps[None], size=whole, mode='bilinear', align_corners=False)[0]
     return large[:, : size[0], : size[1]]
+
+
+def _upload(image: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Bring an image (h, w, 3) to the device without waiting for it."""
+    pixels = torch.from_numpy(image)
+    if device.type != 'cuda':
+        return pixels.to(device)
+    return pixels.pin_memory().to(device, non_blocking=True)
+
+
+def _average_chosen(cells: Tensor, chosen: Tensor, image: Tensor, steps: int) -> Tensor:
+    """Average the neighbours of every cell several times: for a CPU, or a GPU without Triton.
+
+    Args:
+        cells: float32 (K, h, w); overwritten.
+        chosen: bool (K,). The others share one map, and keep their proportions in it.
+        image: uint8 (h, w, 3).
+        steps: Number of averagings.
+
+    Returns:
+        float32 (K, h, w).
+    """
+    weights = _weights(image.permute(2, 0, 1).float())
+    rest = cells[~chosen].sum(dim=0, keepdim=True)
+    refined = torch.cat([cells[chosen], rest])
+    for _ in range(steps):
+        refined = _average(refined, weights)
+    cells[chosen] = refined[:-1]
+    cells[~chosen] *= refined[-1] / rest[0].clamp(min=1e-12)
+    return cells
 
 
 def _possible(probabilities: Tensor) -> Tensor:
@@ -115,11 +142,13 @@ def _weights(image: Tensor) -> Tensor:
     Args:
         image: float32 (3, h, w), 0 to 255.
     """
-    total, squares = image.clone(), image.square()
+    # colours relative to the cell's own: their sums lose no digits where all are alike
+    total, squares = torch.zeros_like(image), torch.zeros_like(image)
     count = 1
     for neighbour in _neighbours(image):
-        total += neighbour
-        squares.addcmul_(neighbour, neighbour)
+        difference = neighbour - image
+        total += difference
+        squares.addcmul_(difference, difference)
         count += 1
     variance = (squares - total.square() / count).clamp_(min=0.0) / (count - 1)
     scale = SHARPNESS / (3.0 * (variance.sqrt() + 1e-3))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from clip_dinoiser_ros.core import dinoiser, engines, weights
+from clip_dinoiser_ros.core import dinoiser, edges_triton, engines, weights
 from clip_dinoiser_ros.core.backbone import Backbone
 from clip_dinoiser_ros.core.edges import Edges, check_edges, refine
 from clip_dinoiser_ros.core.embedding_cache import default_folder
@@ -262,7 +262,7 @@ class Segmenter:
         """Run blank images so that the first real image need not wait. No-op on a CPU.
 
         The blank images have `WARM_UP_SIZES` and go through every stage. Libraries are loaded,
-        memory is allocated, the enlarging is compiled, and the CUDA graphs for one image of either
+        memory is allocated, the kernels are compiled, and the CUDA graphs for one image of either
         shape are captured. The graph for another shape, or for several images at once, is captured
         when it occurs for the second time. Prompts and thresholds do not affect the graphs.
 
@@ -276,6 +276,7 @@ class Segmenter:
         """
         if not isinstance(self._run, GraphRunner):
             return
+        edges_triton.usable(self.device)  # compiled now, not when edges is switched on
         for size in WARM_UP_SIZES:
             blank = np.zeros((*size, 3), np.uint8)
             for _ in range(2):  # a graph is captured the second time

@@ -5,42 +5,21 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, cuda
 
-from clip_dinoiser_ros.core.memory import is_out_of_memory
+from clip_dinoiser_ros.core.triton_trial import Trial
 
 BLOCK = 256  # pixels of a row for each program
 LABEL_TYPES = (torch.uint8, torch.int16)  # the kernel is compiled once for each
 
-_log = logging.getLogger(__name__)
-_works: dict[torch.device, bool] = {}  # does not change while the process runs
-
 
 def usable(device: torch.device) -> bool:
-    """Return whether the kernel runs on this device. A GPU must have an index.
-
-    The first call compiles the kernel, which takes seconds unless Triton has it in its cache. One
-    warning says that the kernel does not run on a GPU.
-    """
-    if device.type != 'cuda':
-        return False
-    if device not in _works:
-        try:
-            reason = _try_out(device)
-        except Exception as error:  # not installed, no compiler, an unknown GPU: many types
-            if is_out_of_memory(error):  # temporary
-                return False
-            reason = f'{type(error).__name__}: {error}'
-        if reason:
-            _rule_out(device, reason)
-        else:
-            _works[device] = True
-    return _works[device]
+    """Return whether the kernel runs on this device; see `Trial.usable`."""
+    return _trial.usable(device)
 
 
 def try_enlarge(
@@ -56,22 +35,8 @@ def try_enlarge(
     Raises:
         RuntimeError: Too little memory.
     """
-    device = probabilities.device
-    if not usable(device):
-        return False
-    try:
-        enlarge_into(labels, confidence, mono8, probabilities, extent, background)
-    except Exception as error:  # compiler, driver and Python raise many types
-        if is_out_of_memory(error):
-            raise
-        _rule_out(device, f'{type(error).__name__}: {error}')
-        return False
-    return True
-
-
-def _rule_out(device: torch.device, reason: str) -> None:
-    _works[device] = False
-    _log.warning('enlarging without the Triton kernel, which is slower: %s', reason)
+    given = (labels, confidence, mono8, probabilities, extent, background)
+    return _trial.run(probabilities.device, lambda: enlarge_into(*given))
 
 
 def _try_out(device: torch.device) -> str:
@@ -86,6 +51,9 @@ def _try_out(device: torch.device) -> str:
         if found != ([[0] * 8 + [1] * 8], (confidence * 255.0).round().int().tolist()):
             return f'its answer is wrong: {found}'
     return ''
+
+
+_trial = Trial('enlarging', lambda device: _try_out(device))
 
 
 def enlarge_into(

@@ -118,6 +118,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SEED',
         help='first seed of each draw of scenes (%(default)s)',
     )
+    rows.add_argument(
+        '--trainings',
+        type=int,
+        default=0,
+        metavar='N',
+        help='train the two convolutions N times; the deviation is then that of the trainings',
+    )
 
 
 def _kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -238,6 +245,13 @@ def _table(args: argparse.Namespace) -> int:
     if args.scenes < 1:
         raise ValueError(f'--scenes is {args.scenes}; must be at least 1')
     _check_captions(args.captions)
-    found = world_table.measure_table(args.captions, args.scenes, args.start)
+    if args.trainings < 0:
+        raise ValueError(f'--trainings is {args.trainings}; must be at least 0')
+    if args.trainings:
+        found = world_table.measure_trainings(
+            args.captions, args.scenes, args.start, args.trainings
+        )
+    else:
+        found = world_table.measure_table(args.captions, args.scenes, args.start)
     print(world_table.table(found))  # noqa: T201
     return 0

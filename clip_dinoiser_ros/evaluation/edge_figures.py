@@ -35,6 +35,7 @@ READ_NOISE = 2.0  # of 255, in low light
 ELECTRONS = 1.5  # per step of 255, for shot noise
 JPEG_QUALITY = 50
 PICTURE_QUALITY = 80
+OTHER_TIME = 'depth of the next frame'  # the depth image is not of the same moment
 SHOWN = ('clean', 'low light', 'JPEG 50')  # in the picture
 CROP = np.s_[120:420, 160:560]  # of 640x480
 
@@ -72,6 +73,7 @@ CONDITIONS: dict[str, Callable[[Rgb, np.random.Generator], Rgb]] = {
     'low light': _low_light,
     'JPEG 50': _jpeg,
     'camera motion': _motion,
+    OTHER_TIME: lambda image, chance: image,
 }
 
 
@@ -129,7 +131,10 @@ def measure_edges(
         segmenter: The model.
         vocabulary: The classes.
         pairs: From `frames_in_pairs`.
-        condition: One of `CONDITIONS`, applied to the image before segmentation.
+        condition: One of `CONDITIONS`, applied to the image before segmentation. With `OTHER_TIME`
+            each frame of a pair gets the depth image of the other, as from a depth camera that is
+            late. A point takes its label from the image and its place from the depth, so what is
+            true is the class that the depth image saw in that pixel.
         compare: Also measure other filters.
     """
     chosen = ways(compare)
@@ -140,7 +145,8 @@ def measure_edges(
         for place, shown in enumerate(pair):
             chance = np.random.default_rng([number, place])
             image = CONDITIONS[condition](shown.image, chance)
-            truth = true_indices(shown.labels, vocabulary.names)
+            measured = pair[1 - place] if condition == OTHER_TIME else shown
+            truth = true_indices(measured.labels, vocabulary.names)
             near = (edge_distance(truth) <= NEAR) & (truth != IGNORED)
             start = time.process_time()
             (patches,) = segmenter.segment_patches([image], vocabulary)

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from clip_dinoiser_ros.benchmark import report, turns
+from clip_dinoiser_ros.benchmark import command, report
 from clip_dinoiser_ros.benchmark.machine import CpuTimes, cpu_times
 from clip_dinoiser_ros.benchmark.turns import ROUNDS, TRIES, measure_turns
 
@@ -79,13 +79,29 @@ def test_a_system_that_does_not_tell():
     assert 'not known' in report._turns_table(rows)
 
 
-def test_the_time_is_that_of_the_quiet_turns(monkeypatch):
+def test_the_time_is_that_of_the_quiet_turns():
     """A form that takes 1 s alone and 4 s beside others."""
     clock = iter(itertools.accumulate(itertools.cycle([4.0] * 4 + [1.0] * 4 * ROUNDS)))
-    monkeypatch.setattr(turns.time, 'perf_counter', lambda: next(clock))
     shares = itertools.chain([0.8], itertools.repeat(0.0))
-    (row,) = measure_turns({'one': lambda: np.zeros((1, 1))}, 0.0, busy(shares))
+    one = {'one': lambda: np.zeros((1, 1))}
+    (row,) = measure_turns(one, 0.0, busy(shares), lambda: next(clock))
     assert row.ms == 1000.0
+
+
+def test_the_command_measures_cpu_time_in_turn(golden_segmenter, golden_prompts, monkeypatch):
+    """On a machine that is never quiet, too: one turn of each round, and the clock of the CPU."""
+    used = []
+
+    def process_time():
+        used.append(2.0 * len(used))
+        return used[-1]
+
+    monkeypatch.setattr(command.time, 'process_time', process_time)
+    forms = {'a': golden_segmenter, 'b': golden_segmenter}
+    rows = command._in_turn(None, forms, golden_prompts, (48, 64), 0.0, cpu_time=True)
+    assert [row.ms for row in rows] == [2000.0, 2000.0]
+    assert [row.repeated for row in rows] == [0, 0]
+    assert 'Measure again' not in report._turns_table(rows)
 
 
 def test_readings_of_the_kernel(tmp_path):

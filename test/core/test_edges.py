@@ -10,9 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from clip_dinoiser_ros.core import edges
 from clip_dinoiser_ros.core.segmentation import Patches
+from clip_dinoiser_ros.core.upsample import TILE_ELEMENTS
 
 EXAMPLES = settings(max_examples=30, deadline=None)
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -184,3 +186,34 @@ def test_off_changes_nothing_and_other_names_are_refused():
     assert edges.refine(patches, image, 'off') is patches
     with pytest.raises(ValueError, match="edges is 'sharp'; allowed: off, fast, fine"):
         edges.refine(patches, image, 'sharp')
+
+
+class Largest(TorchDispatchMode):
+    """Notes the number of elements of the largest tensor that any operation returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for one in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(one, torch.Tensor):
+                self.elements = max(self.elements, one.numel())
+        return result
+
+
+@pytest.mark.parametrize('size', [(480, 640), (1080, 1440)])
+def test_no_tensor_has_all_classes_in_all_pixels(size):
+    """Those of the refinement have cells, whatever the size of the image; the rest has tiles."""
+    chance = np.random.default_rng(0)
+    classes, grid = 60, (28, 37)
+    patches = make_patches(chance, classes, grid)
+    image = make_image(chance, *size)
+    with Largest() as refining:
+        found = edges.refine(patches, image, 'fine')
+    margin = 2 * max(edges.DISTANCES)  # and one map for classes that cannot win
+    cells = (edges.CELLS * grid[0] + margin) * (edges.CELLS * grid[1] + margin)
+    assert classes * 16 * grid[0] * grid[1] < refining.elements <= (classes + 1) * cells
+    with Largest() as enlarging:
+        found.enlarge(size)
+    assert enlarging.elements <= max(size[0] * size[1], TILE_ELEMENTS, refining.elements)
+    assert classes * size[0] * size[1] > 9 * max(refining.elements, enlarging.elements)

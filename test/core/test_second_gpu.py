@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from clip_dinoiser_ros import Segmenter
-from clip_dinoiser_ros.core import dinoiser, upsample_triton, vocabulary, weights
+from clip_dinoiser_ros.core import dinoiser, edges_triton, upsample_triton, vocabulary, weights
 from clip_dinoiser_ros.core.pipeline import Query
 from clip_dinoiser_ros.core.plain_clip import PlainClip
 from clip_dinoiser_ros.core.segmentation import Patches
@@ -29,7 +29,8 @@ def segmenter(monkeypatch):
     """The demo model without its numbers, made in place: fake parameters cannot be moved."""
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setattr(torch.nn.Module, 'to', lambda self, *args: self)
-    monkeypatch.setattr(upsample_triton, '_works', {SECOND: False})
+    for module in (edges_triton, upsample_triton):
+        monkeypatch.setattr(module._trial, 'works', {SECOND: False})
     monkeypatch.setattr(vocabulary, 'fingerprint', lambda clip: b'')  # of numbers
     config = json.loads((weights.DEMO_FOLDER / weights.DEMO_FILES['model']).read_text())
     with FakeTensorMode(), torch.inference_mode():

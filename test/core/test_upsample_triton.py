@@ -5,8 +5,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import fake_cuda
@@ -122,51 +120,35 @@ print('done')
 """
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Run a program that uses Triton, with a cache of its own."""
-    pytest.importorskip('triton')
-
-    def run(program, *arguments, **environment):
-        environment = {**os.environ, 'TRITON_CACHE_DIR': str(tmp_path), **environment}
-        command = [sys.executable, '-c', program, *arguments]
-        ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
-        assert ended.stdout == 'done\n', ended.stderr[-2000:]
-
-    return run
-
-
 @pytest.mark.parametrize(
     'cases', [SMALL, pytest.param(LARGE, marks=pytest.mark.long)], ids=['small', 'large']
 )
-def test_the_kernel_equals_the_rest_in_tritons_interpreter(run, cases):
+def test_the_kernel_equals_the_rest_in_tritons_interpreter(run_triton, cases):
     """Slow and without a GPU, but the same program."""
-    run(SAME, 'cpu', json.dumps(cases), TRITON_INTERPRET='1')
+    run_triton(SAME, 'cpu', json.dumps(cases), TRITON_INTERPRET='1')
 
 
-def test_confidence_is_rounded_as_opencv_rounds_it(run):
-    run(ROUNDING, TRITON_INTERPRET='1')
+def test_confidence_is_rounded_as_opencv_rounds_it(run_triton):
+    run_triton(ROUNDING, TRITON_INTERPRET='1')
 
 
 @needs_gpu
-def test_the_kernel_equals_the_rest_on_a_gpu(run):
+def test_the_kernel_equals_the_rest_on_a_gpu(run_triton):
     assert upsample_triton.usable(torch.device('cuda', 0))
-    run(SAME, 'cuda:0', json.dumps(SMALL + LARGE))
+    run_triton(SAME, 'cuda:0', json.dumps(SMALL + LARGE))
 
 
 @pytest.mark.skipif(os.uname().machine != 'x86_64', reason="Triton's assembler is that of x86-64")
 @pytest.mark.long
-def test_it_compiles_for_every_gpu_that_torch_supports(run):
+def test_it_compiles_for_every_gpu_that_torch_supports(run_triton):
     """Turing, Ampere, Orin, Ada, Hopper, Blackwell, Thor and its successors in shops."""
-    run(COMPILED, '75', '80', '86', '87', '89', '90', '100', '110', '120')
+    run_triton(COMPILED, '75', '80', '86', '87', '89', '90', '100', '110', '120')
 
 
 @pytest.mark.long
-def test_nothing_is_compiled_after_the_start(run):
+def test_nothing_is_compiled_after_the_start(run_triton):
     """Neither for other words, sizes and images of a batch nor past 256 classes: counted."""
-    run(COUNTED)
+    run_triton(COUNTED)
 
 
 class Kernel:
@@ -190,7 +172,7 @@ def second_gpu(monkeypatch):
     cuda = fake_cuda.install(monkeypatch, upsample_triton)
     kernel = Kernel(cuda)
     monkeypatch.setattr(upsample_triton, 'kernel', lambda: kernel)
-    monkeypatch.setattr(upsample_triton, '_works', {SECOND: True})
+    monkeypatch.setattr(upsample_triton._trial, 'works', {SECOND: True})
     return kernel
 
 
@@ -226,7 +208,7 @@ def test_too_little_memory_is_not_its_fault(second_gpu, monkeypatch, caplog):
         enlarge()
     assert upsample_triton.usable(SECOND)
     # nor when it is tried out
-    monkeypatch.setattr(upsample_triton, '_works', {})
+    monkeypatch.setattr(upsample_triton._trial, 'works', {})
 
     def too_little(device):
         raise RuntimeError('Triton Error [CUDA]: out of memory')
@@ -242,7 +224,7 @@ def test_too_little_memory_is_not_its_fault(second_gpu, monkeypatch, caplog):
 def test_where_there_is_no_compiler_it_is_said_once(monkeypatch, caplog):
     assert not upsample_triton.usable(torch.device('cpu'))
     fake_cuda.install(monkeypatch, upsample_triton)
-    monkeypatch.setattr(upsample_triton, '_works', {})
+    monkeypatch.setattr(upsample_triton._trial, 'works', {})
     empty = torch.empty
     monkeypatch.setattr(
         upsample_triton,
@@ -264,7 +246,7 @@ def test_where_there_is_no_compiler_it_is_said_once(monkeypatch, caplog):
 
 
 def test_a_wrong_answer_rules_it_out(second_gpu, monkeypatch, caplog):
-    monkeypatch.setattr(upsample_triton, '_works', {})
+    monkeypatch.setattr(upsample_triton._trial, 'works', {})
     monkeypatch.setattr(upsample_triton, '_try_out', lambda device: 'its answer is wrong: [[7]]')
     assert not upsample_triton.usable(SECOND)
     assert 'its answer is wrong' in caplog.text

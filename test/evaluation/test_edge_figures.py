@@ -14,7 +14,12 @@ from clip_dinoiser_ros.core.edges import STEPS, refine
 from clip_dinoiser_ros.evaluation import edge_figures
 from clip_dinoiser_ros.evaluation.boundaries import edge_distance
 from clip_dinoiser_ros.evaluation.demo_model import IGNORED, true_indices
-from clip_dinoiser_ros.evaluation.edge_figures import CONDITIONS, frames_in_pairs, measure_edges
+from clip_dinoiser_ros.evaluation.edge_figures import (
+    CONDITIONS,
+    OTHER_TIME,
+    frames_in_pairs,
+    measure_edges,
+)
 from clip_dinoiser_ros.evaluation.edge_filters import FILTERS, RADIUS
 from clip_dinoiser_ros.world.drives import PROMPTS_AFTER, demo_drive
 from clip_dinoiser_ros.world.scenes import drive, scene
@@ -33,7 +38,7 @@ def test_conditions_are_what_they_say():
         assert shown.dtype == np.uint8
         again = CONDITIONS[name](image, np.random.default_rng(0))
         np.testing.assert_array_equal(shown, again)
-        assert np.array_equal(shown, image) == (name == 'clean')
+        assert np.array_equal(shown, image) == (name in ('clean', OTHER_TIME))
     steps = {name: np.diff(shown.astype(float), axis=1).std() for name, shown in seen.items()}
     assert steps['noise'] > steps['clean'] > steps['JPEG 50'] > steps['blur']
     assert steps['camera motion'] < steps['clean']
@@ -73,6 +78,23 @@ def test_the_figures_are_counted_right(segmenter):
     text = edge_figures.table({'clean': figures})
     assert text.count('\n') == 1 + len(figures)
     assert edge_figures.share(figures).count('\n') == 1 + len(figures)
+
+
+def test_points_with_the_depth_of_another_time(segmenter):
+    """The labels of one frame are held against what is true in the other one of its pair."""
+    pair = list(drive(21, seconds=0.2, rate_hz=10.0, width=160, height=120))
+    vocabulary = segmenter.encode(PROMPTS_AFTER, None, 'none')
+    figure = measure_edges(segmenter, vocabulary, [pair], OTHER_TIME)['fast']
+    near = right = 0
+    for shown, other in (pair, pair[::-1]):
+        truth = true_indices(other.labels, vocabulary.names)
+        (patches,) = segmenter.segment_patches([shown.image], vocabulary)
+        labels = refine(patches, shown.image, 'fast').enlarge(truth.shape).labels
+        band = (edge_distance(truth) <= 4) & (truth != IGNORED)
+        near += band.sum()
+        right += (labels == truth)[band].sum()
+    assert (figure.near, figure.near_right) == (near, right)
+    assert not np.array_equal(pair[0].labels, pair[1].labels)
 
 
 @pytest.mark.parametrize('name', FILTERS)

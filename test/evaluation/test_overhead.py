@@ -1,13 +1,20 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an evaluation adds to the model's own time: what is measured, and the table."""
+"""What an evaluation adds to the model's own time: what is measured, and the table; memory."""
+
+import tracemalloc
+
+import numpy as np
 
 import pytest
 
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.evaluation import overhead
+from clip_dinoiser_ros.evaluation.items import FileSource
+from clip_dinoiser_ros.evaluation.journal import Journal
 from clip_dinoiser_ros.evaluation.overhead import Block, measure_overhead, table
+from clip_dinoiser_ros.evaluation.running import evaluate
 
 
 @pytest.mark.long
@@ -46,3 +53,38 @@ def test_the_table_sums_up():
 def test_too_few_images_are_refused(capsys):
     assert main(['evaluate', 'overhead', '--images', '3']) == 1
     assert '--images is 3; must be at least 4' in capsys.readouterr().err
+
+
+class Watching:
+    """Says class 0 everywhere, and notes the memory of Python and numpy before each image."""
+
+    batch = 1
+
+    def __init__(self):
+        self.held = []
+
+    def prepare(self, image):
+        return None
+
+    def predict(self, items):
+        self.held.append(tracemalloc.get_traced_memory()[0])
+        return [np.zeros(item.image.shape[:2], np.uint16) for item in items]
+
+    def reset(self):
+        pass
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    data = overhead._write_scenes(tmp_path, 40, 160, 120)
+    classes = len(overhead.CLASSES)
+    watching = Watching()
+    tracemalloc.start()
+    try:
+        with Journal(tmp_path / 'out', {}, classes, resume=False) as journal:
+            outcome = evaluate(FileSource(data, 2, 4), watching, journal, classes)
+    finally:
+        tracemalloc.stop()
+    assert outcome.images == len(watching.held) == 40
+    bytes_of_image = 160 * 120 * 3
+    # up to seven images are read ahead; 30 that stay would be 30 more
+    assert max(watching.held[10:]) - max(watching.held[:10]) < 5 * bytes_of_image

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from clip_dinoiser_ros.cli import main
+from clip_dinoiser_ros.core.weights import load_heads
 from clip_dinoiser_ros.evaluation import world_table
+from clip_dinoiser_ros.evaluation.captions_tower.train_heads import HeadsRecipe
 from clip_dinoiser_ros.evaluation.metric import Counts
+from clip_dinoiser_ros.training.demo_model.files import CAPTIONS_HEADS
 from clip_dinoiser_ros.world.classes import CLASSES, STUFF, THING_CLASSES
 from clip_dinoiser_ros.world.scenes import scene
 
@@ -63,8 +66,32 @@ def test_mean_and_deviation():
     ]
 
 
+@pytest.mark.long
+def test_each_training_has_convolutions_of_its_own(monkeypatch):
+    """Two short trainings; their evaluation is a stand-in that tells which rows and weights."""
+    seen = []
+
+    def measure_table(folder, scenes, starts, rows):
+        heads = load_heads(folder / CAPTIONS_HEADS)
+        seen.append((rows, heads))
+        return {row: [[1.0, 2.0 + len(seen)], [np.nan, np.nan]] for row in rows}
+
+    monkeypatch.setattr(world_table, 'HEADS', HeadsRecipe(scenes=2, steps=2, batch=1))
+    monkeypatch.setattr(world_table, 'measure_table', measure_table)
+    found = world_table.measure_trainings(CAPTIONS, 2, [910_001, 910_003], 2)
+    learned = ['pooling with the trained affinity', 'trained affinity and objectness']
+    assert [rows for rows, _ in seen] == [list(world_table.ROWS), learned]
+    first, second = (heads for _, heads in seen)
+    assert all(not first[key].equal(second[key]) for key in first)
+    assert found[learned[0]][0] == [2.0, 2.5]
+    assert found['MaskCLIP'][0] == [2.0]
+    assert '| MaskCLIP | 2.00 |  |' in world_table.table(found)
+
+
 def test_nonsense_is_refused(tmp_path, capsys):
     assert main(['evaluate', 'table', '--captions', str(tmp_path)]) == 1
     assert 'there is no captions-tower' in capsys.readouterr().err
     assert main(['evaluate', 'table', '--captions', str(CAPTIONS), '--scenes', '0']) == 1
     assert '--scenes is 0; must be at least 1' in capsys.readouterr().err
+    assert main(['evaluate', 'table', '--captions', str(CAPTIONS), '--trainings', '-1']) == 1
+    assert '--trainings is -1; must be at least 0' in capsys.readouterr().err

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import cuda
 
-from clip_dinoiser_ros.core import Segmenter, upsample
+from clip_dinoiser_ros.core import Segmenter, edges, edges_triton, upsample
 from clip_dinoiser_ros.core.graphs import GraphRunner
 from clip_dinoiser_ros.core.pipeline import Query
+from clip_dinoiser_ros.core.segmentation import Patches
 
 SIZES = ((480, 640), (720, 1280), (1080, 1920), (1200, 1600))  # (H, W) of cameras
 CHANGES = 50
@@ -143,6 +145,32 @@ def enlarging(device: torch.device) -> Rows:
                     f'{_middle(times)} ms',
                 )
             )
+    return rows
+
+
+def sharpening(device: torch.device) -> Rows:
+    """Compare the ways to sharpen edges with that of a CPU, and time them."""
+    rows, image = [], noise((480, 640))
+    image[:, 200:] //= 4
+    for classes in (13, 150):
+        generator = torch.Generator().manual_seed(classes)
+        maps = (3 * torch.randn(classes, 28, 37, generator=generator)).softmax(dim=0)
+        given = Patches(maps, None, (28.0, 37.0), None)
+        there = replace(given, probabilities=maps.to(device))
+        for mode in ('fast', 'fine'):
+            expected = edges.refine(given, image, mode).probabilities
+            for name in ('the kernel', 'torch alone'):
+                works = edges_triton._trial.works
+                edges_triton._trial.works = works if name == 'the kernel' else {device: False}
+                try:
+                    found = edges.refine(there, image, mode).probabilities.cpu()
+                    way = partial(edges.refine, there, image, mode)
+                    times = [_ms(way, device) for _ in range(REPEATS)]
+                finally:
+                    edges_triton._trial.works = works
+                same = (found.argmax(dim=0) == expected.argmax(dim=0)).float().mean()
+                assert same > 0.999, f'{name}: {same:.4f} of the labels'
+                rows.append((f'edges {mode}, {classes} classes, {name}', f'{_middle(times)} ms'))
     return rows
 
 

@@ -92,6 +92,7 @@ def steps(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Rows]]]:
         yield 'camera sizes', lambda: checks.camera_sizes(segmenter)
         yield 'captures', lambda: checks.captures(segmenter)
         yield 'enlarging', lambda: checks.enlarging(device)
+        yield 'sharpening', lambda: checks.sharpening(device)
         yield 'waiting', lambda: checks.waiting(device)
         if torch.cuda.device_count() > 1:
             yield 'second device', lambda: checks.second_device(make)

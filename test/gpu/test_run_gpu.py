@@ -145,3 +145,18 @@ def test_wrong_ways_to_enlarge_are_found(monkeypatch):
     monkeypatch.setattr(checks.upsample, '_enlarge_by_classes', wrong)
     with pytest.raises(AssertionError, match='torch alone: 0'):
         checks.enlarging(torch.device('cpu'))
+
+
+def test_wrong_ways_to_sharpen_are_found(monkeypatch):
+    fake_cuda.install(monkeypatch, checks)
+    monkeypatch.setattr(checks, 'REPEATS', 1)
+    assert len(checks.sharpening(torch.device('cpu'))) == 8
+    calls = []
+
+    def wrong(cells, *rest):
+        calls.append(cells)
+        return None if len(calls) == 1 else cells.flip(2)  # the first one is what must come out
+
+    monkeypatch.setattr(checks.edges_triton, 'try_average', wrong)
+    with pytest.raises(AssertionError, match='the kernel: 0'):
+        checks.sharpening(torch.device('cpu'))
