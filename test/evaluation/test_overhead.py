@@ -6,7 +6,6 @@
 import tracemalloc
 
 import numpy as np
-
 import pytest
 
 from clip_dinoiser_ros.cli import main
