@@ -96,6 +96,7 @@ print('done')
 """
 
 
+@pytest.mark.long
 def test_the_kernel_equals_the_rest_in_tritons_interpreter(run_triton):
     """Slow and without a GPU, but the same program."""
     run_triton(SAME, 'cpu', json.dumps(SHAPES), TRITON_INTERPRET='1')
@@ -114,6 +115,7 @@ def test_it_compiles_for_every_gpu_that_torch_supports(run_triton):
     run_triton(COMPILED, '75', '80', '86', '87', '89', '90', '100', '110', '120')
 
 
+@pytest.mark.long
 def test_nothing_is_compiled_after_the_start(run_triton):
     """Neither for other words nor for other sizes: counted."""
     run_triton(COUNTED)

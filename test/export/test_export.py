@@ -73,6 +73,7 @@ def test_the_lines_of_the_page_give_the_authors_labels(exported, monkeypatch, go
     assert golden_prompts[names['words']['background']] == 'background'
 
 
+@pytest.mark.long
 def test_what_is_there_stays_unless_forced(tmp_path, files_options, capsys):
     (tmp_path / 'a.onnx').write_text('mine')
     options = ['export', str(tmp_path / 'a.onnx'), '--size', '48x32', '--prompts', 'cat']

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from golden_data import golden
 
 pytest.importorskip('rosbags', reason='recordings need rosbags')
@@ -19,11 +18,6 @@ sys.path.append(str(Path(__file__).parents[1] / 'bag'))
 import quick_model
 
 from clip_dinoiser_ros import arguments, cli
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads):
-    torch.set_num_threads(1)  # as an actor of one CPU: other sums have other bits
 
 
 @pytest.fixture(scope='session')

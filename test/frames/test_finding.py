@@ -17,7 +17,7 @@ from clip_dinoiser_ros.frames.finding import MIN_CONFIDENCE, SeenFrame, find_in
 from clip_dinoiser_ros.frames.intrinsics import Intrinsics
 from clip_dinoiser_ros.frames.settings import CameraSettings
 from clip_dinoiser_ros.world.classes import CLASSES
-from clip_dinoiser_ros.world.drives import PROMPTS_BEFORE, THINGS, tour
+from clip_dinoiser_ros.world.drives import PROMPTS_BEFORE, THINGS, demo_drive
 
 EVERY = 5  # frames of a drive of 20 s at 1 Hz, from its part with the barrel
 
@@ -122,7 +122,7 @@ def test_the_demo_drive(demo):
     prompts = [prompt for prompt in PROMPTS_BEFORE if prompt != barrel]
     errors, absent, looked = [], 0, 0
     with torch.inference_mode():
-        for truth in tour(rate_hz=1.0):
+        for truth in demo_drive(rate_hz=1.0):
             share = (truth.labels == CLASSES.index(barrel)).mean()
             if share < 0.01 and looked >= EVERY:
                 continue

@@ -24,6 +24,9 @@ from clip_dinoiser_ros.core.segmentation import Patches, PatchFeatures
 from clip_dinoiser_ros.core.text_tower import TextTower
 from clip_dinoiser_ros.frames import compressed, process
 
+# ~/find keeps the features of every frame
+without_find = pytest.mark.parametrize('inputs', [{'services': False}])
+
 
 def test_no_overlay_is_drawn_without_a_listener(active_node, monkeypatch):
     drawn = []
@@ -177,6 +180,7 @@ def test_objects_are_found_for_those_who_listen(active_node, monkeypatch):
         assert len(found) == 1
 
 
+@without_find
 def test_features_are_made_for_those_who_listen(active_node, monkeypatch):
     asked, made = [], []
     download, segmenter = PatchFeatures.download, active_node._pipeline.segmenter
@@ -206,6 +210,7 @@ def test_features_are_made_for_those_who_listen(active_node, monkeypatch):
         assert (asked, made) == ([True, False], [1])
 
 
+@without_find
 def test_a_frame_without_features_is_published_without_them(active_node, monkeypatch):
     """A subscriber may come while the model works on a frame."""
     image = golden('image_160x208_plain')['image']

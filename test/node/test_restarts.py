@@ -39,6 +39,7 @@ def ids(message):
     return dict(zip(message.names, message.ids, strict=True))
 
 
+@pytest.mark.long
 def test_killed_and_started_again_and_ended_and_started_again(given, tmp_path, state_file):
     with NodeProcess(given, tmp_path) as node, Peer() as peer:
         first = vocabulary(peer, OF_THE_FILE)
