@@ -91,6 +91,8 @@ def check_nodes(out: Path, marker: str) -> None:
                 look.options(scheduling_strategy=there).remote(out / marker), timeout=120
             )
         except RayError as error:
+            if not _is_alive(node['NodeID']):
+                continue  # it has died meanwhile, and Ray notices late
             raise BagError(f'{name} cannot be used: {one_line(error, 300)}') from error
         for what, version in ours.items():
             if theirs.get(what) != version:
@@ -100,6 +102,10 @@ def check_nodes(out: Path, marker: str) -> None:
                 )
         if not sees:
             raise BagError(f'{name} does not see {out}; give a folder that all nodes share')
+
+
+def _is_alive(node_id: str) -> bool:
+    return any(node['NodeID'] == node_id and node['Alive'] for node in ray.nodes())
 
 
 def _look(marker: Path) -> tuple[dict[str, str], bool]:
