@@ -5,7 +5,6 @@
 
 import importlib.metadata
 import io
-import resource
 import sys
 from importlib.util import find_spec
 
@@ -316,22 +315,3 @@ def test_rerun_turned_off_is_named(run_quickly, source, tmp_path, monkeypatch, c
     options = ('--topic', IMAGE, '--rerun', tmp_path / 'a.rrd')
     assert run_quickly('bag', source, tmp_path / 'out', *options) == 1
     assert 'the environment variable RERUN turns Rerun off' in capsys.readouterr().err
-
-
-@needs_rerun
-def test_a_full_disk_is_told(source, tmp_path):
-    camera, classes = Camera(IMAGE, 'front'), Classes(('floor', 'person'), (0, 1), 255, '')
-    noise = np.random.default_rng(0).integers(0, 2, (400, 400), np.uint8)
-    image, labelled = np.zeros((400, 400, 3), np.uint8), np.ones((400, 400), bool)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Recording(source) as recording:
-        selection = Selection({IMAGE: camera})
-        file = rerun_file.RerunFile(tmp_path / 'a.rrd', recording, selection, False)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # bytes
-        try:
-            file.add(Shown(camera, START_NS, image, noise, labelled, None, classes))
-            with pytest.raises(OSError, match=r'a\.rrd\.partial cannot be written'):
-                file.finish(source)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not (tmp_path / 'a.rrd').exists()
