@@ -56,7 +56,7 @@ def train_and_block(clip_files, images, out, iterations, every, block_after, rea
     from clip_dinoiser_ros.training import Running, train
     from clip_dinoiser_ros.training.image_sources import FolderImages
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     clip, _ = load_clip(*clip_files)
     teacher = ColourTeacher(int(block_after), ready)
     running = Running(device='cpu', checkpoint_every=int(every))
