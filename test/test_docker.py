@@ -44,7 +44,7 @@ def shell_of(stage: list[str]) -> str:
     return '\n'.join(line.removeprefix('RUN ') for line in stage if line.startswith('RUN '))
 
 
-def test_it_runs_the_install_lines_of_the_readme(stages):
+def test_dockerfile_runs_the_install_lines_of_the_readme(stages):
     blocks = FENCE.findall((ROOT / 'README.md').read_text())
     (robot,) = (block for block in blocks if 'rosdep install' in block)
     wanted = install_lines(robot)

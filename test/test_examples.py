@@ -52,7 +52,7 @@ def told(words):
 EXAMPLES = [*in_files(), *in_pages()]
 
 
-def test_they_are_found():
+def test_examples_are_found():
     assert len(list(in_files())) >= 5
     assert len(list(in_pages())) >= 10
 

@@ -118,7 +118,7 @@ def test_every_import_is_a_declared_dependency():
     assert keys <= declared, f'not in package.xml: {sorted(keys - declared)}'
 
 
-def test_what_pip_installs_covers_every_import():
+def test_pip_dependencies_cover_every_import():
     names = {requirement.name for requirement in pip_requirements()}
     used = foreign_modules(p for p in PACKAGE.rglob('*.py') if ROS_ONLY not in p.parents)
     needed = {PIP_NAMES[module] for module in used if module in PIP_NAMES}

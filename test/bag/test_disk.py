@@ -103,7 +103,7 @@ def test_full_file_system(small_disk, source):
     assert len([1 for topic, _, _ in read(out) if topic.endswith('/labels')]) == FRAMES
 
 
-def test_what_stands_in_the_way_of_a_part_is_not_written_to(run_quickly, tmp_path, source):
+def test_existing_files_are_not_used_as_partial_files(run_quickly, tmp_path, source):
     page, mine = tmp_path / 'page.html', tmp_path / 'mine'
     mine.write_text('mine')
     (tmp_path / 'page.html.partial').symlink_to(mine)

@@ -32,7 +32,7 @@ def read(path):
         ('sub/rec_0.mcap', b''),
     ],
 )
-def test_what_could_hold_messages_is_named(tmp_path, metadata, name, content):
+def test_unread_files_in_a_bag_folder_are_named(tmp_path, metadata, name, content):
     folder = write(tmp_path / 'rec', texts(3, size=100))
     if not metadata:
         (folder / 'metadata.yaml').unlink()
@@ -51,7 +51,7 @@ def test_files_that_metadata_does_not_list_are_named(tmp_path):
     assert damage == [f'rec_1.mcap in {folder} is not read']
 
 
-def test_what_is_no_recording_is_noted(tmp_path):
+def test_files_that_are_not_recordings_are_noted(tmp_path):
     folder = write(tmp_path / 'rec', texts(3, size=100))
     for name in ('notes.txt', 'camera.yaml', '.DS_Store'):
         (folder / name).write_text('hello')

@@ -146,7 +146,7 @@ def test_nothing_is_replaced_without_force(run_quickly, tmp_path, pictures, caps
 @pytest.mark.parametrize(
     ('given', 'reason'), [('none.png', 'does not exist'), ('empty', 'contains no images')]
 )
-def test_what_is_not_there_is_named(run_quickly, tmp_path, capsys, given, reason):
+def test_missing_files_are_named(run_quickly, tmp_path, capsys, given, reason):
     (tmp_path / 'empty').mkdir()
     assert run_quickly('image', tmp_path / given, '--output', tmp_path / 'out') == 1
     assert reason in capsys.readouterr().err

@@ -50,7 +50,7 @@ def read(path, **kwargs):
 
 
 @pytest.mark.parametrize('options', OPTIONS.values(), ids=OPTIONS)
-def test_whatever_the_writer_leaves_out(tmp_path, options):
+def test_mcap_without_optional_records(tmp_path, options):
     path = write_mcap(tmp_path / 'a.mcap', texts(30), **options)
     assert read(path) == ([*range(30)], [], [])
     assert read(path, start_ns=START_NS + 3, end_ns=START_NS + 7)[0] == [3, 4, 5, 6]
@@ -83,7 +83,7 @@ def test_messages_come_in_the_order_of_their_times(tmp_path, options):
         ('', '', 'cdr', "'' is no message type of ROS 2"),
     ],
 )
-def test_what_is_not_of_ros_2_is_left_out_and_named(tmp_path, schema, name, encoding, said):
+def test_channels_of_other_encodings_are_skipped_and_named(tmp_path, schema, name, encoding, said):
     foreign = [('/other', schema, name, encoding, b'{"a": 1}')]
     path = write_mcap(tmp_path / 'a.mcap', texts(5, size=100), foreign)
     times, damage, notes = read(path)

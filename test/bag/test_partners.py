@@ -157,7 +157,7 @@ def test_a_camera_info_that_says_only_p(run_quickly, tmp_path):
         assert (only_p.height, only_p.width) == (24, 32)
 
 
-def test_nothing_is_paired_without_stamps(run_quickly, tmp_path, capsys):
+def test_messages_without_stamps_are_not_paired(run_quickly, tmp_path, capsys):
     """As with a driver that leaves them out: every depth image would be equally near."""
     messages = []
     for index in range(3):

@@ -174,7 +174,7 @@ def test_files_of_a_folder_that_cannot_be_read(tmp_path):
     assert 'bag_2.mcap' in damage[1]
 
 
-def test_what_is_no_bag_is_named(tmp_path):
+def test_paths_that_are_not_bags_are_named(tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'a.mcap').write_bytes(b'hello')
     (tmp_path / 'a.txt').write_bytes(b'hello')

@@ -124,7 +124,7 @@ def packed(rgb, alpha=255):
 
 
 @needs_rerun
-def test_what_is_in_the_bag_is_in_the_file(run_quickly, source, tmp_path):
+def test_file_has_every_message_of_the_bag(run_quickly, source, tmp_path):
     path = tmp_path / 'out.rrd'
     assert run_quickly('bag', source, tmp_path / 'out', *PLACES, '--rerun', path) == 0
     found = logged(path)
@@ -162,7 +162,7 @@ def test_what_is_in_the_bag_is_in_the_file(run_quickly, source, tmp_path):
 
 
 @needs_rerun
-def test_space(run_quickly, source, tmp_path):
+def test_camera_model_points_and_transforms(run_quickly, source, tmp_path):
     path = tmp_path / 'out.rrd'
     assert run_quickly('bag', source, tmp_path / 'out', *PLACES, '--rerun', path) == 0
     found = logged(path)

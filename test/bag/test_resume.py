@@ -122,7 +122,7 @@ def test_sigkill_and_resume(run_quickly, source, uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize('kept', [0, 30, 1_250_000, 2_300_000])
-def test_whatever_of_the_file_reached_the_disk(
+def test_resume_from_any_length_of_the_partial_file(
     run_quickly, source, uninterrupted, tmp_path, monkeypatch, kept
 ):
     """As after a loss of power: the journal may be ahead of the bag, and end in half a line."""

@@ -168,7 +168,7 @@ def killed(tmp_path):
 
 @pytest.mark.parametrize('uncommitted', [False, True])
 @pytest.mark.parametrize('journal', ['WAL', 'DELETE'])
-def test_what_stands_in_the_log_of_a_killed_recorder(killed, journal, uncommitted):
+def test_messages_in_the_log_of_a_killed_recorder_are_read(killed, journal, uncommitted):
     folder = killed(journal, uncommitted)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert (len(before) > 1) == (journal == 'WAL' or uncommitted)

@@ -16,7 +16,7 @@ def test_bfloat16_agrees_with_float32_on_the_demos_scenes():
     assert found.miou_fp32 > 0.3
 
 
-def test_what_is_compared_with_is_torch_in_float32(monkeypatch):
+def test_agreement_is_measured_against_torch_in_float32(monkeypatch):
     asked = []
     load = agreement.Segmenter.load
 

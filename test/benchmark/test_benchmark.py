@@ -150,7 +150,7 @@ def test_wrong_size(capsys):
     assert '640x480' in capsys.readouterr().err
 
 
-def test_what_further_images_gain_and_cost():
+def test_time_per_further_image_of_a_batch():
     one = BenchmarkRow(
         (48, 64), (3, 4), 1, 'fp32', 3, {}, (5.0, 6.0), (4.0, 5.0), 2.0, 100.0, 1.0, 1.0, 1.0
     )

@@ -36,7 +36,7 @@ def test_inner_features_are_those_of_the_model_itself():
     torch.testing.assert_close(features.inner, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_nothing_of_the_model_changes_and_the_last_attention_is_not_computed(monkeypatch):
+def test_model_is_unchanged_and_last_attention_not_computed(monkeypatch):
     clip = make_clip()
     before = {key: value.clone() for key, value in clip.state_dict().items()}
     attention = F.scaled_dot_product_attention

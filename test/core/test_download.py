@@ -14,7 +14,7 @@ from clip_dinoiser_ros.core.download import Download
 
 
 @pytest.mark.parametrize('device', DEVICES)
-def test_what_is_brought_is_what_was_there(device):
+def test_copied_tensors_equal_the_originals(device):
     tensors = [torch.arange(6).reshape(2, 3), torch.rand(480, 640)]
     first, second = Download(*(tensor.to(device) for tensor in tensors)).wait()
     np.testing.assert_array_equal(first, tensors[0].numpy())

@@ -87,7 +87,7 @@ def slow_refinement(cells, image, steps):
 
 @EXAMPLES
 @given(st.integers(0, 10**6), shapes, st.integers(1, 5), st.sampled_from(['fast', 'fine']))
-def test_it_is_the_refinement_of_the_paper(seed, grid, count, mode):
+def test_refinement_equals_the_equation_of_the_paper(seed, grid, count, mode):
     chance = np.random.default_rng(seed)
     patches = make_patches(chance, count, grid)
     size = (4 * grid[0], 4 * grid[1])

@@ -171,7 +171,7 @@ def test_it_is_launched_once_for_each_averaging(second_gpu, mode, filtered):
     assert (result.background_confidence is not None) == filtered
 
 
-def test_when_it_fails_in_the_middle_frames_go_another_way(second_gpu, monkeypatch, caplog):
+def test_failing_kernel_falls_back_to_torch(second_gpu, monkeypatch, caplog):
     second_gpu.error = RuntimeError('PassManager::run failed')
     others = []
 

@@ -34,7 +34,7 @@ def files(cache):
     return sorted(cache._folder.iterdir())
 
 
-def test_what_was_put_is_got_by_another_process_of_the_same_model(cache, model):
+def test_entries_are_shared_by_processes_of_the_same_model(cache, model):
     assert cache.get('dog', ['a dog']) is None
     cache.put('dog', ['a dog'], VALUES)
     again = EmbeddingCache(cache._folder, copy.deepcopy(model))
@@ -149,7 +149,7 @@ def test_a_restarted_encoder_computes_nothing(golden_clip, tmp_path, monkeypatch
         again.encode(['cat'])
 
 
-def test_where_it_is_and_how_it_is_switched_off(golden_files, tmp_path, monkeypatch):
+def test_cache_folder_and_how_it_is_switched_off(golden_files, tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert default_folder() is None  # the tests' own setting
     Segmenter.load(**golden_files, device='cpu').encode(['dog'], templates='none')

@@ -143,14 +143,14 @@ def test_two_threads_at_once(segmenter, golden_prompts):
     assert not wrong
 
 
-def test_without_openvino_torch_does_it(without_openvino, golden_files):
+def test_auto_is_torch_without_openvino(without_openvino, golden_files):
     segmenter = Segmenter.load(**golden_files, device='cpu')
     assert segmenter.engine == 'torch'
     image = golden('image_170x215_plain')['image']
     assert segmenter.segment(image, segmenter.encode(['a cat', 'a dog'])).labels.any()
 
 
-def test_what_is_refused(without_openvino):
+def test_unusable_engines_are_refused(without_openvino):
     for arguments, what in (
         (('fast', 'cpu'), "engine is 'fast'; allowed: auto, torch, openvino"),
         (('openvino', 'cuda:1'), 'engine is openvino and device is cuda:1'),

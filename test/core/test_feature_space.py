@@ -61,7 +61,7 @@ def test_features_give_the_probabilities_of_the_patches(segmenter, name):
     np.testing.assert_array_equal(filtered[0].numpy() == 1.0, is_background)
 
 
-def test_they_cost_nothing_unless_they_are_wanted(segmenter):
+def test_features_are_returned_only_on_request(segmenter):
     image = golden('image_160x208_plain')['image']
     vocabulary = segmenter.encode(PROMPTS)
     (without,) = segmenter.segment_patches([image], vocabulary)
@@ -129,7 +129,7 @@ def test_shortened_features_have_unit_length_and_texts_what_is_left(
     assert segmenter.text_digest == digest
 
 
-def test_without_a_file_all_numbers_of_the_model(segmenter):
+def test_full_dimension_without_a_file(segmenter):
     space = segmenter.space
     for dimension in (0, 512):
         segmenter.shorten_features('', dimension)
@@ -151,7 +151,7 @@ def test_without_a_file_all_numbers_of_the_model(segmenter):
         (64, 'other model', 'was made with another model'),
     ],
 )
-def test_what_is_refused(dimension, change, said, components, tmp_path):
+def test_unusable_feature_files_are_refused(dimension, change, said, components, tmp_path):
     file = tmp_path / 'pca.safetensors'
     probe = torch.nn.functional.normalize(torch.arange(1.0, 513.0), dim=0)
     save_components(file, components, probe, {})

@@ -142,7 +142,7 @@ def breaking(cuda, operation, error=None):
     cuda.error = error
 
 
-def test_what_cannot_be_captured_runs_as_it_is(small, cuda, caplog):
+def test_failed_capture_runs_without_a_graph(small, cuda, caplog):
     run, pipeline = GraphRunner(small.pipeline, SECOND), small.pipeline
     breaking(cuda, 'conv2d')
     before = cuda.current_stream(SECOND)

@@ -42,7 +42,7 @@ DRIVERS = ['proc__driver__nvidia__version', 'dev__nvidia0', 'dev__nvhost-ctrl-gp
 
 
 @pytest.mark.parametrize('name', DRIVERS)
-def test_what_torch_says_where_there_is_a_driver(tmp_path, name):
+def test_message_of_torch_on_a_machine_with_a_driver(tmp_path, name):
     assert unused_gpu(put(tmp_path, **{name: ''})) == ' '.join(OLD.split())
 
 
@@ -66,7 +66,7 @@ def test_a_torch_that_says_nothing(tmp_path, monkeypatch):
     assert unused_gpu(put(tmp_path, dev__nvidia0='')) == 'torch finds none'
 
 
-def test_nothing_to_say(tmp_path, monkeypatch):
+def test_no_message_on_a_machine_without_nvidia(tmp_path, monkeypatch):
     assert unused_gpu(tmp_path) == ''
     assert unused_gpu(card(tmp_path, vendor='0x8086')) == ''
     assert unused_gpu(card(tmp_path, kind='0x040300')) == ''  # the sound of a card

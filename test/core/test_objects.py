@@ -69,7 +69,7 @@ sizes = st.one_of(st.just(0.0), st.floats(0.01, 1.0))
 
 
 @given(images, sizes, st.permutations([1, 7, 3]), st.sampled_from([np.uint8, np.uint16]))
-def test_as_the_reference(image, size, classes, dtype):
+def test_objects_equal_the_reference(image, size, classes, dtype):
     labels, confidence = image
     expected = reference(labels, confidence, classes, size)
     made = find_objects(labels.astype(dtype), confidence, classes, size)
@@ -91,7 +91,7 @@ def drawn(*rows):
     return np.array([[int(c) for c in row.replace('.', '0')] for row in rows], np.uint8)
 
 
-def test_by_hand():
+def test_objects_of_a_small_example():
     labels = drawn(
         '1111..2',
         '1..1...',
@@ -117,7 +117,7 @@ def test_by_hand():
     assert [(one.label, one.area) for one in every.found] == [(1, 13), (2, 1), (2, 1), (3, 1)]
 
 
-def test_what_the_edge_of_the_image_closes_is_no_hole():
+def test_areas_at_the_image_edge_are_not_holes():
     labels = drawn('1.1', '1.1', '111')
     made = find_objects(labels, np.ones(labels.shape, np.float32), [1], 0.5)
     assert made.found[0].area == 7

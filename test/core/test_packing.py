@@ -61,7 +61,7 @@ def refuse(*args):
 
 
 @pytest.mark.parametrize('broken', [refuse, lambda x, packed, bias: F.linear(x, -x[0], bias)])
-def test_without_functions_that_work_weights_stay_as_they_are(
+def test_weights_stay_unpacked_without_working_functions(
     fresh, monkeypatch, golden_clip, golden_heads, golden_prompts, broken
 ):
     monkeypatch.setattr(packing, '_multiply', broken)

@@ -91,7 +91,7 @@ def test_all_layouts_of_weights(golden_files, golden_clip, tmp_path, suffix):
     ],
     ids=str,
 )
-def test_what_is_not_plain_is_left_to_openclip(golden_files, tmp_path, change):
+def test_other_architectures_are_left_to_openclip(golden_files, tmp_path, change):
     config = json.loads(Path(golden_files['model']).read_text())
     file = tmp_path / 'other.json'
     file.write_text(json.dumps({**config, **change}))

@@ -26,7 +26,7 @@ def test_surfaces(text):
 
 
 @pytest.mark.parametrize('text', ['floor lamp', 'road sign', 'glass', 'person', 'skylight', '人'])
-def test_things(text):
+def test_object_prompts_need_no_advice(text):
     assert not is_surface(text)
 
 
@@ -39,7 +39,7 @@ def test_surfaces_without_the_filter_are_fine():
     assert advise('person', 'floor', 'background') == []
 
 
-def test_things_with_the_filter_are_fine():
+def test_object_prompts_with_the_filter_need_no_advice():
     assert advise('background', 'person', 'floor lamp', background='background') == []
 
 

@@ -74,7 +74,7 @@ def test_it_starts_anew(stamp_ns, frame):
 
 
 @pytest.mark.parametrize('stamp_ns', [0, 1, MAX_GAP_NS])
-def test_it_goes_on(stamp_ns):
+def test_smoothing_continues(stamp_ns):
     smoothing = Smoothing()
     smoothing.smooth('camera', 0, patches([0.8, 0.8]), 0.5)
     found = smoothing.smooth('camera', stamp_ns, patches([0.6, 0.6]), 0.5)

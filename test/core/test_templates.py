@@ -91,7 +91,7 @@ def test_each_template_by_itself(encoder):
         (b' ' * (MOST_BYTES + 1), f'more than {MOST_BYTES} bytes'),
     ],
 )
-def test_what_cannot_be_used_is_refused(content, said, encoder, tmp_path):
+def test_unusable_template_files_are_refused(content, said, encoder, tmp_path):
     path = tmp_path / 'odd.json'
     path.write_bytes(content)
     with pytest.raises(PromptError) as error:
@@ -101,7 +101,7 @@ def test_what_cannot_be_used_is_refused(content, said, encoder, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['no.json', '.json', 'folder.json'])
-def test_what_is_not_there_is_refused(name, tmp_path):
+def test_missing_template_files_are_refused(name, tmp_path):
     (tmp_path / 'folder.json').mkdir()
     with pytest.raises(TemplateError, match='cannot be used'):
         find_sentences(str(tmp_path / name))

@@ -46,7 +46,7 @@ def test_equals_openclips_own_tower(golden_clip, tokens):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_in_half_of_the_memory_it_says_nearly_the_same(golden_clip, tokens, caplog):
+def test_half_precision_agrees_with_float32(golden_clip, tokens, caplog):
     clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
     tower = TextTower(clip, tokenizer.eot_token_id)
     with torch.inference_mode():

@@ -89,7 +89,7 @@ def test_little_overlap_is_another_object():
         ({'labels': image((1, 0, 0, 10), size=(60, 81))}, False),
     ],
 )
-def test_when_numbers_start_anew(change, kept):
+def test_changes_that_keep_or_restart_the_ids(change, kept):
     camera = Camera()
     camera.see(image((1, 0, 0, 10)))
     change = {'labels': image((1, 0, 0, 10)), **change}

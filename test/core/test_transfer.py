@@ -97,7 +97,7 @@ def test_a_server_that_knows_no_ranges_sends_all_again(web, target):
 
 
 @pytest.mark.parametrize('size', [None, len(CONTENT)])
-def test_what_had_arrived_is_already_whole(web, target, size):
+def test_partial_file_that_is_already_complete(web, target, size):
     target.parent.mkdir()
     part_of(target).write_bytes(CONTENT)
     fetch(published(web, size=size), target)
@@ -106,7 +106,7 @@ def test_what_had_arrived_is_already_whole(web, target, size):
 
 
 @pytest.mark.parametrize('earlier', [b'damaged' * 100, b'longer' * 100_000])
-def test_what_had_arrived_is_damaged(web, target, earlier):
+def test_damaged_partial_file_is_downloaded_again(web, target, earlier):
     target.parent.mkdir()
     part_of(target).write_bytes(earlier)
     fetch(published(web), target)
@@ -163,7 +163,7 @@ def test_a_length_that_is_a_lie(web, target, length, said):
     assert not target.exists()
 
 
-def test_silence(web, target, monkeypatch):
+def test_silent_server_times_out(web, target, monkeypatch):
     monkeypatch.setattr(transfer, 'TIMEOUT_S', 0.05)
     web.pause_s = 0.5
     with pytest.raises(TransferError, match='timed out'):

@@ -191,7 +191,7 @@ def test_it_is_launched_on_the_device_of_its_tensors(second_gpu):
     assert result.mono8.dtype == torch.uint8
 
 
-def test_when_it_fails_in_the_middle_frames_go_another_way(second_gpu, caplog):
+def test_failing_kernel_falls_back_to_torch(second_gpu, caplog):
     second_gpu.error = RuntimeError('PassManager::run failed')
     for _ in range(3):
         result = enlarge()
@@ -221,7 +221,7 @@ def test_too_little_memory_is_not_its_fault(second_gpu, monkeypatch, caplog):
     assert not caplog.records
 
 
-def test_where_there_is_no_compiler_it_is_said_once(monkeypatch, caplog):
+def test_missing_compiler_is_logged_once(monkeypatch, caplog):
     assert not upsample_triton.usable(torch.device('cpu'))
     fake_cuda.install(monkeypatch, upsample_triton)
     monkeypatch.setattr(upsample_triton._trial, 'works', {})

@@ -185,7 +185,7 @@ def test_a_known_prompt_costs_nothing(encoder, monkeypatch):
     assert encoded == [160, 80, 7]
 
 
-def test_what_takes_time_is_known_beforehand(encoder):
+def test_number_of_prompts_to_encode_is_known_beforehand(encoder):
     encoder.encode(['dog', 'cat|kitten'])
     prompts = ['kitten|puppy', 'dog', ' cow']
     assert encoder.missing(prompts, 'imagenet') == ['puppy', 'cow']

@@ -140,7 +140,7 @@ def test_the_authors_heads_come_from_a_mirror(web, golden_heads, authors_file):
     assert weights.load_heads('authors').keys() == golden_heads.keys()
 
 
-def test_what_else_is_in_the_authors_file_is_named_and_left_out(
+def test_other_tensors_in_the_authors_file_are_named_and_ignored(
     tmp_path, monkeypatch, caplog, golden_heads
 ):
     caplog.set_level(logging.INFO, 'clip_dinoiser_ros')

@@ -91,7 +91,7 @@ def test_frames_are_put_together():
         (published(np.zeros((2, 2), np.uint8), version=2), 'vocabulary 2 was never announced'),
     ],
 )
-def test_what_does_not_fit_together_is_refused(messages, reason):
+def test_mismatched_results_are_refused(messages, reason):
     with pytest.raises(DemoError, match=reason):
         collect(messages)
 

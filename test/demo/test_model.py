@@ -132,11 +132,11 @@ def miou(segmenter, held_out, count):
     return counted.miou(HELD_OUT if held_out else ())
 
 
-def test_it_segments_scenes_it_has_never_seen(segmenter):
+def test_model_segments_unseen_scenes(segmenter):
     assert miou(segmenter, False, 8) > FLOOR_OWN
 
 
-def test_it_segments_pairs_of_words_it_has_never_met(segmenter):
+def test_model_segments_unseen_pairs_of_words(segmenter):
     assert miou(segmenter, True, 6) > FLOOR_HELD_OUT
 
 

@@ -63,7 +63,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize('name', BENCHMARKS)
-def test_what_values_mean(name):
+def test_label_values_of_each_data_set(name):
     table = meaning(BENCHMARKS[name])
     for value, expected in MEANINGS[name].items():
         assert table[value] == expected, value

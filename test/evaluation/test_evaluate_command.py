@@ -37,7 +37,7 @@ def result_of(out):
     return {key: value for key, value in content.items() if key not in CHANGING}
 
 
-def test_what_is_written(tmp_path, small_arguments, capsys):
+def test_files_of_an_evaluation(tmp_path, small_arguments, capsys):
     out = tmp_path / 'out'
     assert evaluate(VOC, out, small_arguments, '--save-labels') == 0
     content = json.loads((out / 'result.json').read_text())
@@ -258,7 +258,7 @@ def test_an_evaluation_is_not_replaced_by_accident(tmp_path, small_arguments, ca
     'cut',
     [pytest.param(0, marks=pytest.mark.long), 1, pytest.param(400, marks=pytest.mark.long), 1100],
 )
-def test_it_goes_on_from_any_place_to_the_same_result(cut, tmp_path, small_arguments):
+def test_evaluation_resumes_anywhere_to_the_same_result(cut, tmp_path, small_arguments):
     whole = tmp_path / 'whole'
     assert evaluate(VOC, whole, small_arguments) == 0
     lines = (whole / 'images.jsonl').read_bytes()
@@ -278,7 +278,7 @@ def test_it_goes_on_from_any_place_to_the_same_result(cut, tmp_path, small_argum
 
 
 @pytest.mark.long
-def test_it_goes_on_after_a_kill(tmp_path, small_arguments):
+def test_evaluation_resumes_after_a_kill(tmp_path, small_arguments):
     data, out = tmp_path / 'data', tmp_path / 'out'
     shutil.copytree(DATA, data)
     split = data / 'VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt'
@@ -384,7 +384,7 @@ def own_folder(folder):
         ),
     ],
 )
-def test_what_int8_does_not_go_with(options, reason, tmp_path, monkeypatch, capsys):
+def test_options_that_int8_excludes(options, reason, tmp_path, monkeypatch, capsys):
     """Refused before anything is loaded."""
     monkeypatch.setattr(weights, 'load_frozen', lambda *files: pytest.fail('was loaded'))
     assert main(['evaluate', *VOC, '--out', str(tmp_path / 'out'), *options]) == 1

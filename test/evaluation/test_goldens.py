@@ -20,7 +20,7 @@ from clip_dinoiser_ros.evaluation.segmenting import resize
 __all__ = ['towers_see_a_window_once']
 
 
-def test_there_are_45():
+def test_all_45_golden_results_are_tested():
     assert sorted((*VOC, *COCO)) == sorted(BENCHMARKS)
     assert len(cases(VOC)) + len(cases(COCO)) == 45
 

@@ -127,7 +127,7 @@ def test_labels_as_colours_say_the_same_as_ids(folder, scenes, tmp_path):
         np.testing.assert_array_equal(by_colour.read(left)[1], by_id.read(right)[1])
 
 
-def test_what_a_table_of_classes_may_say(tmp_path):
+def test_forms_of_a_class_table(tmp_path):
     labels = np.array([[0, 1, 2, 7, 9, 255]], np.uint8)
     for kind, pixels in (('images', np.zeros((1, 6, 3), np.uint8)), ('labels', labels)):
         (tmp_path / kind).mkdir()
@@ -299,7 +299,7 @@ def test_a_table_of_ids_instead_of_a_label_info(bag, frames, tmp_path):
         (('--protocol', 'node', '--smoothing', '0.5', '--resume'), 'needs all earlier frames'),
     ],
 )
-def test_what_cannot_be_evaluated_of_a_recording(options, said, bag, tmp_path, capsys):
+def test_recordings_that_cannot_be_evaluated(options, said, bag, tmp_path, capsys):
     assert main(bag_arguments(bag, tmp_path / 'out', *options)) == 1
     assert said in capsys.readouterr().err
     assert not (tmp_path / 'out/result.json').exists()

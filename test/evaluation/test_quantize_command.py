@@ -28,7 +28,7 @@ def quantized(tmp_path_factory):
 
 
 @pytest.mark.long
-def test_what_is_written_labels_as_float32_does(quantized):
+def test_quantized_model_labels_as_float32(quantized):
     report = json.loads((quantized / 'quantized.json').read_text())['agreement']
     assert report['frames'] == 3
     assert 0.985 <= report['same'] < 1.0  # and it is another precision
@@ -63,7 +63,7 @@ def test_a_damaged_file(quantized, name):
 
 
 @pytest.mark.long
-def test_what_does_not_agree_is_not_written(tmp_path, capsys, monkeypatch):
+def test_model_below_the_agreement_is_not_written(tmp_path, capsys, monkeypatch):
     """A folder of images; a model that never agrees stands in for NNCF's."""
     quantization = pytest.importorskip('clip_dinoiser_ros.evaluation.quantization')
     images = tmp_path / 'images'
@@ -114,7 +114,7 @@ def test_wrong_use(options, reason, tmp_path, capsys, monkeypatch):
     assert reason in capsys.readouterr().err
 
 
-def test_what_is_there_is_not_replaced(tmp_path, capsys, monkeypatch):
+def test_existing_folder_is_not_replaced(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(quantize_command, 'find_spec', lambda name: object())
     (tmp_path / 'quantized.json').write_text('{}')
     assert cli.main(['quantize', str(tmp_path), '--world']) == 1

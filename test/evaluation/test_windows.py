@@ -141,7 +141,7 @@ def test_of_equal_classes_the_lower_one_wins():
     assert find_labels(same, (448, 448), (30, 40), placed).eq(3).all()
 
 
-def test_what_exceeds_one_or_is_negative_is_merged_too():
+def test_merging_scores_outside_0_to_1():
     """MaskCLIP's refinement by keys gives such numbers."""
     generator = torch.Generator().manual_seed(0)
     placed = window_grid(448, 597)
@@ -166,7 +166,7 @@ def test_windows_are_joined_row_by_row():
 
 @settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.3, 3.0, 30.0]))
-def test_what_is_left_out_on_a_cpu_cannot_win(classes, seed, sharpness):
+def test_classes_left_out_on_a_cpu_cannot_win(classes, seed, sharpness):
     """A GPU computes every class in every pixel, a CPU only those that can win."""
     generator = torch.Generator().manual_seed(seed)
     scores = sharpness * torch.randn(classes, 56, 56, generator=generator)

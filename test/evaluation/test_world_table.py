@@ -47,7 +47,7 @@ def test_a_row_is_summed_over_the_scenes_of_a_draw(monkeypatch):
     assert np.mean(found['MaskCLIP'][0]) > 10
 
 
-def test_things_have_the_places_of_their_prompts():
+def test_true_labels_have_the_index_of_their_prompt():
     shown = scene(910_001, 160, 120)
     every, things = (column.truth(shown) for column in world_table.COLUMNS)
     for truth, column in zip((every, things), world_table.COLUMNS, strict=True):

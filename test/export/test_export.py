@@ -74,7 +74,7 @@ def test_the_lines_of_the_page_give_the_authors_labels(exported, monkeypatch, go
 
 
 @pytest.mark.long
-def test_what_is_there_stays_unless_forced(tmp_path, files_options, capsys):
+def test_existing_file_is_kept_unless_forced(tmp_path, files_options, capsys):
     (tmp_path / 'a.onnx').write_text('mine')
     options = ['export', str(tmp_path / 'a.onnx'), '--size', '48x32', '--prompts', 'cat']
     assert cli.main([*options, *files_options]) == 1
@@ -134,7 +134,7 @@ def test_wrong_use(tmp_path, files_options, output, options, reason, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {'folder.onnx', 'link.onnx'}
 
 
-def test_what_is_missing_is_named(tmp_path, files_options, monkeypatch, capsys):
+def test_missing_packages_are_named(tmp_path, files_options, monkeypatch, capsys):
     monkeypatch.setattr(command, 'find_spec', lambda name: None)
     words = ['--prompts', 'cat', *files_options]
     assert cli.main(['export', str(tmp_path / 'a.onnx'), *words]) == 1

@@ -176,7 +176,7 @@ def test_a_unit_that_fails_is_tried_on_three_actors(three_nodes, tmp_path, pictu
     ],
     ids=str,
 )
-def test_what_the_cluster_cannot_do(one_node, drive, capsys, words, said):
+def test_resources_that_the_cluster_lacks(one_node, drive, capsys, words, said):
     assert cli.main(['fleet', *drive, *WORDS, '--address', one_node, *words]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert said in lines[-1]

@@ -116,7 +116,7 @@ def test_the_plan_is_kept(make, drive, tmp_path, monkeypatch):
     assert worker_.run(Unit('divide', longer), RUN) == slices
 
 
-def test_what_is_finished_is_not_done_again(make, drive, tmp_path, monkeypatch):
+def test_finished_units_are_not_repeated(make, drive, tmp_path, monkeypatch):
     unit = Unit('whole', find(drive))
     record = make().run(unit, RUN)
     (tmp_path / 'out/drive.mcap.partial').mkdir()  # killed before it was removed
@@ -132,7 +132,7 @@ def test_what_is_finished_is_not_done_again(make, drive, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('change', ['cut', 'bit', 'gone', 'other run', 'grown', 'record'])
-def test_what_is_not_finished_is_done_again(make, drive, tmp_path, change):
+def test_unfinished_units_are_repeated(make, drive, tmp_path, change):
     found = find(drive)
     record = make().run(Unit('whole', found), RUN)
     out = tmp_path / 'out/drive.mcap'

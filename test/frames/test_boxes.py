@@ -87,7 +87,7 @@ images = arrays.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=14).fl
 
 
 @given(images, st.sampled_from([None, TURNED]), st.sampled_from([1, 2]))
-def test_as_the_reference(image, transform, edge):
+def test_boxes_equal_the_reference(image, transform, edge):
     labels, depth = image
     camera = Intrinsics(labels.shape[1], labels.shape[0], 7.0, 8.0, 3.25, 2.5)
     objects = find_objects(labels, np.ones(labels.shape, np.float32), [1, 2], 0.0)
@@ -129,7 +129,7 @@ def board(size=(120, 160)):
     return camera, objects_of(instances), depth
 
 
-def test_by_hand():
+def test_box_of_a_small_example():
     camera, objects, depth = board()
     (box,) = measure_objects(objects, depth, camera)
     # columns 63 to 96 and rows 43 to 66 without the edge, less 2 % at each end
@@ -201,7 +201,7 @@ def test_many_points_tell_no_more():
     assert compared >= 3
 
 
-def test_as_deep_as_wide():
+def test_hidden_depth_is_taken_from_the_width():
     seen = Box((1.0, 2.0, 5.0), (0.6, 0.9, 0.2), 100)
     assert seen.as_deep_as_wide() == Box((1.0, 2.0, pytest.approx(5.2)), (0.6, 0.9, 0.6), 100)
     deep = Box((1.0, 2.0, 5.0), (0.6, 0.9, 2.0), 100)

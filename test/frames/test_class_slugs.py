@@ -31,7 +31,7 @@ TOKEN = re.compile('[A-Za-z](_?[A-Za-z0-9])*')
         ('_', 'class_d2e2adf7'),
     ],
 )
-def test_what_can_be_read_stays_readable(name, slug):
+def test_plain_names_stay_readable(name, slug):
     """Written down: a topic that somebody subscribes to must keep its name in later versions."""
     assert class_slug(name) == slug
 

@@ -82,7 +82,7 @@ def test_compact_leaves_out_what_was_not_measured():
 
 
 @pytest.mark.parametrize('compact', [False, True])
-def test_nothing_measured(compact):
+def test_cloud_without_any_depth(compact):
     shown = picture()
     points, _ = cloud_of(shown, compact, depth=np.full((240, 320), np.nan, np.float32))
     assert points.shape == ((0,) if compact else (240, 320))

@@ -67,7 +67,7 @@ def test_size_is_read_before_anything_is_decoded(picture):
         compressed.decode(bytes(jpeg))
 
 
-def test_what_is_oversized_or_cut_never_reaches_the_decoder(picture, monkeypatch):
+def test_oversized_or_truncated_images_never_reach_the_decoder(picture, monkeypatch):
     png, jpeg = bytearray(encode(picture, '.png')), encode(picture, '.jpg')
     png[16:24] = struct.pack('>II', 100_000, 100_000)
     monkeypatch.setattr(cv2, 'imdecode', lambda *args: pytest.fail('decoded'))
@@ -85,7 +85,7 @@ def test_other_bytes_are_refused():
     'marker', [b'\xff\x00', b'\xff\x01', b'\xff\xd0', b'\xff\xe5', b'\x00\x00']
 )
 @pytest.mark.parametrize('length', [0, 1, 7, 65535])
-def test_no_other_size_can_be_shown_to_us_than_to_the_decoder(picture, marker, length):
+def test_checked_size_is_the_size_that_is_decoded(picture, marker, length):
     """Who takes a length for granted, or takes it for none, jumps to another size."""
     jpeg = encode(picture, '.jpg')
     small = b'\xff\xc0\x00\x11\x08\x00\x02\x00\x02'
@@ -151,7 +151,7 @@ BEHIND = {
 
 @pytest.mark.parametrize('kind', BEHIND)
 @pytest.mark.parametrize('progressive', [0, 1])
-def test_what_follows_the_end_of_a_jpeg_is_not_read(picture, kind, progressive):
+def test_bytes_after_the_end_of_a_jpeg_are_not_read(picture, kind, progressive):
     jpeg = encode(picture, '.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
     expected = compressed.decode(jpeg)
     assert np.array_equal(compressed.decode(jpeg + BEHIND[kind]), expected)

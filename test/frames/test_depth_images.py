@@ -64,7 +64,7 @@ def test_metres(samples, words, big):
     np.testing.assert_array_equal(depth, np.float32(expected))
 
 
-def test_what_was_not_measured():
+def test_pixels_without_depth():
     rows = [(0.0, -0.0, -1.5), (float('inf'), float('-inf'), float('nan')), (1e-3, 2.5, 80.0)]
     depth = to_depth(message('32FC1', rows))
     assert np.isnan(depth).tolist() == [[True] * 3, [True] * 3, [False] * 3]

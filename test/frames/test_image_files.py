@@ -53,7 +53,7 @@ def test_grey_becomes_rgb():
         (encode('.png', PIXELS)[:-20], 'cut off'),
     ],
 )
-def test_what_is_refused(content, reason):
+def test_unusable_image_files_are_refused(content, reason):
     with pytest.raises(ImageError, match=reason):
         image_files.decode(content)
 

@@ -55,7 +55,7 @@ def through_the_wire(message):
 @pytest.mark.parametrize('kind', [live_type, recorded_type])
 @pytest.mark.parametrize('encoding', ARRAYS)
 @pytest.mark.parametrize('contiguous', [True, False])
-def test_there_and_back(kind, encoding, contiguous):
+def test_message_round_trip(kind, encoding, contiguous):
     image_type, header = kind()
     array = ARRAYS[encoding] if contiguous else ARRAYS[encoding][:, ::-1]
     message = to_message(array, encoding, header, image_type)

@@ -74,7 +74,7 @@ def test_outside_of_the_region_nothing_is_claimed(encoding, min_confidence):
 @pytest.mark.parametrize(
     ('background', 'expected'), [(1, [[255, 5], [6, 5]]), (None, [[255, 255], [6, 5]])]
 )
-def test_what_the_background_filter_takes_is_not_cut(background, expected):
+def test_background_is_not_cut_by_min_confidence(background, expected):
     """There the confidence is no probability of a class."""
     vocabulary = replace(VOCABULARY, background=background)
     confidence = np.float32([[0.5, 0.5], [0.7, 0.8]])
@@ -94,7 +94,7 @@ def test_a_region_and_a_negative_class_cut_the_background_too():
 
 
 @pytest.mark.parametrize('inside', [None, np.array([[True, False], [True, True]])])
-def test_what_was_rounded_on_the_device_is_published_as_it_is(inside):
+def test_confidence_rounded_on_the_device_is_published_unchanged(inside):
     """The floats are on a device without memory: reading them would raise."""
     mono8 = np.uint8([[0, 128], [7, 255]])
     labels, floats = np.uint8([[0, 1], [2, 1]]), torch.empty((2, 2), device='meta')

@@ -94,7 +94,7 @@ def test_the_mask_is_shared_and_cannot_be_changed():
         ((0.0, 0.0, 0.5, 0.5, 1.0, 1.0), '[0, 0, 0.5, 0.5, 1, 1] has no area'),
     ],
 )
-def test_what_is_refused(region, words):
+def test_unusable_regions_are_refused(region, words):
     with pytest.raises(RegionError) as caught:
         check_region(region)
     assert words in str(caught.value)

@@ -32,7 +32,7 @@ def test_golden_bytes(code, pixels):
 
 @given(st.lists(st.one_of(st.just(0), st.integers(0, 9), st.integers(0, 65535)), min_size=1))
 @settings(max_examples=300, deadline=None)
-def test_there_and_back(pixels):
+def test_encode_decode_round_trip(pixels):
     content = depth_encoder.rvl(np.uint16(pixels))
     assert rvl.decode(content, len(pixels)).tolist() == pixels
 

@@ -72,7 +72,7 @@ def test_chroma_below_luma_is_unpacked_whole(encoding, size):
         (content() + bytes(MAX_BYTES), 'are allowed'),
     ],
 )
-def test_what_is_refused(data, reason):
+def test_unusable_zstd_messages_are_refused(data, reason):
     with pytest.raises(ImageError, match=reason):
         decoded(data)
 

@@ -16,7 +16,7 @@ by_uv = pytest.mark.parametrize('machine', ['uv'], indirect=True)
 PACKAGES = ('tool', 'meter', 'grain', 'paper')
 
 
-def test_what_is_locked_is_installed_not_what_is_new(machine, server):
+def test_locked_versions_are_installed_not_newer_ones(machine, server):
     ended = machine.install()
     assert ended.returncode == 0, ended.stderr
     assert [machine.version(name) for name in PACKAGES] == ['1.0'] * 4

@@ -77,7 +77,7 @@ def test_nothing_is_repeated_when_all_pass(ci):
     assert 'flaky' not in ended.stdout
 
 
-def test_what_is_no_test_is_not_repeated(ci):
+def test_only_tests_are_repeated(ci):
     """Here no test is there to run; a set-up that fails or a floor that is not kept is the same."""
     ended = ci()
     assert ended.returncode != 0

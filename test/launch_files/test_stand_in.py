@@ -89,7 +89,7 @@ def test_a_launch_file_comes_to_the_same(file, arguments, bag):
     'arguments',
     [{'autostart': 'maybe'}, {'log_level': 'loud'}, {'params_file': '/no/such.yaml'}],
 )
-def test_what_is_refused_is_refused_with_the_same_words(arguments):
+def test_errors_equal_those_of_the_real_packages(arguments):
     with pytest.raises(RuntimeError) as real:
         unfold('segment.launch.py', **arguments)
     with in_use(), pytest.raises(RuntimeError) as ours:

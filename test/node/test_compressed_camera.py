@@ -116,7 +116,7 @@ def with_stray_bytes(image):
         ('jpeg', with_stray_bytes, 5),
     ],
 )
-def test_what_drivers_and_plugins_send_is_segmented(
+def test_formats_of_drivers_and_plugins_are_segmented(
     peer, image, golden_segmenter, golden_prompts, form, encode, index
 ):
     data = encode(image)

@@ -61,7 +61,7 @@ def test_a_frame_keeps_its_partner_however_long_the_model_takes():
     assert nearest_ms(ring, 1040) == (1000, 40)  # not expected, so its own has gone
 
 
-def test_what_is_held_is_bounded():
+def test_number_of_kept_depth_images_is_bounded():
     ring = DepthRing()
     order = random.Random(1)
     stamps = list(range(0, 300_000, 33))
@@ -88,7 +88,7 @@ def test_a_clock_set_back_clears_what_came_before():
     assert len(ring) == 2
 
 
-def test_clear():
+def test_clear_forgets_all_depth():
     ring = ring_of(1, 2)
     ring.expect(1)
     ring.clear()

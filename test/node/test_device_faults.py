@@ -61,7 +61,7 @@ def test_an_error_after_which_the_device_computes_costs_the_frame(faulty):
         pytest.param(HANGS, 'the model did not return within 20 s', marks=pytest.mark.long),
     ],
 )
-def test_what_cannot_be_lived_with_ends_the_process(faulty, fault, reason):
+def test_unrecoverable_device_errors_end_the_process(faulty, fault, reason):
     node, peer = faulty
     told = []
     peer.node.create_subscription(DiagnosticArray, '/diagnostics', told.append, 10)

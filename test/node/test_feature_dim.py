@@ -58,7 +58,7 @@ def test_shorter_features_and_texts(parameters, pca, tmp_path, golden_segmenter,
         ({'feature_dim': 64, 'feature_pca': '/no'}, "feature_pca '/no' cannot be read"),
     ],
 )
-def test_what_cannot_be_used_is_told_at_configure(parameters, pca, tmp_path, values, said):
+def test_unusable_feature_pca_is_told_at_configure(parameters, pca, tmp_path, values, said):
     values = {key: str(pca[0]) if value == 'FILE' else value for key, value in values.items()}
     with NodeProcess({**parameters, **values}, tmp_path) as process:
         process.wait_for_log(f'cannot configure: {said}')

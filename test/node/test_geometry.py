@@ -128,7 +128,7 @@ def test_no_region(rig, region):
         ({'output_scale': 1.5}, '1.0'),
     ],
 )
-def test_what_is_refused(rig, values, reason):
+def test_unusable_geometry_is_refused(rig, values, reason):
     (result,) = rig[0].set(**values)
     assert not result.successful
     assert reason in result.reason

@@ -187,7 +187,7 @@ def test_an_error_after_which_the_device_computes_costs_its_frames():
     assert guard.run([1, 2]) == [1, 2]
 
 
-def test_such_errors_are_final_when_nothing_else_comes():
+def test_errors_of_one_kind_in_a_row_are_final():
     errors = FinalErrors(lambda: True)
     for _ in range(2):  # the second row begins after a success
         for _ in range(MOST_IN_A_ROW - 1):

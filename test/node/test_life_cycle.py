@@ -100,7 +100,7 @@ def test_arguments_with_nonsense_end_it_with_a_reason(parameters, tmp_path, argu
         assert 'Traceback' not in node.log
 
 
-def test_what_cannot_be_activated_is_said_and_the_node_waits(parameters, tmp_path):
+def test_failed_activate_is_logged_and_the_node_waits(parameters, tmp_path):
     wrong = {'qos_overrides./camera/image_raw.subscription.reliability': 'sometimes'}
     with NodeProcess({**parameters, **wrong}, tmp_path) as node, Peer() as peer:
         node.wait_for_log('cannot activate:')
@@ -127,7 +127,7 @@ def test_what_cannot_be_activated_is_said_and_the_node_waits(parameters, tmp_pat
         ({'precision': 'int3'}, "precision is 'int3'"),
     ],
 )
-def test_what_cannot_be_configured_is_said_and_the_node_waits(parameters, tmp_path, wrong, said):
+def test_failed_configure_is_logged_and_the_node_waits(parameters, tmp_path, wrong, said):
     with NodeProcess({**parameters, **wrong}, tmp_path) as node, Peer() as peer:
         node.wait_for_log('cannot configure:')
         assert said in node.log

@@ -48,7 +48,7 @@ def seen(peer, image, after_s=100):
     return array(labels), pixels, made
 
 
-def test_they_tell_of_the_label_image(peer, image, golden_segmenter, golden_prompts):
+def test_detections_match_the_label_image(peer, image, golden_segmenter, golden_prompts):
     peer.hear('confidence')
     labels, instances, made = seen(peer, image)
     exact = golden_segmenter.segment(image, golden_segmenter.encode(golden_prompts)).confidence

@@ -25,7 +25,7 @@ def set_together(peer, **values):
     assert all(result.successful for result in results), results
 
 
-def test_they_take_pixels_and_have_no_name(peer, image, golden_segmenter, golden_prompts):
+def test_negative_prompts_make_pixels_unlabelled(peer, image, golden_segmenter, golden_prompts):
     everything = golden_segmenter.encode(golden_prompts)
     found = golden_segmenter.segment_patches([image], everything)[0]
     result = found.enlarge(image.shape[:2])

@@ -13,7 +13,7 @@ CONFIG = Path(__file__).parents[2] / 'config'
 UNKNOWN = 'unknown parameters, ignored: '
 
 
-def test_what_hands_write_into_a_file_is_taken(parameters, tmp_path):
+def test_lenient_types_in_a_parameter_file_are_accepted(parameters, tmp_path):
     written = {
         **parameters,
         'prompts': 'grass',
@@ -151,7 +151,7 @@ def test_the_files_that_are_installed_leave_gamma_to_the_model(tmp_path):
         ('prompts: [person, 3]', ['Sequence should be of same type', 'line_num']),
     ],
 )
-def test_what_yaml_makes_of_words_without_quotes_is_refused(tmp_path, line, words):
+def test_unquoted_yaml_booleans_and_numbers_as_prompts_are_refused(tmp_path, line, words):
     file = tmp_path / 'typed.yaml'
     file.write_text(f'/**:\n  ros__parameters:\n    {line}\n')
     with NodeProcess(DEMO, tmp_path, ['--params-file', str(file)]) as node:

@@ -174,7 +174,7 @@ def test_a_malformed_request_is_refused(peer, image):
     peer.of_frame('labels', 6)
 
 
-def test_what_hands_type_is_taken(peer):
+def test_lenient_types_of_param_set_are_accepted(peer):
     """Integers for floats, one string for a list of one: as `ros2 param set` reads it."""
     names = ['delta', 'max_rate', 'prompts', 'negative_prompts', 'camera.region']
     before = declared_types(peer, *names)

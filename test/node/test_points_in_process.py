@@ -135,7 +135,7 @@ def test_depth_without_end_does_not_grow(active_node, monkeypatch):
         assert RING_LENGTH <= len(clouds.depth) <= RING_LENGTH + MAX_EXPECTED
 
 
-def test_what_was_heard_is_forgotten_when_the_node_is_deactivated(active_node):
+def test_depth_and_intrinsics_are_forgotten_on_deactivate(active_node):
     clouds = active_node._pipeline.publishers['camera'].clouds
     with Peer() as peer:
         peer.listen()

@@ -75,7 +75,7 @@ def test_killed_and_started_again_and_ended_and_started_again(given, tmp_path, s
 
 
 @pytest.mark.parametrize('changes', [1, 7])
-def test_whatever_was_announced_is_in_the_file_of_a_killed_node(
+def test_state_file_of_a_killed_node_has_the_announced_vocabulary(
     given, tmp_path, state_file, changes
 ):
     with NodeProcess({**given, 'templates': 'none'}, tmp_path) as node, Peer() as peer:

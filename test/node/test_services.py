@@ -205,7 +205,7 @@ def test_the_table_of_the_interface_names_them():
     assert dict(rows) == {name: kind.__name__ for name, kind in SERVICES.items()}
 
 
-def test_they_can_be_switched_off():
+def test_services_can_be_switched_off():
     rclpy.init(args=['--ros-args', *STATELESS, '-p', 'services:=false'])
     node = SegmentationNode()
     try:

@@ -39,7 +39,7 @@ def run(path, given=WORDS):
     return kept, kept.begin(given), logger.warnings
 
 
-def test_what_is_written_is_read_in_its_order(tmp_path):
+def test_state_file_round_trip_keeps_the_order(tmp_path):
     path = tmp_path / 'deep/state.json'
     assert read_state(path) is None
     write_state(path, State())
@@ -79,7 +79,7 @@ def test_a_state_of_another_version_of_the_program(tmp_path):
         read_state(path)
 
 
-def test_where_it_lies(monkeypatch, tmp_path):
+def test_default_path_of_the_state_file(monkeypatch, tmp_path):
     monkeypatch.setenv('ROS_HOME', str(tmp_path))
     folder = tmp_path / 'clip_dinoiser_ros'
     assert state_path('auto', '/clip_dinoiser') == folder / 'clip_dinoiser.json'
@@ -146,7 +146,7 @@ def test_one_file_has_one_node(tmp_path):
 
 
 @pytest.mark.parametrize('place', ['file/state.json', 'folder', '/proc/none/state.json'])
-def test_what_cannot_be_written_is_told_once(tmp_path, place):
+def test_unwritable_state_file_is_logged_once(tmp_path, place):
     (tmp_path / 'file').touch()
     (tmp_path / 'folder').mkdir()
     kept, restored, warnings = run(tmp_path / place)

@@ -44,7 +44,7 @@ def examine(capsys, *arguments):
     return code, {finding['about']: finding for finding in content['findings']}
 
 
-def test_all_is_there(capsys, given):
+def test_everything_is_installed(capsys, given):
     code, found = examine(capsys, *given, '--device', 'cpu', '--precision', 'fp32')
     assert code == 0
     assert {finding['level'] for finding in found.values()} <= {'ok', 'note'}
@@ -92,7 +92,7 @@ def test_one_thing_is_missing(capsys, monkeypatch, given, module, about, advice)
 
 
 @pytest.mark.parametrize('module', ['cv_bridge', 'launch_ros'])
-def test_what_is_only_good_to_have(capsys, monkeypatch, given, module):
+def test_optional_items_do_not_fail(capsys, monkeypatch, given, module):
     monkeypatch.setitem(sys.modules, module, None)
     code, found = examine(capsys, *given)
     assert (code, found[module]['level']) == (0, 'note')

@@ -79,7 +79,7 @@ def test_a_mirror_of_the_heads(web):
     assert cli.main(['download', '--heads', f'{web.url}/mirror.pt']) == 0
 
 
-def test_what_does_not_come_is_said(web, tmp_path, capsys):
+def test_failed_downloads_are_named(web, tmp_path, capsys):
     del web.files['/last.pt']
     assert cli.main(['download', str(tmp_path / 'weights')]) == 1
     told = capsys.readouterr().err

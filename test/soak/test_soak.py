@@ -28,7 +28,7 @@ def witness():
     return witness
 
 
-def test_all_is_well(witness):
+def test_healthy_run_passes(witness):
     witness.info('front', 10, 1)
     witness.labels('front', 10, [0, 255])
     witness.labels('front', 20, [0, 7])  # announced a moment later
@@ -47,7 +47,7 @@ def test_all_is_well(witness):
         ('front', 1, [0, 7, 9], 'front: ids [7, 9] are not of version 1'),
     ],
 )
-def test_what_should_not_be_published(witness, camera, version, values, fault):
+def test_unexpected_outputs_are_reported(witness, camera, version, values, fault):
     witness.labels(camera, 10, values)
     witness.info(camera, 10, version)
     assert witness.faults() == [fault]
@@ -65,7 +65,7 @@ def test_versions_go_up_and_mean_one_thing(witness):
     ]
 
 
-def test_what_is_judged_early_is_old(witness):
+def test_late_announcements_are_waited_for(witness):
     """A long soak does not keep every frame to its end, and gives announcements their time."""
     for stamp in range(10 * MAX_WAITING):
         version = 1 + stamp // 100
@@ -106,7 +106,7 @@ def test_growth_is_wrong_in_a_long_run(monkeypatch, per_second, at_rest, wrong):
     assert told == ['the node died', *found]
 
 
-def test_what_is_wrong_under_overload(monkeypatch):
+def test_faults_under_overload_are_reported(monkeypatch):
     monkeypatch.syspath_prepend(SOAK.parent / 'node')
     import overload
 

@@ -112,7 +112,7 @@ def test_the_command_writes_what_prompts_take(bag, segmenter, tmp_path, capsys):
     assert main(['image', str(picture), '--output', str(out), *options]) == 0
 
 
-def test_without_a_file_there_is_nothing_to_do(bag, capsys):
+def test_adapt_needs_an_output_file(bag, capsys):
     words = ('--prompts', *PROMPTS, '--model', 'demo')
     assert main(['adapt', str(bag), *words]) == 1
     assert 'give --output for templates, --pca for features, or both' in capsys.readouterr().err
@@ -207,7 +207,7 @@ def test_the_command_writes_components_that_bag_and_model_take(bag, segmenter, t
         (('--pca', 'a.safetensors', '--images', '1'), '--pca needs at least 2 images'),
     ],
 )
-def test_what_is_refused(options, said, bag, tmp_path, capsys, monkeypatch):
+def test_unusable_adapt_arguments_are_refused(options, said, bag, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(command(bag, 'a.json', *options)) == 1
     assert said in capsys.readouterr().err

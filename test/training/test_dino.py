@@ -149,7 +149,7 @@ def test_the_trained_grid_keeps_its_positions(base):
     assert DinoTower(base)._positions(14, 14) is base.pos_embed
 
 
-def test_another_patch_of_clip_gives_its_grid(teacher, images):
+def test_grid_follows_the_patch_size_of_clip(teacher, images):
     """CLIP with patches of 32: DINO sees the image at the size that gives as many patches."""
     targets = teacher(Batch(images), (2, 3))
     assert targets.affinity.shape == (2, 6, 6)

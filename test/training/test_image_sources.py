@@ -274,7 +274,7 @@ def test_a_cut_bag_is_read_up_to_the_cut(tmp_path):
     assert 'bag.mcap is cut off: nothing readable after byte' in damage
 
 
-def test_what_lies_in_the_folder_and_is_not_read_is_damage(tmp_path):
+def test_unread_files_in_a_bag_folder_are_damage(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/camera/image_raw': raw_topic()})
     (bag / 'bag_1.mcap.gz').write_bytes(b'')
     (bag / 'notes.txt').write_text('')

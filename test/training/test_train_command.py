@@ -133,7 +133,9 @@ def test_from_generated_scenes(model, tmp_path):
         (['--world', '--resume', '--force'], 'resume and force cannot be used together'),
     ],
 )
-def test_what_cannot_train_is_refused_at_once(tmp_path, monkeypatch, capsys, arguments, message):
+def test_unusable_training_arguments_are_refused_at_once(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
     """Before a model is looked for: there is none of this name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()

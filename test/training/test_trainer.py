@@ -160,7 +160,7 @@ def test_training_starts_from_given_heads(small_clip, folder, tmp_path):
         torch.testing.assert_close(heads[name], value, atol=1e-6, rtol=0)
 
 
-def test_nothing_is_written_over_unless_forced(small_clip, folder, tmp_path):
+def test_outputs_are_not_overwritten_unless_forced(small_clip, folder, tmp_path):
     (tmp_path / 'heads.safetensors').write_bytes(b'precious')
     arguments = (small_clip[0], FolderImages(folder), ColourTeacher(), tmp_path)
     with pytest.raises(TrainingError, match=r"heads.safetensors' exists; .* or force"):
