@@ -24,7 +24,7 @@ add = { [ build/$(1)-site -nt requirements/$(1).lock.txt ] || { rm -rf build/$(1
 ENV := . scripts/env.sh
 CORE := $(wildcard clip_dinoiser_ros/core)
 
-.PHONY: help setup test test-all hostile coverage lint test-rerun fuzz fleet soak lock audit manifest demo benchmark gpu clean distclean
+.PHONY: help setup test test-all hostile coverage lint test-rerun test-fleet fuzz soak lock audit manifest demo benchmark gpu clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -65,7 +65,7 @@ fuzz: setup  ## fuzz all input from outside for FUZZ_SECONDS
 	@$(ENV) && $(call add,fuzz,python) && PYTHONPATH=test/fuzz:build/fuzz-site:$$PYTHONPATH \
 		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
 
-fleet: setup  ## run the tests of `clip-dinoiser fleet` with Ray; PYTEST_ARGS selects
+test-fleet: setup  ## run the tests of `clip-dinoiser fleet` with Ray; PYTEST_ARGS selects
 	@$(ENV) && $(call add,fleet,python) && PYTHONPATH=$$PYTHONPATH:$(CURDIR)/build/fleet-site \
 		$(PYTEST) test/fleet $(PYTEST_ARGS)
 

@@ -58,7 +58,7 @@ NOT_RUN = {
     r'clip-dinoiser bag .* --rerun .*': 'needs the Rerun SDK; test/bag/test_rerun.py runs it',
     r'rerun .*': 'a viewer, which needs a screen',
     r'clip-dinoiser export-labels .*': 'test/bag/test_export_labels.py runs it, with all formats',
-    r'(clip-dinoiser fleet|ray start) .*': 'needs Ray, which is not in the lock; `make fleet`',
+    r'(clip-dinoiser fleet|ray start) .*': 'needs Ray, which is not in the lock; `make test-fleet`',
     r'export RAY_.*': 'for the shell of a Ray cluster',
     r'clip-dinoiser adapt .*': 'test/training/test_adapt.py runs it on a recording of its own',
     r'clip-dinoiser quantize .*': 'needs NNCF, which is not in the lock; test/evaluation runs it',

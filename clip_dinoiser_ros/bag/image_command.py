@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.arguments import DAMAGED
-from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
+from clip_dinoiser_ros.bag.output_files import refuse_link, replace_file
 from clip_dinoiser_ros.core import Segmentation, Vocabulary
 from clip_dinoiser_ros.frames import image_files
 from clip_dinoiser_ros.frames.class_ids import published_classes, unlabelled_id
@@ -164,14 +164,7 @@ def _write_files(
 
 def _write(path: Path, pixels: npt.NDArray[np.generic]) -> None:
     _, data = cv2.imencode('.png', pixels)
-    _put(path, data.tobytes())
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it."""
-    part = partial_file(path)
-    part.write_bytes(content)
-    part.replace(path)
+    replace_file(path, data.tobytes())
 
 
 def _write_classes(
@@ -184,7 +177,7 @@ def _write_classes(
     ]
     content = {'classes': classes, 'unlabelled_id': unlabelled_id(table)}
     text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
-    _put(path, text.encode())
+    replace_file(path, text.encode())
 
 
 def _print_table(file: Path, shares: Sequence[tuple[str, float]]) -> None:

@@ -41,6 +41,13 @@ def partial_file(path: Path) -> Path:
     return part
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name only once complete; replace an earlier one."""
+    part = partial_file(path)
+    part.write_bytes(content)
+    part.replace(path)
+
+
 def sync(path: Path) -> None:
     """Wait until a file or folder would survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_dinoiser_ros.bag.cameras import Camera, header_stamp_ns
+from clip_dinoiser_ros.bag.files import BagError
 from clip_dinoiser_ros.bag.recording import Message, Recording
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.bag.windows import RecordedFrame, Selection, read_windows
@@ -123,7 +124,7 @@ def shown_frames(
                 try:
                     found = results.of(frame)
                     shown = None if found is None else _shown(frame, *found)
-                except _DamagedError as error:
+                except DamagedError as error:
                     results.damage.append(str(error))
                     continue
                 if shown is not None:
@@ -153,7 +154,7 @@ def announced_classes(
     for message in made.messages(names.keys()):
         try:
             content = _read(message)
-        except _DamagedError as error:
+        except DamagedError as error:
             damage.append(str(error))
             continue
         classes = Classes(
@@ -225,7 +226,7 @@ class _Results:
         name, part = self._topics[message.topic.name]
         stamp = header_stamp_ns(message)
         if stamp is None:
-            self.damage.append(str(_DamagedError(message, 'it is cut off in its header')))
+            self.damage.append(str(DamagedError(message, 'it is cut off in its header')))
             return
         results = self._held.setdefault((name, stamp), deque())
         result = next((one for one in results if part not in one.parts), None)
@@ -257,7 +258,7 @@ class _Results:
         return next((one.classes for one in [*reversed(before), *known]), None)
 
 
-class _DamagedError(Exception):
+class DamagedError(BagError):
     """A message of the result cannot be read; says which and why."""
 
     def __init__(self, message: Message, reason: str) -> None:
@@ -265,23 +266,23 @@ class _DamagedError(Exception):
 
 
 def _read(message: Message) -> Any:
-    """Deserialize a message; raises _DamagedError."""
+    """Deserialize a message; raises DamagedError."""
     try:
         return typestore().deserialize_cdr(message.data, message.topic.type_name)
     except Exception as error:  # rosbags raises several types for damaged bytes
-        raise _DamagedError(message, f'not a {message.topic.type_name}') from error
+        raise DamagedError(message, f'not a {message.topic.type_name}') from error
 
 
 def pixels(message: Message) -> npt.NDArray[Any]:
-    """Return the pixels of a label image or confidence map, (H, W); raises _DamagedError."""
+    """Return the pixels of a label image or confidence map, (H, W); raises DamagedError."""
     image = _read(message)
     try:
         values: npt.NDArray[Any] = image.data.view(_DTYPES[image.encoding])
         values = values.reshape(image.height, image.width)
     except (KeyError, ValueError) as error:
-        raise _DamagedError(message, f'not an image: {one_line(error)}') from error
+        raise DamagedError(message, f'not an image: {one_line(error)}') from error
     if not values.size:
-        raise _DamagedError(message, 'the image has no pixels')
+        raise DamagedError(message, 'the image has no pixels')
     return values
 
 
@@ -294,7 +295,7 @@ def _shown(
     lookup[list(classes.ids)] = range(len(classes.ids))
     confidence = None if certainty is None else pixels(certainty)
     if certainty is not None and confidence is not None and confidence.shape != ids.shape:
-        raise _DamagedError(certainty, 'not of the size of the labels')
+        raise DamagedError(certainty, 'not of the size of the labels')
     if confidence is not None and confidence.dtype == np.uint8:
         confidence = confidence.astype(np.float32) / 255
     return Shown(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clip_dinoiser_ros.bag.output_files import partial_file, refuse_link
+from clip_dinoiser_ros.bag.output_files import refuse_link, replace_file
 from clip_dinoiser_ros.evaluation.metric import Counts
 from clip_dinoiser_ros.evaluation.running import Outcome
 
@@ -140,6 +140,4 @@ def write(folder: Path, content: Mapping[str, Any], table: str) -> None:
 def put(path: Path, text: str) -> None:
     """Write a file atomically: under another name, then renamed."""
     refuse_link(path)
-    part = partial_file(path)
-    part.write_text(text, encoding='utf-8')
-    part.replace(path)
+    replace_file(path, text.encode())

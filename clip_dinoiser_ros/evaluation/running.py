@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from clip_dinoiser_ros.bag.output_files import partial_file
+from clip_dinoiser_ros.bag.output_files import replace_file
 from clip_dinoiser_ros.core.memory import is_out_of_memory
 from clip_dinoiser_ros.evaluation.boundaries import WIDTHS, count_near_edges
 from clip_dinoiser_ros.evaluation.items import Item, Rgb, Source, in_groups
@@ -216,8 +216,6 @@ def save_labels(folder: Path, classes: int) -> Callable[[str, Labels], None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         small = np.where(labels < classes, labels, top).astype(dtype)
         _, content = cv2.imencode('.png', small)
-        part = partial_file(path)
-        part.write_bytes(content.tobytes())
-        part.replace(path)
+        replace_file(path, content.tobytes())
 
     return save

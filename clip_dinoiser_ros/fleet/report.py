@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from clip_dinoiser_ros import __version__
-from clip_dinoiser_ros.bag.output_files import partial_file
+from clip_dinoiser_ros.bag.output_files import replace_file
 from clip_dinoiser_ros.fleet.records import Record, write_json
 
 REPORTS = ('fleet_report.json', 'fleet_report.html')
@@ -44,10 +44,7 @@ def write_reports(
     source = resources.files(__package__).joinpath('fleet_report.html.j2').read_text('utf-8')
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(source).render(content, total=_total(records))
-    path = out / REPORTS[1]
-    part = partial_file(path)
-    part.write_text(page + '\n', encoding='utf-8')
-    part.replace(path)
+    replace_file(out / REPORTS[1], f'{page}\n'.encode())
 
 
 def _total(records: Mapping[str, Record]) -> dict[str, Any]:

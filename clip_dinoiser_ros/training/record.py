@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from clip_dinoiser_ros.bag.output_files import replace_file
 from clip_dinoiser_ros.training.checkpoint import Checkpoint, TrainingError
 from clip_dinoiser_ros.training.image_sources import ImageSource
 
@@ -60,7 +61,7 @@ def write(
     device: torch.device,
 ) -> None:
     """Write the heads and the record, each atomically; then delete the checkpoint."""
-    _replace(folder / HEADS, save(dict(heads)))
+    replace_file(folder / HEADS, save(dict(heads)))
     content = {
         **settings,
         'source': images.about,
@@ -72,15 +73,8 @@ def write(
         'losses': curve(state.losses),
         'versions': {'python': platform.python_version(), **versions()},
     }
-    _replace(folder / RECORD, (json.dumps(content, indent=2) + '\n').encode())
+    replace_file(folder / RECORD, (json.dumps(content, indent=2) + '\n').encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file atomically, with the user's usual permissions."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def curve(losses: Tensor) -> list[dict[str, float]]:

@@ -18,7 +18,7 @@ import pytest
 os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
 os.environ['RAY_raylet_start_wait_time_s'] = '200'  # noqa: SIM112
 os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
-ray = pytest.importorskip('ray', reason='Ray is an extra: make fleet')
+ray = pytest.importorskip('ray', reason='Ray is an extra: make test-fleet')
 
 # ruff: noqa: E402
 from bags import write, write_mcap
