@@ -164,7 +164,12 @@ class Operations(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ('classes', 'shown', 'launches', 'waits'),
-    [(8, 8, 8, 0), (16, 16, 8, 0), (150, 12, 24, 1), (150, 150, 80, 1)],
+    [
+        (8, 8, 8, 0),
+        (16, 16, 8, 0),
+        (150, 12, 24, 1),
+        pytest.param(150, 150, 80, 1, marks=pytest.mark.long),
+    ],
 )
 def test_a_gpu_without_triton_gets_few_launches(classes, shown, launches, waits):
     """At 1920x1080; band by band it would be 800 to 2200, and 28 waits."""
