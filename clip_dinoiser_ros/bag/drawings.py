@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,10 +50,17 @@ class Drawings:
 
     def draw(self, bag: Path, progress: Progress) -> None:
         """Draw what is requested from the closed bag; damage found is added to `progress`."""
-        recording, selection, args = self._recording, self._selection, self._args
-        rerun = None
-        if args.rerun is not None:
-            rerun = RerunFile(args.rerun, recording, selection, args.force)
+        with contextlib.ExitStack() as stack:
+            rerun = None
+            if self._args.rerun is not None:
+                file = RerunFile(
+                    self._args.rerun, self._recording, self._selection, self._args.force
+                )
+                rerun = stack.enter_context(file)
+            self._draw(bag, progress, rerun)
+
+    def _draw(self, bag: Path, progress: Progress, rerun: RerunFile | None) -> None:
+        recording, selection = self._recording, self._selection
         views = [view for view in (self._videos, self._report, rerun) if view is not None]
         if not views:
             return

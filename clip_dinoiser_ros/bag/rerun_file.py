@@ -17,6 +17,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
+import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ from clip_dinoiser_ros.frames.overlay import colour
 VERSIONS = '0.41'  # of rerun-sdk: the API for frames and for reading changes between releases
 APPLICATION, TIMELINE = 'clip_dinoiser', 'recorded'
 TF = 'tf2_msgs/msg/TFMessage'
+_BUFFER = 2**20  # bytes
 _OPACITY = 0.5  # of the labels over the image
 
 
@@ -69,6 +73,41 @@ def check_rerun(path: Path, source: Path, output: Path, force: bool) -> None:
     check_target(path, force)
 
 
+class _Copy:
+    """A thread that copies what a stream of Rerun writes into a file.
+
+    When a disk is full, rerun-sdk 0.41 waits without end. So it writes into a pipe, which takes
+    everything; what comes after an error is dropped.
+
+    Attributes:
+        error: Of the file; None: there was none.
+    """
+
+    def __init__(self, path: Path, stream: Any) -> None:
+        self.error: OSError | None = None
+        out, into = os.pipe()
+        self._thread = threading.Thread(target=self._run, args=(out, path), name='rerun')
+        self._thread.start()
+        try:
+            stream.save(f'/dev/fd/{into}')  # opened anew, and closed by `disconnect`
+        finally:
+            os.close(into)
+
+    def wait(self) -> None:
+        """Wait until the stream is disconnected and the file closed."""
+        self._thread.join()
+
+    def _run(self, out: int, path: Path) -> None:
+        with open(out, 'rb') as pipe:
+            try:
+                with path.open('wb') as file:
+                    shutil.copyfileobj(pipe, file)
+            except OSError as error:
+                self.error = error
+            while pipe.read(_BUFFER):
+                pass
+
+
 class RerunFile:
     """The file of a recording; it gets its name once it is complete.
 
@@ -95,8 +134,16 @@ class RerunFile:
         self._rr.set_strict_mode(True)  # else errors are only logged
         self._part = partial_file(path)
         self._stream = self._rr.RecordingStream(APPLICATION)
-        self._stream.save(self._part)
+        self._copy = _Copy(self._part, self._stream)
         self._stream.send_recording_name(path.stem)
+
+    def __enter__(self) -> RerunFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the thread that writes; without `finish` nothing gets the name of the file."""
+        self._stream.disconnect()
+        self._copy.wait()
 
     def add(self, shown: Shown) -> None:
         """Log image, labels, confidence and shares of a frame."""
@@ -142,11 +189,11 @@ class RerunFile:
         self._copy_results(bag)
         self._copy_transforms()
         self._stream.send_blueprint(self._blueprint())
-        try:
-            self._stream.flush()
-        except RuntimeError as error:
-            raise OSError(f'{self._part} cannot be written: {one_line(error)}') from error
+        self._stream.flush()
         self._stream.disconnect()
+        self._copy.wait()
+        if self._copy.error is not None:
+            raise OSError(f'{self._part} cannot be written: {one_line(self._copy.error)}')
         if not importlib.import_module('rerun_bindings').check_for_rrd_footer(self._part):
             raise OSError(f'{self._part} cannot be written: its end is missing')
         put(self._part, self._path, self._force)

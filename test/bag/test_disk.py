@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,18 +50,6 @@ def segment(source: Path, out: Path, *options: str, file_bytes: int | None = Non
         preexec_fn=limit,
         check=False,
     )
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system with room for 2 MB."""
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk]
-    if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip('no file system may be mounted here')
-    yield disk
-    subprocess.run(['umount', disk], check=True)
 
 
 def assert_resumable(ended: subprocess.CompletedProcess, out: Path) -> None:

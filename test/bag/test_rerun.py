@@ -3,14 +3,18 @@
 
 """The file of the Rerun viewer has what the bag has, read back by Rerun's own reader."""
 
+import contextlib
 import importlib.metadata
 import io
+import os
+import subprocess
 import sys
 from importlib.util import find_spec
 
 import cv2
 import numpy as np
 import pytest
+import quick_model
 from bags import SECOND, START_NS, header, image_message, info_message, make, pixels, read, write
 from PIL import Image
 from quick_model import NAMES
@@ -238,11 +242,11 @@ def test_another_vocabulary_switches_the_context(source, tmp_path, dtype):
     labelled[0, 0] = False
     with Recording(source) as recording:
         selection = Selection({IMAGE: camera})
-        file = rerun_file.RerunFile(tmp_path / 'a.rrd', recording, selection, False)
-        for time, classes in zip(TIMES, [*vocabularies, vocabularies[1]], strict=True):
-            index, image = np.ones((4, 5), dtype), np.zeros((4, 5, 3), np.uint8)
-            file.add(Shown(camera, time, image, index, labelled, None, classes))
-        file.finish(source)
+        with rerun_file.RerunFile(tmp_path / 'a.rrd', recording, selection, False) as file:
+            for time, classes in zip(TIMES, [*vocabularies, vocabularies[1]], strict=True):
+                index, image = np.ones((4, 5), dtype), np.zeros((4, 5, 3), np.uint8)
+                file.add(Shown(camera, time, image, index, labelled, None, classes))
+            file.finish(source)
     found = logged(tmp_path / 'a.rrd')
     contexts = found['/front']['AnnotationContext:context']
     assert [time for time, _ in contexts] == TIMES[:2]
@@ -253,6 +257,25 @@ def test_another_vocabulary_switches_the_context(source, tmp_path, dtype):
     assert [array[1, 1] for array in labels.values()] == [1, 200, 200]
     assert {array[0, 0] for array in labels.values()} == {unlabelled}
     assert '/front/image/confidence' not in found
+
+
+@needs_rerun
+@pytest.mark.parametrize('room', [0, 64_000])
+def test_full_disk(source, tmp_path, small_disk, room):
+    """In a process of its own, which has to end."""
+    taken = small_disk / 'taken'
+    with contextlib.suppress(OSError):
+        taken.write_bytes(bytes(2 * 2**20))
+    os.truncate(taken, 2 * 2**20 - room)
+    path = small_disk / 'a.rrd'
+    words = [source, tmp_path / 'out', *PLACES, '--rerun', path, *quick_model.ARGUMENTS]
+    program = [sys.executable, quick_model.__file__, 'bag']
+    ended = subprocess.run([*program, *words], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert 'No space left on device' in ended.stderr
+    assert '--resume continues' in ended.stderr
+    assert 'Traceback' not in ended.stderr
+    assert not path.exists()
 
 
 @needs_rerun
