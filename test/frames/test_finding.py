@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from golden_data import golden, most_shown_first
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.objects import find_objects
@@ -30,14 +31,6 @@ def seen(segmenter, image, prompts, region=None):
     return SeenFrame('camera', None, image.shape[:2], settings, patches.features, 0.0)
 
 
-def words(segmenter, image):
-    """A vocabulary whose first class is the one that most pixels show."""
-    prompts = ['sky', 'grass', 'zebra']
-    labels = segmenter.segment(image, segmenter.encode(prompts, None)).labels
-    first = prompts[np.bincount(labels.ravel()).argmax()]
-    return segmenter.encode([first, *(word for word in prompts if word != first)], None)
-
-
 @pytest.fixture(scope='module')
 def demo():
     return Segmenter.load('demo', device='cpu', precision='fp32')
@@ -45,11 +38,9 @@ def demo():
 
 def test_without_the_image_tower_as_with_it(golden_segmenter, golden_prompts, monkeypatch):
     """The reference segments the image again and looks at every pixel."""
-    from golden_data import golden
-
     image = golden('image_160x208_plain')['image']
     frame = seen(golden_segmenter, image, golden_prompts)
-    vocabulary = words(golden_segmenter, image)
+    vocabulary = golden_segmenter.encode(most_shown_first(golden_segmenter, image), None)
     again = golden_segmenter.segment(image, vocabulary)
 
     def fails(*_):
@@ -75,10 +66,8 @@ def test_without_the_image_tower_as_with_it(golden_segmenter, golden_prompts, mo
 
 
 def test_outside_of_the_region_nothing_is_found(golden_segmenter, golden_prompts):
-    from golden_data import golden
-
     image = golden('image_160x208_plain')['image']
-    vocabulary = words(golden_segmenter, image)
+    vocabulary = golden_segmenter.encode(most_shown_first(golden_segmenter, image), None)
     left = (0.0, 0.0, 0.5, 0.0, 0.5, 1.0, 0.0, 1.0)
     whole = find_in(golden_segmenter, seen(golden_segmenter, image, ['a']), vocabulary, 0, 0)
     half = find_in(golden_segmenter, seen(golden_segmenter, image, ['a'], left), vocabulary, 0, 0)

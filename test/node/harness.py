@@ -42,6 +42,7 @@ from vision_msgs.msg import LabelInfo
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_slugs import class_slug
 from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS
+from clip_dinoiser_ros.node.services import SERVICES as ASKED
 
 NAME = '/clip_dinoiser'
 TRANSITIONS = {
@@ -455,6 +456,11 @@ class Peer:
             with contextlib.suppress(queue.Empty):
                 return answers.get(timeout=RETRY_S)
         raise AssertionError(f'{name} does not answer')
+
+    def ask(self, service: str, **fields):
+        """Ask the node by one of the services that it has while it is active."""
+        kind = ASKED[service]
+        return self.call(kind, service, kind.Request(**fields))
 
     def _client(self, service_type: type, name: str):
         """Wait for a service; return a client of it.

@@ -4,32 +4,13 @@
 """The service ~/find, over DDS and in the process of the node."""
 
 import threading
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from clip_dinoiser_ros.srv import Find
-from geometry_msgs.msg import Transform, TransformStamped
+from golden_data import most_shown_first
 from harness import Peer
-from std_msgs.msg import Header
 
-from clip_dinoiser_ros.node.finding import quaternion
-from clip_dinoiser_ros.node.transforms import Transforms
-
-PROMPTS = ['sky', 'grass', 'zebra']
 ANY_AGE = 1e6
 QUICK = {'timeout_s': 0.2, 'max_age_s': 0.0}
-
-
-def find(peer, **fields):
-    return peer.call(Find, 'find', Find.Request(**fields))
-
-
-def common(segmenter, image):
-    """Three words, the one that most pixels show first."""
-    labels = segmenter.segment(image, segmenter.encode(PROMPTS, None)).labels
-    first = PROMPTS[np.bincount(labels.ravel()).argmax()]
-    return [first, *(word for word in PROMPTS if word != first)]
 
 
 def show(peer, image, index):
@@ -38,10 +19,10 @@ def show(peer, image, index):
 
 
 def test_the_newest_frame_answers_without_a_second_pass(peer, image, golden_segmenter):
-    text, *contrast = common(golden_segmenter, image)
+    text, *contrast = most_shown_first(golden_segmenter, image)
     message, segmented = show(peer, image, 60)
-    answer = find(
-        peer,
+    answer = peer.ask(
+        'find',
         text=text,
         contrast=contrast,
         max_age_s=ANY_AGE,
@@ -64,10 +45,12 @@ def test_an_old_frame_is_not_enough(peer, image):
     answers = []
     with Peer() as other:
         asking = threading.Thread(
-            target=lambda: answers.append(find(other, text='sky', max_age_s=0.0, timeout_s=60.0))
+            target=lambda: answers.append(
+                other.ask('find', text='sky', max_age_s=0.0, timeout_s=60.0)
+            )
         )
         asking.start()
-        assert find(peer, text='sky', max_age_s=ANY_AGE).success
+        assert peer.ask('find', text='sky', max_age_s=ANY_AGE).success
         index = 63
         while asking.is_alive():
             show(peer, image, index)
@@ -95,7 +78,7 @@ def test_an_old_frame_is_not_enough(peer, image):
 def test_a_bad_request_is_refused_and_nothing_else_changes(peer, image, changes, reason):
     _, segmented = show(peer, image, 80)
     before = peer.get('prompts')
-    answer = find(peer, **{'text': 'sky', 'max_age_s': ANY_AGE, **changes})
+    answer = peer.ask('find', **{'text': 'sky', 'max_age_s': ANY_AGE, **changes})
     assert (answer.success, len(answer.objects), len(answer.cameras)) == (False, 0, 0)
     assert reason in answer.message
     assert peer.get('prompts') == before
@@ -105,20 +88,6 @@ def test_a_bad_request_is_refused_and_nothing_else_changes(peer, image, changes,
 def test_a_target_frame_that_cannot_be_reached(peer, image):
     """Without tf2_ros it says so; with it, that there is no transform."""
     show(peer, image, 90)
-    answer = find(peer, text='sky', max_age_s=ANY_AGE, target_frame='nowhere')
+    answer = peer.ask('find', text='sky', max_age_s=ANY_AGE, target_frame='nowhere', timeout_s=0.5)
     assert not answer.success
     assert "target_frame 'nowhere'" in answer.message.replace('is ', '')
-
-
-def test_rotations_as_quaternions():
-    rng = np.random.default_rng(1)
-    half_turns = [np.diag(signs) for signs in ((1, -1, -1), (-1, 1, -1), (-1, -1, 1))]
-    for _ in range(200):
-        turned, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        half_turns.append(turned * np.sign(np.linalg.det(turned)))
-    for rotation in [np.eye(3), *half_turns]:
-        transform = Transform(rotation=quaternion(rotation))
-        stamped = TransformStamped(transform=transform)
-        buffer = SimpleNamespace(lookup_transform=lambda *_, found=stamped: found)
-        matrix = Transforms('map', buffer).matrix(Header())
-        np.testing.assert_allclose(matrix[:3, :3], rotation, atol=1e-6)
