@@ -19,7 +19,7 @@ from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 from clip_dinoiser_ros.frames.cloud_messages import CLOUD_ERRORS
 from clip_dinoiser_ros.frames.detections import bounding_box
-from clip_dinoiser_ros.frames.finding import SeenFrame, Sight, find_in
+from clip_dinoiser_ros.frames.finding import SeenFrame, Sight, find_in, with_general
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.msg import FoundObject
 from clip_dinoiser_ros.node.clouds import Clouds
@@ -94,22 +94,13 @@ class Finder:
     def _prompts(self, request: Find.Request) -> list[str]:
         """Return the text and what it may be confused with."""
         (wanted,) = parse_prompts([request.text])
-        if request.contrast:
-            prompts = [request.text, *request.contrast]
-            parse_prompts(prompts)
-            return prompts
         own = {synonym.casefold() for synonym in wanted.synonyms}
-        others = [
+        others = request.contrast or [
             prompt.text
             for prompt in self.active().vocabulary.prompts
             if own.isdisjoint(synonym.casefold() for synonym in prompt.synonyms)
         ]
-        if not others:
-            raise RefusedError(
-                'contrast is empty and the node has no other prompts; give texts that are not '
-                f'{wanted.name!r}, such as what is around it'
-            )
-        return [request.text, *others]
+        return with_general([request.text, *others])
 
 
 class Question:

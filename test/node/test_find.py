@@ -3,13 +3,32 @@
 
 """The service ~/find, over DDS and in the process of the node."""
 
+import signal
+import sys
 import threading
+import time
 
 import pytest
+from clip_dinoiser_ros.srv import Find
 from golden_data import most_shown_first
-from harness import Peer
+from harness import NAME, Peer, Program, holdings
+
+from clip_dinoiser_ros.node.jobs import MOST_WAITING
 
 ANY_AGE = 1e6
+RATE_HZ = 1000
+FULL = f'{MOST_WAITING} requests wait already; ask again when some are answered'
+ASKS_AND_WAITS = f"""
+import rclpy
+from clip_dinoiser_ros.srv import Find
+rclpy.init()
+node = rclpy.create_node('waits')
+client = node.create_client(Find, '{NAME}/find')
+client.wait_for_service()
+while rclpy.ok():
+    client.call_async(Find.Request(text='sky', max_age_s=0.0, timeout_s=60.0))
+    rclpy.spin_once(node, timeout_sec=0.05)
+"""
 QUICK = {'timeout_s': 0.2, 'max_age_s': 0.0}
 
 
@@ -91,3 +110,58 @@ def test_a_target_frame_that_cannot_be_reached(peer, image):
     answer = peer.ask('find', text='sky', max_age_s=ANY_AGE, target_frame='nowhere', timeout_s=0.5)
     assert not answer.success
     assert "target_frame 'nowhere'" in answer.message.replace('is ', '')
+
+
+def test_a_client_that_dies_while_it_waits(node, peer, image):
+    """Its questions wait for a frame and keep others out; then they are gone, without a trace."""
+    show(peer, image, 100)
+    with Program(sys.executable, '-c', ASKS_AND_WAITS) as client:
+        peer.until(lambda: peer.ask('find', text='sky', max_age_s=ANY_AGE).message == FULL)
+        client.process.send_signal(signal.SIGKILL)
+        client.process.wait()
+    index = 101
+    while not peer.ask('find', text='sky', max_age_s=ANY_AGE).success:
+        show(peer, image, index)
+        index += 1
+    assert peer.state() == 'active'
+
+
+def storm(peer, seconds):
+    """Ask so often that most cannot be answered; return the answers that came."""
+    client = peer._client(Find, f'{NAME}/find')
+    start_s, futures = time.monotonic(), []
+    for number in range(RATE_HZ * seconds):
+        request = Find.Request(text=f'thing {number % 100}', max_age_s=ANY_AGE)
+        if number % 3 == 0:
+            request.min_confidence = float('nan')
+        futures.append(client.call_async(request))
+        time.sleep(max(0.0, start_s + number / RATE_HZ - time.monotonic()))
+    # DDS keeps the last ten that the executor has not taken
+    peer.until(lambda: all(future.done() for future in futures[-8:]))
+    for future in futures:
+        client.remove_pending_request(future)
+    return [future.result() for future in futures if future.done()]
+
+
+def check_storm(peer, image, seconds, first):
+    _, before = show(peer, image, first)
+    answers = storm(peer, seconds)
+    refused = {answer.message for answer in answers if not answer.success}
+    assert refused <= {FULL, 'min_confidence is nan; allowed is 0 to 1'}
+    assert any(answer.success for answer in answers)
+    assert peer.state() == 'active'
+    assert show(peer, image, first + 1)[1] == before + 1
+
+
+def test_a_storm_of_questions_is_answered_or_refused(peer, image):
+    check_storm(peer, image, 1, 200)
+
+
+@pytest.mark.long
+def test_a_long_storm_leaves_nothing_behind(node, peer, image):
+    check_storm(peer, image, 5, 210)
+    before = holdings(node.process.pid)
+    check_storm(peer, image, 30, 220)
+    after = holdings(node.process.pid)
+    assert after['rss_mib'] < before['rss_mib'] + 20
+    assert (after['fds'], after['threads']) == (before['fds'], before['threads'])
