@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clip_dinoiser_ros.core.segmentation import PatchFeatures
     from clip_dinoiser_ros.frames.cloud_messages import Measured
 
-MIN_CONFIDENCE = 0.4  # default of ~/find: what scores less is something else; see docs/services.md
+MIN_CONFIDENCE = 0.5  # default of ~/find: what scores less is something else; see docs/services.md
 GENERAL = ('thing', 'background')  # what anything is more like than a text that does not fit it
 
 
