@@ -58,8 +58,8 @@ def find_request(content: bytes) -> None:
         min_object_size=size,
     )
 
-    def ask() -> Find.Response:
-        question = _answers().question(request)
+    def ask(answers: Answers) -> Find.Response:
+        question = answers.question(request)
         question.is_ready()
         return question.answer()
 
@@ -87,7 +87,7 @@ def segment_request(content: bytes) -> None:
         encoding = _ENCODINGS[kind // 2 % len(_ENCODINGS)]
         request.image = Image(height=height, width=width, step=step, encoding=encoding)
         request.image.data.frombytes(data)
-    answer = _answered(lambda: _answers().segment(request))
+    answer = _answered(lambda answers: answers.segment(request))
     if answer is not None:
         assert 0 < answer.labels.height * answer.labels.width <= MAX_PIXELS
         assert len(answer.labels.data) == answer.labels.step * answer.labels.height
@@ -98,7 +98,7 @@ def encode_text_request(content: bytes) -> None:
     """The first line names the templates, the others are texts."""
     templates, *texts = _lines(content)[:20]
     request = EncodeText.Request(texts=texts, templates=templates)
-    answer = _answered(lambda: _answers().encode_text(request))
+    answer = _answered(lambda answers: answers.encode_text(request))
     if answer is not None:
         vectors = np.reshape(answer.vectors, (len(texts), answer.dimension))
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-4)
@@ -131,8 +131,9 @@ REQUESTS = {one.__name__: one for one in (find_request, segment_request, encode_
 
 def _answered(ask):
     """Return the answer; None: refused as the services refuse, with a reason on one line."""
+    answers = _answers()
     try:
-        answer = ask()
+        answer = ask(answers)
     except ValueError as error:
         said = reason(error)
         assert said
@@ -159,7 +160,7 @@ class _NoTransforms:
 
 @cache
 def _answers() -> Answers:
-    segmenter = Segmenter.load('demo', device='cpu', precision='fp32')
+    segmenter = Segmenter.load('demo', device='cpu', precision='fp32', short_side=32)
     names = ['floor', 'wall', 'red ball']
     vocabulary = segmenter.encode(names, None, 'none')
     settings = replace(default_settings(), prompts=tuple(names), templates='none')
