@@ -67,6 +67,28 @@ class Robot:
         return self.peer.ask('find', **{'max_age_s': 1e6, 'min_confidence': 0.0, **fields})
 
 
+def test_the_first_question_begins_to_listen(parameters, tmp_path):
+    """The node has heard nothing of the frames that are there, so it takes one that comes.
+
+    This test stands before those that share a node, which has the same name.
+    """
+    values = {**parameters, **TOPICS, **RELIABLE_INPUTS}
+    with NodeProcess(values, tmp_path) as node, Peer() as peer, Peer() as other:
+        node.wait_for_log('active; waiting for images')
+        peer.listen()
+        robot = Robot(peer)
+        robot.look(9)
+
+        def go_on(index):
+            robot.drive(9000 + index * 1000, 10_500 + index * 1000)
+            robot.look(9 + index)
+
+        with ticking(go_on, 0.1):
+            asked = {'max_age_s': 1e6, 'timeout_s': 60.0, 'target_frame': 'map'}
+            answer = other.ask('find', text='sky', **asked)
+        assert (answer.success, answer.message) == (True, '')
+
+
 @pytest.fixture(scope='module')
 def robot(node):
     with Peer() as peer:
@@ -136,22 +158,3 @@ def test_a_pose_that_tf2_does_not_know(robot, index, frame_id, target, reason):
     assert (answer.success, len(answer.objects)) == (False, 0)
     assert f'from {frame_id!r} to target_frame {target!r} at the stamp' in answer.message
     assert reason in answer.message
-
-
-def test_the_first_question_begins_to_listen(parameters, tmp_path):
-    """The node has heard nothing of the frames that are there, so it takes one that comes."""
-    values = {**parameters, **TOPICS, **RELIABLE_INPUTS}
-    with NodeProcess(values, tmp_path) as node, Peer() as peer, Peer() as other:
-        node.wait_for_log('active; waiting for images')
-        peer.listen()
-        robot = Robot(peer)
-        robot.look(9)
-
-        def go_on(index):
-            robot.drive(9000 + index * 1000, 10_500 + index * 1000)
-            robot.look(9 + index)
-
-        with ticking(go_on, 0.1):
-            asked = {'max_age_s': 1e6, 'timeout_s': 60.0, 'target_frame': 'map'}
-            answer = other.ask('find', text='sky', **asked)
-        assert (answer.success, answer.message) == (True, '')
