@@ -318,7 +318,7 @@ def _find_fields(chance: random.Random, scenes: list[np.ndarray], bad: bool) -> 
         {'text': '\x00'},
         {'target_frame': 'nowhere'},
     )
-    fields = {'text': '|'.join(words(chance)[:1]), 'contrast': ['wall', 'door'], 'timeout_s': 1.0}
+    fields = {'text': '|'.join(words(chance)[:1]), 'contrast': ['door', 'window'], 'timeout_s': 1.0}
     return fields | (chance.choice(damage) if bad else {})
 
 
