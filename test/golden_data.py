@@ -15,7 +15,7 @@ sys.path.insert(0, str(GOLDEN))
 
 from recipe import deterministic_heads, deterministic_weights  # noqa: E402
 
-__all__ = ['GOLDEN', 'deterministic_heads', 'deterministic_weights', 'golden']
+__all__ = ['GOLDEN', 'deterministic_heads', 'deterministic_weights', 'golden', 'most_shown_first']
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
@@ -24,3 +24,10 @@ def golden(name: str) -> dict[str, np.ndarray]:
     if 'image' not in content:
         content['image'] = np.load(GOLDEN / f'{name.rsplit("_", 1)[0]}_plain.npz')['image']
     return content
+
+
+def most_shown_first(segmenter, image: np.ndarray, words=('sky', 'grass', 'zebra')) -> list[str]:
+    """Return words, the one that most pixels of an image show first."""
+    labels = segmenter.segment(image, segmenter.encode(list(words), None)).labels
+    first = words[np.bincount(labels.ravel()).argmax()]
+    return [first, *(word for word in words if word != first)]

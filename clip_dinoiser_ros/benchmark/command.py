@@ -34,6 +34,7 @@ from clip_dinoiser_ros.benchmark.node_start import measure_node_start
 from clip_dinoiser_ros.benchmark.objects import time_objects
 from clip_dinoiser_ros.benchmark.prompts import fresh_words, time_change
 from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
+from clip_dinoiser_ros.benchmark.questions import time_questions
 from clip_dinoiser_ros.benchmark.random_weights import write_random_weights
 from clip_dinoiser_ros.benchmark.start import measure_start
 from clip_dinoiser_ros.benchmark.turns import Labels, TurnRow, measure_turns
@@ -112,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--only-objects',
         action='store_true',
-        help='only measure and print the CPU time of finding and tracking objects',
+        help='only measure and print the CPU time of objects, and of questions about a frame',
     )
     parser.add_argument(
         '--output',
@@ -133,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
     if args.only_objects:
         for size in args.sizes:
             print(report.objects(size, *time_objects(size, clock=time.thread_time)))  # noqa: T201
+            print(report.questions(size, time_questions(size, clock=time.thread_time)))  # noqa: T201
         return 0
     with ExitStack() as stack:
         publisher = stack.enter_context(LabelPublisher())

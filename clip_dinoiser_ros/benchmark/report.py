@@ -215,3 +215,9 @@ def objects(
         f'{size[1]}x{size[0]}, {count} objects: found in {found_ms:.1f} ms, '
         f'followed in {followed_ms:.1f} ms, located in {located_ms:.1f} ms'
     )
+
+
+def questions(size: tuple[int, int], times_ms: Mapping[str, float]) -> str:
+    """Return the times of questions about a frame (H, W) as text; see `time_questions`."""
+    told = ', '.join(f'{name} {taken:.1f} ms' for name, taken in times_ms.items())
+    return f'{size[1]}x{size[0]}: {told}'

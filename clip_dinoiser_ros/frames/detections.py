@@ -23,11 +23,7 @@ Types = Mapping[str, Callable[..., Any]]  # message types by name, such as DETEC
 
 
 def detection_array(frame: FrameOutputs, types: Types) -> Any:
-    """Make the Detection2DArray of a frame, in the order of its objects.
-
-    Boxes are in pixels of the label image. The centre of the first pixel is at 0, as for
-    CameraInfo: a box of the columns 2 to 5 has its centre at 3.5 and the width 4.
-    """
+    """Make the Detection2DArray of a frame, in the order of its objects."""
     described = zip(frame.objects.found, frame.object_names, frame.object_ids, strict=True)
     return types[DETECTIONS](
         header=frame.header,
@@ -35,7 +31,7 @@ def detection_array(frame: FrameOutputs, types: Types) -> Any:
             types['vision_msgs/msg/Detection2D'](
                 header=frame.header,
                 results=[hypothesis(name, found.score, types)],
-                bbox=_box(found, types),
+                bbox=bounding_box(found, types),
                 id=text,
             )
             for found, name, text in described
@@ -58,7 +54,12 @@ def hypothesis(
     )
 
 
-def _box(found: FoundObject, types: Types) -> Any:
+def bounding_box(found: FoundObject, types: Types) -> Any:
+    """Return the BoundingBox2D of an object, in pixels of the label image.
+
+    The centre of the first pixel is at 0, as for CameraInfo: a box of the columns 2 to 5 has its
+    centre at 3.5 and the width 4.
+    """
     left, top, width, height = found.box
     position = types['vision_msgs/msg/Point2D'](x=left + (width - 1) / 2, y=top + (height - 1) / 2)
     return types['vision_msgs/msg/BoundingBox2D'](

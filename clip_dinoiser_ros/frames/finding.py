@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clip_dinoiser_ros.core.objects import FoundObject, Objects, find_objects
+from clip_dinoiser_ros.core.vocabulary import parse_prompts
 from clip_dinoiser_ros.frames.boxes import Box, complete, measure_objects
 from clip_dinoiser_ros.frames.outputs import scaled_size
 from clip_dinoiser_ros.frames.region import region_mask
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from clip_dinoiser_ros.core.segmentation import PatchFeatures
     from clip_dinoiser_ros.frames.cloud_messages import Measured
 
-MIN_CONFIDENCE = 0.7  # default of ~/find: what scores less is something else; see docs/services.md
+MIN_CONFIDENCE = 0.5  # default of ~/find: what scores less is something else; see docs/services.md
+GENERAL = ('thing', 'background')  # what anything is more like than a text that does not fit it
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,18 @@ class Sight:
     found: FoundObject
     centroid: tuple[float, float]
     place: Box | None
+
+
+def with_general(prompts: Sequence[str]) -> list[str]:
+    """Add the prompts that every text is compared with, unless they are there.
+
+    Without them, a text that fits nothing is found where it fits less badly than the contrasts.
+
+    Args:
+        prompts: A text, then what it may be confused with.
+    """
+    known = {word.casefold() for one in parse_prompts(prompts) for word in one.synonyms}
+    return [*prompts, *(word for word in GENERAL if word not in known)]
 
 
 def find_in(

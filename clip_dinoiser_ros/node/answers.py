@@ -20,11 +20,12 @@ from clip_dinoiser_ros.frames import images
 from clip_dinoiser_ros.frames.class_ids import ClassIds, published_classes, unlabelled_id
 from clip_dinoiser_ros.frames.detections import detection_array
 from clip_dinoiser_ros.frames.process import DecodedFrame, FrameOutputs, Processor
-from clip_dinoiser_ros.frames.settings import Active, Settings
+from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.node.encoding import encode_in_turns
 from clip_dinoiser_ros.node.finding import Finder, Question
 from clip_dinoiser_ros.node.jobs import RefusedError
 from clip_dinoiser_ros.node.publishers import DETECTION_TYPES
+from clip_dinoiser_ros.node.requests import checked
 from clip_dinoiser_ros.node.worker import Limits, decode
 from clip_dinoiser_ros.srv import EncodeText, Find, Segment
 
@@ -112,8 +113,10 @@ class Answers:
             active.settings,
             temporal_smoothing=0.0,
             track=False,
-            min_confidence=_fraction(request, 'min_confidence', active.settings),
-            min_object_size=_fraction(request, 'min_object_size', active.settings),
+            **{
+                name: checked(request, name, of_node=getattr(active.settings, name))
+                for name in ('min_confidence', 'min_object_size')
+            },
         )
         if not request.prompts:
             if request.background:
@@ -149,19 +152,6 @@ class Answers:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
-
-
-def _fraction(request: Segment.Request, name: str, settings: Settings) -> float:
-    """Return a number of the request, or that of the node where it is negative."""
-    given: float = getattr(request, name)
-    if given < 0:
-        node_value: float = getattr(settings, name)
-        return node_value
-    if not given <= 1:
-        raise RefusedError(
-            f'{name} is {given}; must be 0 to 1, or negative for the value of the node'
-        )
-    return given
 
 
 def _floats(numbers: np.ndarray[Any, np.dtype[np.float32]]) -> array.array[float]:

@@ -30,7 +30,7 @@ from clip_dinoiser_ros.frames.settings import Settings
 from clip_dinoiser_ros.node.depth import MAX_EXPECTED, DepthRing
 from clip_dinoiser_ros.node.log import Throttle
 from clip_dinoiser_ros.node.parameters import CameraTopics
-from clip_dinoiser_ros.node.transforms import TransformError, Transforms
+from clip_dinoiser_ros.node.transforms import TransformError, Transforms, as_matrix
 
 MAX_WAITING = MAX_EXPECTED - 1  # frames; one more is in work
 
@@ -143,7 +143,7 @@ class Clouds:
     def _locate(self, source: ObjectSource) -> LocatedObjects:
         if self.transforms is None:
             return locate(source, self._measure(source))
-        matrix = self.transforms.matrix(source.header)
+        matrix = as_matrix(self.transforms.lookup(source.header).transform)
         return locate(source, self._measure(source), self.transforms.target, matrix)
 
     def _measure(self, source: DepthUser) -> Measured:

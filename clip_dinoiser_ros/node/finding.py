@@ -5,36 +5,33 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+from geometry_msgs.msg import Point, TransformStamped, Vector3
 from std_msgs.msg import Header
-from vision_msgs.msg import BoundingBox2D, Point2D, Pose2D
+from vision_msgs.msg import Point2D
 
 from clip_dinoiser_ros.core import Segmenter, Vocabulary
 from clip_dinoiser_ros.core.vocabulary import parse_prompts
 from clip_dinoiser_ros.frames.cloud_messages import CLOUD_ERRORS
-from clip_dinoiser_ros.frames.finding import SeenFrame, Sight, find_in
+from clip_dinoiser_ros.frames.detections import bounding_box
+from clip_dinoiser_ros.frames.finding import SeenFrame, Sight, find_in, with_general
 from clip_dinoiser_ros.frames.settings import Active
 from clip_dinoiser_ros.msg import FoundObject
 from clip_dinoiser_ros.node.clouds import Clouds
 from clip_dinoiser_ros.node.jobs import RefusedError
+from clip_dinoiser_ros.node.publishers import DETECTION_TYPES
+from clip_dinoiser_ros.node.requests import checked
 from clip_dinoiser_ros.node.seen import SeenFrames
-from clip_dinoiser_ros.node.transforms import Transforms
+from clip_dinoiser_ros.node.transforms import Transforms, as_matrix
 from clip_dinoiser_ros.srv import Find
 
 MAX_TIMEOUT_S = 60.0  # of a request
 DEPTH_WAIT_S = 0.5  # for depth and transform of a frame that is there
-CHECKED = {
-    'max_age_s': float('inf'),
-    'timeout_s': MAX_TIMEOUT_S,
-    'min_confidence': 1.0,
-}  # fields and their largest values; the least is 0
 
 Encode = Callable[[Sequence[str], None, str], Vocabulary]
 
@@ -74,16 +71,13 @@ class Finder:
         Raises:
             ValueError: A request that cannot be served; says why.
         """
-        for name, most in CHECKED.items():
-            given = getattr(request, name)
-            if not 0 <= given <= most:
-                allowed = f'0 to {most:g}' if np.isfinite(most) else '0 or more'
-                raise RefusedError(f'{name} is {given:g}; allowed is {allowed}')
-        size = request.min_object_size
-        if not size <= 1:
-            raise RefusedError(
-                f'min_object_size is {size:g}; allowed is 0 to 1, or a negative number'
-            )
+        for name, most in (
+            ('max_age_s', math.inf),
+            ('timeout_s', MAX_TIMEOUT_S),
+            ('min_confidence', 1.0),
+        ):
+            checked(request, name, most)
+        checked(request, 'min_object_size', of_node=self.active().settings.min_object_size)
         if request.camera and request.camera not in self.clouds:
             raise RefusedError(
                 f'camera is {request.camera!r}; it must be one of {", ".join(self.clouds)}, or '
@@ -100,22 +94,13 @@ class Finder:
     def _prompts(self, request: Find.Request) -> list[str]:
         """Return the text and what it may be confused with."""
         (wanted,) = parse_prompts([request.text])
-        if request.contrast:
-            prompts = [request.text, *request.contrast]
-            parse_prompts(prompts)
-            return prompts
         own = {synonym.casefold() for synonym in wanted.synonyms}
-        others = [
+        others = request.contrast or [
             prompt.text
             for prompt in self.active().vocabulary.prompts
             if own.isdisjoint(synonym.casefold() for synonym in prompt.synonyms)
         ]
-        if not others:
-            raise RefusedError(
-                'contrast is empty and the node has no other prompts; give texts that are not '
-                f'{wanted.name!r}, such as what is around it'
-            )
-        return [request.text, *others]
+        return with_general([request.text, *others])
 
 
 class Question:
@@ -134,33 +119,40 @@ class Question:
         self._finder, self._request, self._prompts = finder, request, prompts
         self._cameras, self._transforms = cameras, transforms
         self._encode, self._turn = encode, turn
-        self._asked_s = time.monotonic()
+        now = time.monotonic()
+        self._since_s = now - request.max_age_s  # earlier frames are not looked at
+        self._until_s = now + request.timeout_s
         self._frames: list[SeenFrame] = []  # once all cameras have one
-        self._depth_until_s = 0.0
+        self._depth_until_s = now
 
     def is_ready(self) -> bool:
-        """Return whether there is a frame of each camera, with its depth, or no time is left."""
+        """Return whether the frames of all cameras are there, or no time is left.
+
+        A frame is there with its depth and its transform. One whose transform does not come, such
+        as the first ones after the node has begun to listen, is replaced by the next.
+        """
         now = time.monotonic()
-        deadline = self._asked_s + self._request.timeout_s
-        if not self._frames:
+        if now >= self._depth_until_s and not self._are_placed():
             frames = self._young()
             if len(frames) == len(self._cameras):
-                self._frames = frames
-                self._depth_until_s = min(now + DEPTH_WAIT_S, deadline)
-        if not self._frames:
-            return now >= deadline
-        return now >= self._depth_until_s or not any(map(self._may_wait, self._frames))
+                self._frames, self._since_s = frames, now
+                self._depth_until_s = now + DEPTH_WAIT_S
+        waits = now < self._depth_until_s and any(
+            self._finder.clouds[frame.camera].expects_depth(frame) for frame in self._frames
+        )
+        return now >= self._until_s or (self._are_placed() and not waits)
 
     def _young(self) -> list[SeenFrame]:
-        """Return the frames that are young enough, or arrived since the question."""
+        """Return the newest frames of the cameras, if they are young enough."""
         newest = [self._finder.seen.newest.get(camera) for camera in self._cameras]
-        since = self._asked_s - self._request.max_age_s
-        return [frame for frame in newest if frame is not None and frame.arrived_s >= since]
+        return [one for one in newest if one is not None and one.arrived_s >= self._since_s]
 
-    def _may_wait(self, frame: SeenFrame) -> bool:
-        if self._finder.clouds[frame.camera].expects_depth(frame):
-            return True
-        return self._transforms is not None and not self._transforms.is_known(frame.header)
+    def _are_placed(self) -> bool:
+        """Return whether there are frames whose transforms are known, if they are needed."""
+        transforms = self._transforms
+        return bool(self._frames) and (
+            transforms is None or all(transforms.is_known(one.header) for one in self._frames)
+        )
 
     def answer(self) -> Find.Response:
         """Look at the frames.
@@ -173,15 +165,15 @@ class Question:
             raise RefusedError(
                 f'no frame of {" or ".join(self._cameras)} within timeout_s {request.timeout_s:g}'
             )
-        matrices = [
-            None if self._transforms is None else self._transforms.matrix(frame.header)
+        places = [
+            None if self._transforms is None else self._transforms.lookup(frame.header)
             for frame in frames
         ]
         vocabulary = self._encode(self._prompts, None, frames[0].settings.templates)
         found, problems = [], []
-        for frame, matrix in zip(frames, matrices, strict=True):
+        for frame, place in zip(frames, places, strict=True):
             sights, problem = self._look(frame, vocabulary)
-            found += [self._message(sight, matrix) for sight in sights]
+            found += [found_message(sight, place) for sight in sights]
             problems += problem
         return Find.Response(
             success=True,
@@ -197,68 +189,42 @@ class Question:
             measured = self._finder.clouds[frame.camera].measure_once(frame)
         except CLOUD_ERRORS as error:
             problem = [f'{frame.camera}: no pose: {error}']
-        size = self._request.min_object_size
+        of_node = frame.settings.min_object_size
         with self._turn():
             sights = find_in(
                 self._finder.segmenter,
                 frame,
                 vocabulary,
                 self._request.min_confidence,
-                size if size >= 0 else frame.settings.min_object_size,
+                checked(self._request, 'min_object_size', of_node=of_node),
                 measured,
             )
         return sights, problem
 
-    def _message(self, sight: Sight, matrix: npt.NDArray[np.float64] | None) -> FoundObject:
-        left, top, width, height = sight.found.box
-        centre = Point2D(x=left + (width - 1) / 2, y=top + (height - 1) / 2)
-        column, row = sight.centroid
-        message = FoundObject(
-            header=sight.frame.header,
-            camera=sight.frame.camera,
-            score=sight.found.score,
-            box=BoundingBox2D(
-                center=Pose2D(position=centre), size_x=float(width), size_y=float(height)
-            ),
-            centroid=Point2D(x=column, y=row),
-        )
-        if sight.place is not None:
-            message.is_located = True
-            message.pose = Pose(position=_point(sight.place.centre))
-            x, y, z = sight.place.size
-            message.size = Vector3(x=x, y=y, z=z)
-            if matrix is not None and self._transforms is not None:
-                message.header = Header(
-                    stamp=sight.frame.header.stamp, frame_id=self._transforms.target
-                )
-                centre_there = matrix @ [*sight.place.centre, 1.0]
-                message.pose = Pose(
-                    position=_point(centre_there), orientation=quaternion(matrix[:3, :3])
-                )
+
+def found_message(sight: Sight, place: TransformStamped | None = None) -> FoundObject:
+    """Make the message of an object.
+
+    Args:
+        sight: The object.
+        place: From the frame of its image into that of the pose; None: the pose is in the former.
+    """
+    column, row = sight.centroid
+    message = FoundObject(
+        header=sight.frame.header,
+        camera=sight.frame.camera,
+        score=sight.found.score,
+        box=bounding_box(sight.found, DETECTION_TYPES),
+        centroid=Point2D(x=column, y=row),
+    )
+    if sight.place is None:
         return message
-
-
-def _point(xyz: Any) -> Point:
-    x, y, z = map(float, xyz[:3])
-    return Point(x=x, y=y, z=z)
-
-
-def quaternion(rotation: npt.NDArray[np.float64]) -> Quaternion:
-    """Return a rotation matrix (3, 3) as a quaternion (Shepperd's method)."""
-    trace = float(np.trace(rotation))
-    squares = np.array([trace, *np.diag(rotation)])  # the largest decides what is divided by
-    first = int(np.argmax(squares))
-    if first == 0:
-        w = 1 + trace
-        x, y, z = (rotation[k, j] - rotation[j, k] for j, k in ((1, 2), (2, 0), (0, 1)))
-        values = np.array([x, y, z, w])
-    else:
-        i = first - 1
-        j, k = (i + 1) % 3, (i + 2) % 3
-        values = np.zeros(4)
-        values[i] = 1 + rotation[i, i] - rotation[j, j] - rotation[k, k]
-        values[j] = rotation[j, i] + rotation[i, j]
-        values[k] = rotation[k, i] + rotation[i, k]
-        values[3] = rotation[k, j] - rotation[j, k]
-    x, y, z, w = (values / np.linalg.norm(values)).tolist()
-    return Quaternion(x=x, y=y, z=z, w=w)
+    message.is_located = True
+    centre, size = sight.place.centre, sight.place.size
+    if place is not None:
+        message.header = Header(stamp=message.header.stamp, frame_id=place.header.frame_id)
+        message.pose.orientation = place.transform.rotation
+        centre = (as_matrix(place.transform)[:3] @ [*centre, 1.0]).tolist()
+    message.pose.position = Point(**dict(zip('xyz', centre, strict=True)))
+    message.size = Vector3(**dict(zip('xyz', size, strict=True)))
+    return message

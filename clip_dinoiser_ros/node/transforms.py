@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from geometry_msgs.msg import Transform, TransformStamped
 from rclpy.node import Node
 from rclpy.time import Time
 
@@ -44,14 +45,14 @@ class Transforms:
             self._buffer.can_transform(self.target, header.frame_id, Time.from_msg(header.stamp))
         )
 
-    def matrix(self, header: Any) -> npt.NDArray[np.float64]:
-        """Return the transform from the frame of a header at its stamp: float64 (4, 4).
+    def lookup(self, header: Any) -> TransformStamped:
+        """Return the transform from the frame of a header at its stamp.
 
         Raises:
             TransformError: It is not known.
         """
         try:
-            found = self._buffer.lookup_transform(
+            return self._buffer.lookup_transform(
                 self.target, header.frame_id, Time.from_msg(header.stamp)
             )
         except Exception as error:  # the errors of tf2 have no common base but this
@@ -59,7 +60,6 @@ class Transforms:
                 f'no transform from {header.frame_id!r} to target_frame {self.target!r} at the '
                 f'stamp of the image: {error}'
             ) from error
-        return _matrix(found.transform)
 
     def close(self) -> None:
         """Stop listening."""
@@ -89,8 +89,8 @@ def listen(node: Node, target: str) -> Transforms:
     return Transforms(target, buffer, tf2_ros.TransformListener(buffer, node, spin_thread=False))
 
 
-def _matrix(transform: Any) -> npt.NDArray[np.float64]:
-    """Return a geometry_msgs/Transform as a matrix, float64 (4, 4)."""
+def as_matrix(transform: Transform) -> npt.NDArray[np.float64]:
+    """Return a transform as a matrix, float64 (4, 4)."""
     turn, shift = transform.rotation, transform.translation
     x, y, z, w = np.array([turn.x, turn.y, turn.z, turn.w]) / np.linalg.norm(
         [turn.x, turn.y, turn.z, turn.w]

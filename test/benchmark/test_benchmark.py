@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clip_dinoiser_ros import Segmenter, cli
-from clip_dinoiser_ros.benchmark import report
+from clip_dinoiser_ros.benchmark import questions, report
 from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow
@@ -17,7 +17,9 @@ from clip_dinoiser_ros.benchmark.node_start import STEPS, measure_node_start
 from clip_dinoiser_ros.benchmark.objects import time_objects
 from clip_dinoiser_ros.benchmark.prompts import fresh_words
 from clip_dinoiser_ros.benchmark.publishing import LabelPublisher
+from clip_dinoiser_ros.benchmark.questions import time_questions
 from clip_dinoiser_ros.benchmark.stages import STAGES, Frames
+from clip_dinoiser_ros.frames.finding import find_in
 
 
 @pytest.mark.parametrize(
@@ -167,4 +169,20 @@ def test_objects_are_timed(capsys):
     assert times_ms == [1000.0] * 3
     assert count >= 5 + 3
     assert cli.main(['benchmark', '--only-objects', '--sizes', '64x48']) == 0
-    assert capsys.readouterr().out.startswith('64x48, ')
+    of_objects, of_questions = capsys.readouterr().out.splitlines()
+    assert of_objects.startswith('64x48, ')
+    assert of_questions.startswith('64x48: compare ')
+
+
+def test_questions_are_timed(monkeypatch):
+    """Each step once a round, and what is looked for is there."""
+    asked = []
+
+    def find(*given):
+        asked.append((given[5] is not None, len(find_in(*given))))
+
+    monkeypatch.setattr(questions, 'find_in', find)
+    ticks = iter(range(1000))
+    times_ms = time_questions((240, 320), 20, 2, lambda: next(ticks))
+    assert set(times_ms.values()) == {1000.0}
+    assert asked == [(False, 2), (True, 2)] * 2

@@ -3,39 +3,23 @@
 
 """Find a text in a frame: as segmenting again would, and in scenes with the truth."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from finding_rates import contrasts_of, rates, right, seen
+from golden_data import golden, most_shown_first
 
 from clip_dinoiser_ros import Segmenter
 from clip_dinoiser_ros.core.objects import find_objects
 from clip_dinoiser_ros.frames.boxes import Box, complete
 from clip_dinoiser_ros.frames.cloud_messages import Measured
-from clip_dinoiser_ros.frames.finding import MIN_CONFIDENCE, SeenFrame, find_in
+from clip_dinoiser_ros.frames.finding import MIN_CONFIDENCE, find_in, with_general
 from clip_dinoiser_ros.frames.intrinsics import Intrinsics
-from clip_dinoiser_ros.frames.settings import CameraSettings
 from clip_dinoiser_ros.world.classes import CLASSES
 from clip_dinoiser_ros.world.drives import PROMPTS_BEFORE, THINGS, demo_drive
+from clip_dinoiser_ros.world.scenes import scene
 
 EVERY = 5  # frames of a drive of 20 s at 1 Hz, from its part with the barrel
-
-
-def seen(segmenter, image, prompts, region=None):
-    """A frame that was segmented by some prompts."""
-    (patches,) = segmenter.segment_patches([image], segmenter.encode(prompts), with_features=True)
-    own = CameraSettings() if region is None else CameraSettings(region=region)
-    settings = SimpleNamespace(output_scale=1.0, camera=lambda name: own)
-    return SeenFrame('camera', None, image.shape[:2], settings, patches.features, 0.0)
-
-
-def words(segmenter, image):
-    """A vocabulary whose first class is the one that most pixels show."""
-    prompts = ['sky', 'grass', 'zebra']
-    labels = segmenter.segment(image, segmenter.encode(prompts, None)).labels
-    first = prompts[np.bincount(labels.ravel()).argmax()]
-    return segmenter.encode([first, *(word for word in prompts if word != first)], None)
 
 
 @pytest.fixture(scope='module')
@@ -45,11 +29,9 @@ def demo():
 
 def test_without_the_image_tower_as_with_it(golden_segmenter, golden_prompts, monkeypatch):
     """The reference segments the image again and looks at every pixel."""
-    from golden_data import golden
-
     image = golden('image_160x208_plain')['image']
     frame = seen(golden_segmenter, image, golden_prompts)
-    vocabulary = words(golden_segmenter, image)
+    vocabulary = golden_segmenter.encode(most_shown_first(golden_segmenter, image), None)
     again = golden_segmenter.segment(image, vocabulary)
 
     def fails(*_):
@@ -75,10 +57,8 @@ def test_without_the_image_tower_as_with_it(golden_segmenter, golden_prompts, mo
 
 
 def test_outside_of_the_region_nothing_is_found(golden_segmenter, golden_prompts):
-    from golden_data import golden
-
     image = golden('image_160x208_plain')['image']
-    vocabulary = words(golden_segmenter, image)
+    vocabulary = golden_segmenter.encode(most_shown_first(golden_segmenter, image), None)
     left = (0.0, 0.0, 0.5, 0.0, 0.5, 1.0, 0.0, 1.0)
     whole = find_in(golden_segmenter, seen(golden_segmenter, image, ['a']), vocabulary, 0, 0)
     half = find_in(golden_segmenter, seen(golden_segmenter, image, ['a'], left), vocabulary, 0, 0)
@@ -129,15 +109,33 @@ def test_the_demo_drive(demo):
             frame = seen(demo, truth.image, PROMPTS_BEFORE)
             measured = Measured(truth.depth, truth.intrinsics)
             if share >= 0.01:
-                vocabulary = demo.encode([barrel, *prompts], None)
+                vocabulary = demo.encode(with_general([barrel, *prompts]), None)
                 best, *_ = find_in(demo, frame, vocabulary, MIN_CONFIDENCE, 0.001, measured)
                 wrong = [best.place.centre - place for place in places_of(truth, barrel)]
                 errors.append(min(np.linalg.norm(wrong, axis=1)))
             if looked < EVERY:
                 looked += 1
-                vocabulary = demo.encode([missing, *PROMPTS_BEFORE], None)
+                vocabulary = demo.encode(with_general([missing, *PROMPTS_BEFORE]), None)
                 absent += not find_in(demo, frame, vocabulary, MIN_CONFIDENCE, 0.001)
     assert len(errors) >= 4
     assert np.median(errors) < 0.1
     assert np.quantile(errors, 0.95) < 0.3
     assert absent >= 0.9 * looked
+
+
+def test_found_where_it_is_and_absent_where_not(demo):
+    """Whatever the contrasts are; the scenes are not those on which the default was chosen."""
+    contrasts = contrasts_of(['red barrel', 'white door', 'person'])
+    counts = rates(demo, (scene(seed, held_out=False) for seed in range(9000, 9008)), contrasts)
+    for called in contrasts:
+        (found, visible), (absent, missing) = (
+            right(counts, called, there) for there in (True, False)
+        )
+        assert visible >= 15
+        assert found >= 0.95 * visible, called
+        assert absent >= 0.9 * missing, called
+
+
+def test_with_general_prompts():
+    assert with_general(['red ball', 'wall']) == ['red ball', 'wall', 'thing', 'background']
+    assert with_general(['Thing|object', 'background']) == ['Thing|object', 'background']

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / 'build/fuzz'
@@ -34,13 +35,25 @@ def main() -> int:
     if args.target:
         _drive(args.target, args.seconds, args.inputs)
         return 0  # not reached: libFuzzer ends the process
-    from targets import TARGETS
-
-    seconds = max(1, args.seconds // len(TARGETS))
-    found = [name for name in TARGETS if not _in_own_process(name, seconds)]
+    names = list(_targets())
+    seconds = max(1, args.seconds // len(names))
+    found = [name for name in names if not _in_own_process(name, seconds)]
     for name in found:
         print(f'{name} is broken: see {FOLDER / name}')  # noqa: T201
     return 1 if found else 0
+
+
+def _targets() -> dict[str, tuple[Callable[[bytes], None], Callable[[str], list[bytes]]]]:
+    """Return every target, and what makes its seeds."""
+    import requests_as_bytes
+    import targets
+
+    return {
+        **{name: (target, targets.seeds) for name, target in targets.TARGETS.items()},
+        **{
+            name: (ask, requests_as_bytes.seeds) for name, ask in requests_as_bytes.REQUESTS.items()
+        },
+    }
 
 
 def _in_own_process(name: str, seconds: int) -> bool:
@@ -69,11 +82,11 @@ def _drive(name: str, seconds: int, inputs: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=['clip_dinoiser_ros', 'mcap', 'rosbags']):
-        import targets
+        target, seeds = _targets()[name]
     folder = FOLDER / name
     corpus = folder / 'corpus'
     corpus.mkdir(parents=True, exist_ok=True)
-    for index, seed in enumerate(targets.seeds(name)):
+    for index, seed in enumerate(seeds(name)):
         (corpus / f'seed_{index}').write_bytes(seed)
     options = [
         f'-max_total_time={seconds}',
@@ -83,7 +96,7 @@ def _drive(name: str, seconds: int, inputs: list[str]) -> None:
         f'-artifact_prefix={folder}/',
         '-print_final_stats=1',
     ]
-    atheris.Setup([sys.argv[0], *options, *(inputs or [str(corpus)])], targets.TARGETS[name])
+    atheris.Setup([sys.argv[0], *options, *(inputs or [str(corpus)])], target)
     atheris.Fuzz()
 
 

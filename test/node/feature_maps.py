@@ -5,7 +5,6 @@
 
 import numpy as np
 from clip_dinoiser_ros.msg import DenseFeatures
-from clip_dinoiser_ros.srv import EncodeText
 
 from clip_dinoiser_ros.core.dinoiser import DELTA
 
@@ -18,7 +17,7 @@ def vectors_of(message):
 
 def encode(peer, texts):
     """Ask the node; return vectors, float64 (K, d), and their digest."""
-    answer = peer.call(EncodeText, 'encode_text', EncodeText.Request(texts=texts))
+    answer = peer.ask('encode_text', texts=texts)
     assert answer.success, answer.message
     vectors = np.array(answer.vectors, np.float64).reshape(len(texts), answer.dimension)
     return vectors, answer.model_digest

@@ -33,6 +33,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -42,6 +43,7 @@ from vision_msgs.msg import LabelInfo
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.class_slugs import class_slug
 from clip_dinoiser_ros.frames.outputs import CLASS_OUTPUTS
+from clip_dinoiser_ros.node.services import SERVICES as ASKED
 
 NAME = '/clip_dinoiser'
 TRANSITIONS = {
@@ -60,6 +62,7 @@ STATELESS = ('-p', "state_file:=''")  # class ids begin at 0, nothing is kept
 RETRY_S = 5.0
 PROBE_S = 0.1
 LOST_S = 15.0
+RCLError = rclpy_implementation.RCLError
 WAIT_S = 60.0  # for what must come; only a failing test waits so long
 LATCHED = QoSProfile(
     depth=10,
@@ -285,6 +288,9 @@ class Peer:
                 return
             except InvalidHandle:  # destroyed by a test when the executor was about to wait for it
                 pass
+            except RCLError:  # closed when it was about to wait
+                if self.context.ok():
+                    raise
 
     def close(self) -> None:
         if self._again is not None:
@@ -455,6 +461,11 @@ class Peer:
             with contextlib.suppress(queue.Empty):
                 return answers.get(timeout=RETRY_S)
         raise AssertionError(f'{name} does not answer')
+
+    def ask(self, service: str, **fields):
+        """Ask the node by one of the services that it has while it is active."""
+        kind = ASKED[service]
+        return self.call(kind, service, kind.Request(**fields))
 
     def _client(self, service_type: type, name: str):
         """Wait for a service; return a client of it.

@@ -3,33 +3,33 @@
 
 """The service ~/find, over DDS and in the process of the node."""
 
+import signal
+import sys
 import threading
-from types import SimpleNamespace
+import time
 
-import numpy as np
 import pytest
 from clip_dinoiser_ros.srv import Find
-from geometry_msgs.msg import Transform, TransformStamped
-from harness import Peer
-from std_msgs.msg import Header
+from golden_data import most_shown_first
+from harness import NAME, Peer, Program, holdings
 
-from clip_dinoiser_ros.node.finding import quaternion
-from clip_dinoiser_ros.node.transforms import Transforms
+from clip_dinoiser_ros.node.jobs import MOST_WAITING
 
-PROMPTS = ['sky', 'grass', 'zebra']
 ANY_AGE = 1e6
+RATE_HZ = 1000
+FULL = f'{MOST_WAITING} requests wait already; ask again when some are answered'
+ASKS_AND_WAITS = f"""
+import rclpy
+from clip_dinoiser_ros.srv import Find
+rclpy.init()
+node = rclpy.create_node('waits')
+client = node.create_client(Find, '{NAME}/find')
+client.wait_for_service()
+while rclpy.ok():
+    client.call_async(Find.Request(text='sky', max_age_s=0.0, timeout_s=60.0))
+    rclpy.spin_once(node, timeout_sec=0.05)
+"""
 QUICK = {'timeout_s': 0.2, 'max_age_s': 0.0}
-
-
-def find(peer, **fields):
-    return peer.call(Find, 'find', Find.Request(**fields))
-
-
-def common(segmenter, image):
-    """Three words, the one that most pixels show first."""
-    labels = segmenter.segment(image, segmenter.encode(PROMPTS, None)).labels
-    first = PROMPTS[np.bincount(labels.ravel()).argmax()]
-    return [first, *(word for word in PROMPTS if word != first)]
 
 
 def show(peer, image, index):
@@ -38,10 +38,10 @@ def show(peer, image, index):
 
 
 def test_the_newest_frame_answers_without_a_second_pass(peer, image, golden_segmenter):
-    text, *contrast = common(golden_segmenter, image)
+    text, *contrast = most_shown_first(golden_segmenter, image)
     message, segmented = show(peer, image, 60)
-    answer = find(
-        peer,
+    answer = peer.ask(
+        'find',
         text=text,
         contrast=contrast,
         max_age_s=ANY_AGE,
@@ -64,10 +64,12 @@ def test_an_old_frame_is_not_enough(peer, image):
     answers = []
     with Peer() as other:
         asking = threading.Thread(
-            target=lambda: answers.append(find(other, text='sky', max_age_s=0.0, timeout_s=60.0))
+            target=lambda: answers.append(
+                other.ask('find', text='sky', max_age_s=0.0, timeout_s=60.0)
+            )
         )
         asking.start()
-        assert find(peer, text='sky', max_age_s=ANY_AGE).success
+        assert peer.ask('find', text='sky', max_age_s=ANY_AGE).success
         index = 63
         while asking.is_alive():
             show(peer, image, index)
@@ -95,7 +97,7 @@ def test_an_old_frame_is_not_enough(peer, image):
 def test_a_bad_request_is_refused_and_nothing_else_changes(peer, image, changes, reason):
     _, segmented = show(peer, image, 80)
     before = peer.get('prompts')
-    answer = find(peer, **{'text': 'sky', 'max_age_s': ANY_AGE, **changes})
+    answer = peer.ask('find', **{'text': 'sky', 'max_age_s': ANY_AGE, **changes})
     assert (answer.success, len(answer.objects), len(answer.cameras)) == (False, 0, 0)
     assert reason in answer.message
     assert peer.get('prompts') == before
@@ -105,20 +107,61 @@ def test_a_bad_request_is_refused_and_nothing_else_changes(peer, image, changes,
 def test_a_target_frame_that_cannot_be_reached(peer, image):
     """Without tf2_ros it says so; with it, that there is no transform."""
     show(peer, image, 90)
-    answer = find(peer, text='sky', max_age_s=ANY_AGE, target_frame='nowhere')
+    answer = peer.ask('find', text='sky', max_age_s=ANY_AGE, target_frame='nowhere', timeout_s=0.5)
     assert not answer.success
     assert "target_frame 'nowhere'" in answer.message.replace('is ', '')
 
 
-def test_rotations_as_quaternions():
-    rng = np.random.default_rng(1)
-    half_turns = [np.diag(signs) for signs in ((1, -1, -1), (-1, 1, -1), (-1, -1, 1))]
-    for _ in range(200):
-        turned, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        half_turns.append(turned * np.sign(np.linalg.det(turned)))
-    for rotation in [np.eye(3), *half_turns]:
-        transform = Transform(rotation=quaternion(rotation))
-        stamped = TransformStamped(transform=transform)
-        buffer = SimpleNamespace(lookup_transform=lambda *_, found=stamped: found)
-        matrix = Transforms('map', buffer).matrix(Header())
-        np.testing.assert_allclose(matrix[:3, :3], rotation, atol=1e-6)
+def test_a_client_that_dies_while_it_waits(node, peer, image):
+    """Its questions wait for a frame and keep others out; then they are gone, without a trace."""
+    show(peer, image, 100)
+    with Program(sys.executable, '-c', ASKS_AND_WAITS) as client:
+        peer.until(lambda: peer.ask('find', text='sky', max_age_s=ANY_AGE).message == FULL)
+        client.process.send_signal(signal.SIGKILL)
+        client.process.wait()
+    index = 101
+    while not peer.ask('find', text='sky', max_age_s=ANY_AGE).success:
+        show(peer, image, index)
+        index += 1
+    assert peer.state() == 'active'
+
+
+def storm(peer, seconds):
+    """Ask so often that most cannot be answered; return the answers that came."""
+    client = peer._client(Find, f'{NAME}/find')
+    start_s, futures = time.monotonic(), []
+    for number in range(RATE_HZ * seconds):
+        request = Find.Request(text=f'thing {number % 100}', max_age_s=ANY_AGE)
+        if number % 3 == 0:
+            request.min_confidence = float('nan')
+        futures.append(client.call_async(request))
+        time.sleep(max(0.0, start_s + number / RATE_HZ - time.monotonic()))
+    # DDS keeps the last ten that the executor has not taken
+    peer.until(lambda: all(future.done() for future in futures[-8:]))
+    for future in futures:
+        client.remove_pending_request(future)
+    return [future.result() for future in futures if future.done()]
+
+
+def check_storm(peer, image, seconds, first):
+    _, before = show(peer, image, first)
+    answers = storm(peer, seconds)
+    refused = {answer.message for answer in answers if not answer.success}
+    assert refused <= {FULL, 'min_confidence is nan; allowed is 0 to 1'}
+    assert any(answer.success for answer in answers)
+    assert peer.state() == 'active'
+    assert show(peer, image, first + 1)[1] == before + 1
+
+
+def test_a_storm_of_questions_is_answered_or_refused(peer, image):
+    check_storm(peer, image, 1, 200)
+
+
+@pytest.mark.long
+def test_a_long_storm_leaves_nothing_behind(node, peer, image):
+    check_storm(peer, image, 5, 210)
+    before = holdings(node.process.pid)
+    check_storm(peer, image, 30, 220)
+    after = holdings(node.process.pid)
+    assert after['rss_mib'] < before['rss_mib'] + 20
+    assert (after['fds'], after['threads']) == (before['fds'], before['threads'])

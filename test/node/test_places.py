@@ -1,11 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""Located objects: the messages, in which frame they are, and what they wait for.
-
-tf2_ros has no wheel. `StandIn` below stands in for its buffer: it has the two methods that the node
-calls, with the arguments that tf2_ros documents, and knows what a test tells it.
-"""
+"""Located objects: the messages, in which frame they are, and what they wait for."""
 
 import sys
 from dataclasses import replace
@@ -14,7 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 from cameras_with_depth import header
-from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+from geometry_msgs.msg import Quaternion, Transform
+from known_transforms import KnownTransforms, quaternion
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
@@ -28,45 +25,12 @@ from clip_dinoiser_ros.node import log
 from clip_dinoiser_ros.node.clouds import MAX_WAITING, Clouds
 from clip_dinoiser_ros.node.parameters import CameraTopics, ParameterError, default_settings
 from clip_dinoiser_ros.node.publishers import DETECTION_TYPES
-from clip_dinoiser_ros.node.transforms import Transforms, listen
+from clip_dinoiser_ros.node.transforms import Transforms, as_matrix, listen
 from clip_dinoiser_ros.world.classes import CLASSES
 from clip_dinoiser_ros.world.scenes import scene
 
 SCENE = scene(904, 160, 120)
 CAMERA = CameraTopics('front', '/front/image', 'raw', '/front/depth', '/front/info')
-
-
-class StandIn:
-    """Not tf2_ros.Buffer: knows transforms into `map` for single stamps, as a buffer would."""
-
-    def __init__(self):
-        self.known = {}  # (source frame, nanoseconds) -> TransformStamped
-
-    def _of(self, target, source, time):
-        return self.known.get((source, time.nanoseconds)) if target == 'map' else None
-
-    def can_transform(self, target_frame, source_frame, time):
-        return self._of(target_frame, source_frame, time) is not None
-
-    def lookup_transform(self, target_frame, source_frame, time):
-        found = self._of(target_frame, source_frame, time)
-        if found is None:
-            raise LookupError('Lookup would require extrapolation into the future')
-        return found
-
-    def learn(self, stamp_ms, pose):
-        """Know where the camera of a scene is."""
-        transform = TransformStamped()
-        transform.transform.translation = Vector3(x=pose.x, y=pose.y, z=pose.z)
-        transform.transform.rotation = quaternion(pose.rotation().T)
-        self.known['lens', stamp_ms * 10**6] = transform
-
-
-def quaternion(matrix):
-    """The quaternion of a rotation whose w is not small, twice as long as it should be."""
-    w = np.sqrt(1 + np.trace(matrix)) / 2
-    x, y, z = ((matrix[i, j] - matrix[j, i]) / (4 * w) for i, j in ((2, 1), (0, 2), (1, 0)))
-    return Quaternion(x=2 * x, y=2 * y, z=2 * z, w=2 * w)
 
 
 def depth(stamp_ms):
@@ -92,7 +56,7 @@ def clouds(said, monkeypatch):
 
 @pytest.fixture
 def buffer(clouds):
-    known = StandIn()
+    known = KnownTransforms()
     clouds.transforms = Transforms('map', known)
     return known
 
@@ -214,6 +178,14 @@ def test_a_transform_that_never_comes(clouds, buffer, said):
         assert len(clouds._objects) <= MAX_WAITING
 
 
+def test_a_rotation_of_any_length():
+    turn = quaternion(SCENE.pose.rotation())
+    longer = Quaternion(x=2 * turn.x, y=2 * turn.y, z=2 * turn.z, w=2 * turn.w)
+    for rotation in (turn, longer):
+        matrix = as_matrix(Transform(rotation=rotation))
+        np.testing.assert_allclose(matrix[:3, :3], SCENE.pose.rotation(), atol=1e-9)
+
+
 def test_without_tf2_ros_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'tf2_ros', None)
     with pytest.raises(ParameterError, match="target_frame is 'map', which needs tf2_ros"):
@@ -232,11 +204,11 @@ def test_with_tf2_ros_it_listens_without_a_thread_or_services(monkeypatch):
             calls.append('unregistered')
 
     stand_in = ModuleType('tf2_ros')
-    stand_in.Buffer, stand_in.TransformListener = StandIn, Listener
+    stand_in.Buffer, stand_in.TransformListener = KnownTransforms, Listener
     monkeypatch.setitem(sys.modules, 'tf2_ros', stand_in)
     transforms = listen('the node', 'map')
     assert not transforms.is_known(header(1000))
     transforms.close()
     ((buffer, node, spin), closed) = calls
-    assert isinstance(buffer, StandIn)
+    assert isinstance(buffer, KnownTransforms)
     assert (node, spin, closed) == ('the node', False, 'unregistered')

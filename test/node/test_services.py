@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
-from clip_dinoiser_ros.srv import EncodeText, Find, Segment
+from clip_dinoiser_ros.srv import Segment
 from harness import NAME, STATELESS, Peer, array, numbered_frame
 from sensor_msgs.msg import CompressedImage
 
@@ -24,24 +24,11 @@ from clip_dinoiser_ros.node.services import SERVICES
 PROMPTS = ['sky', 'grass', 'zebra']
 
 
-def segment(peer, **fields):
-    return peer.call(Segment, 'segment', Segment.Request(**fields))
-
-
-def encode(peer, *texts, **fields):
-    request = EncodeText.Request(**({'texts': texts} | fields))
-    return peer.call(EncodeText, 'encode_text', request)
-
-
-def find(peer, **fields):
-    return peer.call(Find, 'find', Find.Request(**fields))
-
-
 def test_without_a_camera_an_image_gets_the_labels_of_the_node(
     node, image, golden_segmenter, golden_prompts
 ):
     with Peer() as peer:
-        answer = segment(peer, image=numbered_frame(image, 7))
+        answer = peer.ask('segment', image=numbered_frame(image, 7))
     expected = golden_segmenter.segment(image, golden_segmenter.encode(golden_prompts))
     assert (answer.success, answer.message) == (True, '')
     assert answer.labels.header == answer.confidence.header == numbered_frame(image, 7).header
@@ -57,8 +44,8 @@ def test_without_a_camera_an_image_gets_the_labels_of_the_node(
 
 def test_own_prompts_do_not_touch_those_of_the_node(peer, image, golden_segmenter):
     before = peer.get('prompts'), peer.messages('vocabulary')[-1].version
-    answer = segment(
-        peer,
+    answer = peer.ask(
+        'segment',
         image=numbered_frame(image, 7),
         prompts=PROMPTS,
         min_confidence=0.9,
@@ -78,8 +65,8 @@ def test_own_prompts_do_not_touch_those_of_the_node(peer, image, golden_segmente
 def test_a_jpeg_and_the_background_filter(peer, image, golden_segmenter):
     jpeg = compressed.encode_jpeg(image)
     prompts = ['background', *PROMPTS]
-    answer = segment(
-        peer,
+    answer = peer.ask(
+        'segment',
         compressed_image=CompressedImage(format='jpeg', data=bytes(jpeg)),
         prompts=prompts,
         background='background',
@@ -90,7 +77,7 @@ def test_a_jpeg_and_the_background_filter(peer, image, golden_segmenter):
 
 
 def test_texts_become_unit_vectors(peer, golden_segmenter):
-    answer = encode(peer, 'sky', 'zebra|striped horse')
+    answer = peer.ask('encode_text', texts=['sky', 'zebra|striped horse'])
     assert (answer.success, answer.message) == (True, '')
     vectors = np.reshape(answer.vectors, (2, answer.dimension))
     expected = golden_segmenter.encode(['sky', 'zebra|striped horse'], None).embeddings
@@ -98,7 +85,7 @@ def test_texts_become_unit_vectors(peer, golden_segmenter):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
     assert answer.model_digest == golden_segmenter.text_digest
     assert len(bytes.fromhex(answer.model_digest)) == 32
-    plain = encode(peer, 'sky', 'zebra|striped horse', templates='none')
+    plain = peer.ask('encode_text', texts=['sky', 'zebra|striped horse'], templates='none')
     assert plain.success
     assert np.abs(np.array(plain.vectors) - answer.vectors).max() > 1e-3
 
@@ -116,13 +103,15 @@ def test_texts_become_unit_vectors(peer, golden_segmenter):
         ({'prompts': ['word ' * 80]}, 'more than 75 tokens'),
         ({'prompts': PROMPTS, 'background': 'wall'}, "background is 'wall'; it must be one of sky"),
         ({'background': 'sky'}, "background is 'sky' and prompts is empty"),
-        ({'min_confidence': 1.5}, 'min_confidence is 1.5; must be 0 to 1'),
+        ({'min_confidence': 1.5}, 'min_confidence is 1.5; allowed is 0 to 1, or a negative number'),
         ({'min_object_size': float('nan')}, 'min_object_size is nan'),
     ],
 )
 def test_a_bad_image_request_is_refused(peer, image, changes, reason):
     fields = {'image': numbered_frame(image, 7), **changes}
-    answer = segment(peer, **{name: value for name, value in fields.items() if value is not None})
+    answer = peer.ask(
+        'segment', **{name: value for name, value in fields.items() if value is not None}
+    )
     assert not answer.success
     assert reason in answer.message
     assert not answer.labels.data
@@ -138,7 +127,7 @@ def test_a_bad_image_request_is_refused(peer, image, changes, reason):
     ],
 )
 def test_bad_texts_are_refused(peer, texts, templates, reason):
-    answer = encode(peer, *texts, templates=templates)
+    answer = peer.ask('encode_text', texts=texts, templates=templates)
     assert (answer.success, answer.dimension, len(answer.vectors)) == (False, 0, 0)
     assert reason in answer.message
 
@@ -165,7 +154,7 @@ def test_a_storm_of_requests_is_answered_or_refused(node, peer, image):
     }
     peer.until(lambda: peer.stamps('frame_info'))
     assert peer.state() == 'active'
-    while not segment(peer, image=numbered_frame(image, 7)).success:
+    while not peer.ask('segment', image=numbered_frame(image, 7)).success:
         pass  # refused until those that wait are answered
 
 
@@ -176,10 +165,10 @@ def test_the_examples_of_the_page(peer, image, tmp_path):
         (f'{NAME}/encode_text', 'clip_dinoiser_ros/srv/EncodeText'),
         (f'{NAME}/find', 'clip_dinoiser_ros/srv/Find'),
     ]
-    assert encode(peer, **yaml.safe_load(lines[0][2])).success
+    assert peer.ask('encode_text', **yaml.safe_load(lines[0][2])).success
     peer.send(image, 50)
     peer.of_frame('frame_info', 50)
-    assert find(peer, **{**yaml.safe_load(lines[1][2]), 'max_age_s': 1e6}).success
+    assert peer.ask('find', **{**yaml.safe_load(lines[1][2]), 'max_age_s': 1e6}).success
     segmenting, finding = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
     (tmp_path / 'photo.jpg').write_bytes(compressed.encode_jpeg(image))
     finding = finding.replace("text='blue", "max_age_s=1e6, text='blue")
@@ -220,9 +209,9 @@ def test_services_can_be_switched_off():
 def test_an_inactive_node_refuses(peer, image):
     assert peer.change_state('deactivate')
     try:
-        refused = segment(peer, image=numbered_frame(image, 7))
+        refused = peer.ask('segment', image=numbered_frame(image, 7))
         assert (refused.success, 'not active' in refused.message) == (False, True)
-        assert not encode(peer, 'sky').success
+        assert not peer.ask('encode_text', texts=['sky']).success
     finally:
         assert peer.change_state('activate')
-    assert encode(peer, 'sky').success
+    assert peer.ask('encode_text', texts=['sky']).success

@@ -28,7 +28,7 @@ import overload
 import samples
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import RELIABLE, InstalledNode, Peer, holdings
-from load import CAMERAS, PARAMETERS, Diary, Listener, change, come_and_go, send_frames
+from load import CAMERAS, PARAMETERS, Diary, Listener, ask, change, come_and_go, send_frames
 from operating import MODEL, values
 from witness import Witness
 
@@ -55,6 +55,7 @@ def soak(seconds: float, folder: Path) -> dict[str, Any]:
                 pool.submit(send_frames, diary, SEED),
                 pool.submit(change, diary, witness, node.process.pid, SEED),
                 pool.submit(come_and_go, diary, SEED),
+                pool.submit(ask, diary, SEED),
             ]
             while diary.now_s() < seconds and not any(job.done() for job in jobs):
                 if node.process.poll() is not None:

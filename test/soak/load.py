@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
+from clip_dinoiser_ros.srv import Find
 from harness import BEST_EFFORT, NAME, Peer, every_vocabulary, holdings
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
@@ -52,6 +53,8 @@ CAMERA_LIVES_S = 4.0
 CHANGE_S = 0.15
 ACTIVE_S = 8.0  # between two times of deactivate and activate; every third time also of cleanup
 CONSUMER_STAYS_S = 1.5
+ASK_S = 0.05
+REFUSALS = ('the node ', 'no frame of ', '16 requests wait already')  # of good requests
 OUTPUTS = {
     'overlay': Image,
     'overlay/compressed': CompressedImage,
@@ -279,6 +282,59 @@ def _restart(peer: Peer, diary: Diary, witness: Witness, pid: int, cleanup: bool
     if cleanup:
         # the topics are new ones: who has not found them yet would miss what is announced meanwhile
         peer.until(lambda: all(witness.newest_ns(c) > stopped_ns for c in CAMERAS))
+
+
+def ask(diary: Diary, seed: int) -> None:
+    """Ask the services, for what can be answered and what cannot, and die now and then."""
+    chance = random.Random(seed)
+    scenes = pictures()
+    with Passer() as peer:
+        while not diary.stop.wait(ASK_S):
+            if chance.random() < 0.05:
+                _ask_and_die()
+                diary.note('clients that died while they waited')
+                continue
+            service = chance.choice(list(ASKED))
+            bad = chance.random() < 0.3
+            answer = peer.ask(service, **ASKED[service](chance, scenes, bad))
+            if bad and answer.success:
+                raise RuntimeError(f'a bad request to {service} was answered')
+            if not (bad or answer.success or answer.message.startswith(REFUSALS)):
+                raise RuntimeError(f'{service}: {answer.message}')
+            diary.note('requests answered' if answer.success else 'requests refused')
+
+
+def _ask_and_die() -> None:
+    with Passer() as gone:
+        client = gone._client(Find, f'{NAME}/find')
+        client.call_async(Find.Request(text='person', max_age_s=0.0))
+
+
+def _find_fields(chance: random.Random, scenes: list[np.ndarray], bad: bool) -> dict[str, Any]:
+    damage = (
+        {'min_confidence': float('nan')},
+        {'timeout_s': -1.0},
+        {'camera': 'nobody'},
+        {'text': '\x00'},
+        {'target_frame': 'nowhere'},
+    )
+    fields = {'text': '|'.join(words(chance)[:1]), 'contrast': ['door', 'window'], 'timeout_s': 1.0}
+    return fields | (chance.choice(damage) if bad else {})
+
+
+def _segment_fields(chance: random.Random, scenes: list[np.ndarray], bad: bool) -> dict[str, Any]:
+    picture = chance.choice(scenes)
+    if bad:
+        return {'image': raw(picture, header(), chance)}
+    prompts = chance.choice(([], words(chance)))
+    return {'compressed_image': jpeg(picture, header()), 'prompts': prompts}
+
+
+def _text_fields(chance: random.Random, scenes: list[np.ndarray], bad: bool) -> dict[str, Any]:
+    return {'texts': ['a', 'a'] if bad else words(chance)}
+
+
+ASKED = {'find': _find_fields, 'segment': _segment_fields, 'encode_text': _text_fields}
 
 
 def come_and_go(diary: Diary, seed: int) -> None:

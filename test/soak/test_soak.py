@@ -144,7 +144,10 @@ def test_a_short_soak(tmp_path):
     assert {'rss_mib', 'fds', 'threads'} <= result['trends'].keys()
     assert result['soak']['segmented'].keys() == {'front', 'rear'}
     counts = result['soak']['counts']
-    for kind in ('good frames', 'damaged frames', 'prompts changed', 'label images checked'):
+    for kind in (
+        *('good frames', 'damaged frames', 'prompts changed', 'label images checked'),
+        *('requests answered', 'requests refused'),
+    ):
         assert counts[kind] > 0, kind
     for of_overload in result['overload']:
         assert 0 <= of_overload['stolen'] <= 1
