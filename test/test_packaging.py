@@ -27,6 +27,7 @@ ROSDEP_KEYS = {
     'cv2': 'python3-opencv',
     'PIL': 'python3-pil',
     'jinja2': 'python3-jinja2',
+    'yaml': 'python3-yaml',
 }
 # module -> what pip calls it; these have no rosdep key and are told to pip only
 PIP_NAMES = {
@@ -59,6 +60,7 @@ PIP_NAMES = {
     'fastapi': 'nicegui',  # it is made of these
     'starlette': 'nicegui',
     'uvicorn': 'nicegui',
+    'yaml': 'pyyaml',
 }
 # of extras that nothing else needs, with many packages behind them: their tests are skipped
 NOT_LOCKED = ('nncf', 'label-studio-sdk', 'ray', 'rerun-sdk')  # fleet and rerun: own locks
@@ -161,7 +163,7 @@ def test_pip_package_is_all_but_the_node(wheel):
 def test_pip_package_has_its_data(wheel):
     data = {
         path.relative_to(ROOT).as_posix()
-        for suffix in ('html.j2', 'js', 'json', 'safetensors', 'yaml', 'msg')
+        for suffix in ('html.j2', 'css', 'js', 'json', 'safetensors', 'yaml', 'msg')
         for path in PACKAGE.rglob(f'*.{suffix}')
     }
     assert data <= set(wheel.namelist())
