@@ -64,7 +64,9 @@ class RobotSource:
         self._can_change = can_change
         self._changes = Notices()
         self._client = RobotClient(node, args)
-        self._diagnosed = Diagnosed(node, self._changes.notify)
+        self._diagnosed = Diagnosed(node, self._renewed)
+        self._cameras: tuple[str, ...] = ()
+        self._is_new = True  # the node, so that it may have other cameras
         self._lock = threading.Lock()
         self._watches: dict[str, CameraWatch] = {}
         self._asking = threading.Lock()
@@ -91,9 +93,15 @@ class RobotSource:
     # watching
 
     def cameras(self) -> Sequence[str]:
-        """Return the names of the cameras."""
-        (names,) = self._client.parameters('cameras')
-        return tuple(names)
+        """Return the names of the cameras; those of a node that is gone stay."""
+        if self._is_new:
+            try:
+                (self._cameras,) = self._client.parameters('cameras')
+                self._is_new = False
+            except RefusedError:
+                if not self._cameras:
+                    raise
+        return self._cameras
 
     def watch(self, camera: str, on_frame: Callable[[ShownFrame], None]) -> Callable[[], None]:
         """Call `on_frame` with every frame until the returned function is called."""
@@ -104,7 +112,7 @@ class RobotSource:
                     self._client,
                     camera,
                     lambda: self._diagnosed.topic(camera),
-                    self._changes.notify,
+                    self._renewed,
                 )
             key = object()
             watch.watchers[key] = on_frame
@@ -155,10 +163,14 @@ class RobotSource:
         """Call `callback` when settings changed, whoever changed them, until told to stop."""
         return self._changes.add(callback)
 
+    def _renewed(self) -> None:
+        self._is_new = True
+        self._changes.notify()
+
     def _hear(self, event: ParameterEvent) -> None:
         names = {parameter.name for parameter in [*event.new_parameters, *event.changed_parameters]}
-        if event.node == self.title and not names.isdisjoint(SETTINGS):
-            self._changes.notify()
+        if event.node == self.title and not names.isdisjoint({*SETTINGS, 'cameras'}):
+            self._renewed()
 
     def _vocabulary(self, camera: str) -> Vocabulary:
         """Return the vocabulary of a camera, which the node latches."""

@@ -27,7 +27,7 @@ from clip_dinoiser_ros.srv import Segment
 from clip_dinoiser_ros.web.source import RefusedError
 
 NAME = 'clip_dinoiser_web'
-FIND_S = 1.0  # for a service to be found
+FIND_S = 3.0  # from the start on, for a service to be found; later it is there or not
 ASK_S, ASK_AGAIN = 2.0, 3  # an answer is lost now and then while two nodes find each other
 LOOK_S = 0.2
 LATCHED = QoSProfile(
@@ -70,6 +70,7 @@ class RobotClient:
             name: self.node.create_client(kind, f'{target}/{name}')
             for name, kind in SERVICES.items()
         }
+        self._found_s = time.monotonic() + FIND_S
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name='robot', daemon=True)
@@ -130,7 +131,7 @@ class RobotClient:
             RefusedError: There is no such service, or no answer in time.
         """
         client = self._clients[service]
-        if not client.wait_for_service(FIND_S):
+        if not client.wait_for_service(max(0.0, self._found_s - time.monotonic())):
             if service != 'get_parameters' and self.is_there():
                 raise RefusedError(
                     f'{self.target} has no service {service}; the parameter services may be false'

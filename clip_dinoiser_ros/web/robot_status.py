@@ -15,6 +15,7 @@ MODEL = 'segmentation model'
 OK, WARN, ERROR, SILENT = range(4)  # as in DiagnosticStatus, where 3 is STALE
 MISSED = 3  # messages in a row; fewer may be lost
 LEAST_S = 3.0
+RECORDED_S = 3600.0  # older images are those of a recording, whose age says nothing
 # state: what a person is told; the reason follows
 WORDS = {
     'waiting': 'waiting for images',
@@ -111,7 +112,7 @@ class Diagnosed:
         silent_s = self.silent_s()
         if silent_s is not None:
             if self._heard_s is None and is_there:
-                return Status(WARN, 'the node sends no diagnostics (diagnostics_period is 0?)')
+                return Status(WARN, 'no diagnostics yet; with diagnostics_period 0 there are none')
             return Status(SILENT, f'nothing heard of {self._target} for {silent_s:.0f} s')
         level, message, values = self._statuses.get(MODEL, (OK, '', {}))
         details = _details(values, MODEL_DETAILS)
@@ -127,10 +128,10 @@ def _summary(message: str, values: Mapping[str, str]) -> str:
     reason = message.removeprefix(state).lstrip(':; ')
     words = WORDS.get(state, state)
     if state == 'active' and 'rate_out_hz' in values:
-        age = values.get('age_of_newest_frame_s', 'unknown')
         words = f'{float(values["rate_out_hz"]):.1f} labels/s'
-        if age != 'unknown':
-            words += f', {float(age):.1f} s old'
+        age_s = float(values.get('age_of_newest_frame_s', 'nan').replace('unknown', 'nan'))
+        if age_s < RECORDED_S:
+            words += f', {age_s:.1f} s old'
     return f'{words}: {reason}' if reason else words
 
 
