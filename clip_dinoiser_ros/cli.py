@@ -27,6 +27,10 @@ VERBS = {
         'clip_dinoiser_ros.bag.labels_command',
         'write labels of recordings for annotation tools and for training',
     ),
+    'web': (
+        'clip_dinoiser_ros.web.command',
+        'choose words on a page in the browser, with images or a recording',
+    ),
     'demo': ('clip_dinoiser_ros.demo.command', 'run the demo on a generated world'),
     'evaluate': (
         'clip_dinoiser_ros.evaluation.command',
