@@ -109,14 +109,14 @@ def css_colour(one: ShownClass) -> str:
 
 
 def legend(frame: ShownFrame) -> list[dict[str, Any]]:
-    """Return the classes with their share of the image and mean confidence, largest share first."""
+    """Return the classes in their order, with their share of the image and mean confidence."""
     most = max([frame.unlabelled_id, *(one.id for one in frame.classes)]) + 1
     flat = frame.labels.ravel()
     counts = np.bincount(flat, minlength=most)
     sums = None
     if frame.confidence is not None:
         sums = np.bincount(flat, frame.confidence.ravel(), minlength=most)
-    rows = [
+    return [
         {
             'id': one.id,
             'name': one.name,
@@ -130,7 +130,6 @@ def legend(frame: ShownFrame) -> list[dict[str, Any]]:
         }
         for one in frame.classes
     ]
-    return sorted(rows, key=lambda row: -row['share'])
 
 
 def _fit(pixels: npt.NDArray[Any], interpolation: int) -> npt.NDArray[Any]:

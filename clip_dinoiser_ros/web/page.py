@@ -54,6 +54,7 @@ class Page:
         self._camera = ''
         self._settings: Settings = {}
         ui.add_css(STYLE)
+        ui.colors(primary='#0072b2')
         with ui.element('header').classes('top'):
             ui.label(served.source.title).classes('title').props('role=heading aria-level=1')
             self._cameras = ui.select([], on_change=lambda event: self._watch(event.value))

@@ -60,10 +60,6 @@ class WordSets:
             raise SetsError(f'{name}: the file is too large')
         return from_yaml(path.read_text(encoding='utf-8'))
 
-    def remove(self, name: str) -> None:
-        """Delete a set."""
-        self._path(name).unlink(missing_ok=True)
-
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise SetsError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from nicegui import context, run, ui
 from nicegui.events import UploadEventArguments
 
+from clip_dinoiser_ros.frames.class_ids import UNLABELLED_8, UNLABELLED_16
 from clip_dinoiser_ros.frames.compressed import decode
 from clip_dinoiser_ros.frames.image_layout import ImageError
 from clip_dinoiser_ros.frames.outputs import shrink
@@ -46,6 +48,7 @@ class Trying:
     ) -> None:
         self._freeze, self._words = freeze, words
         self._image: npt.NDArray[np.uint8] | None = None
+        self._ids: dict[str, int] = {}
         ui.label(
             'Take an image, then try words on it. What is in use stays as it is until you say so.'
         )
@@ -63,7 +66,7 @@ class Trying:
             self._uploader = upload
         self._note = ui.label().classes('note').props('role=status')
         with ui.element('div').classes('try-columns') as columns:
-            self._columns = [_Column(served, name, use) for name in ('A', 'B')]
+            self._columns = [_Column(served, name, self._ids, use) for name in ('A', 'B')]
         columns.bind_visibility_from(self, '_image', lambda image: image is not None)
 
     async def _take(self) -> None:
@@ -97,8 +100,8 @@ class Trying:
 class _Column:
     """One of two sets of words, and what it makes of the image."""
 
-    def __init__(self, served: Served, name: str, use: Use) -> None:
-        self._served, self._use = served, use
+    def __init__(self, served: Served, name: str, ids: dict[str, int], use: Use) -> None:
+        self._served, self._ids, self._use = served, ids, use
         self._key = secrets.token_urlsafe(16)
         self._image: npt.NDArray[np.uint8] | None = None
         self._frame: ShownFrame | None = None
@@ -142,7 +145,8 @@ class _Column:
         finally:
             self._try.enable()
         self._note.text = ''
-        self._frame = frame
+        self._ids |= await run.io_bound(self._served.source.class_ids)
+        self._frame = frame = same_ids(frame, self._ids)
         self._served.video.drop(self._key)
         self._key = secrets.token_urlsafe(16)
         self._served.video.keep(self._key, frame)
@@ -170,3 +174,25 @@ def _decode(content: bytes) -> npt.NDArray[np.uint8]:
     height, width = image.shape[:2]
     scale = min(1.0, MAX_SIDE / max(height, width))
     return shrink(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def same_ids(frame: ShownFrame, ids: dict[str, int]) -> ShownFrame:
+    """Give the classes of a frame the ids, and so the colours, that their names have elsewhere.
+
+    Args:
+        frame: With ids of its own.
+        ids: By name; gets new ones for other names.
+    """
+    for one in frame.classes:
+        if one.name not in ids:
+            free = (i for i in range(2**16 - 1) if i != UNLABELLED_8 and i not in ids.values())
+            ids[one.name] = next(free)
+    table = np.full(2**16, UNLABELLED_16, np.uint16)
+    for one in frame.classes:
+        table[one.id] = ids[one.name]
+    return replace(
+        frame,
+        labels=table[frame.labels],
+        unlabelled_id=UNLABELLED_16,
+        classes=tuple(replace(one, id=ids[one.name]) for one in frame.classes),
+    )

@@ -45,7 +45,7 @@ export default {
         <tbody>
           <tr v-for="row in legend" :key="row.id" :class="{absent: row.share < 0.0005}">
             <th scope="row"><i :style="{background: row.colour}"></i>{{ row.name }}
-              <small v-if="row.background">background</small></th>
+              <small v-if="row.background && row.name !== 'background'">background</small></th>
             <td>{{ percent(row.share) }}</td>
             <td>{{ row.confidence === null ? '–' : row.confidence.toFixed(2) }}</td>
           </tr>
