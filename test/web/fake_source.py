@@ -15,7 +15,6 @@ import time
 
 import numpy as np
 
-from clip_dinoiser_ros.core.vocabulary import join_prompts, parse_prompts
 from clip_dinoiser_ros.web.notices import Notices
 from clip_dinoiser_ros.web.source import (
     ClassProbability,
@@ -113,19 +112,18 @@ class FakeSource:
         texts = [*new['prompts'], *new['negative_prompts']]
         if any('slow' in text for text in settings.get('prompts', ())):
             time.sleep(2)
-        self.check(texts, new)
+        self.check(texts)
         for prompt in new['prompts']:
             self.ids.setdefault(prompt.split('|')[0], len(self.ids))
         self.values = new
         self.changed.notify()
 
-    def check(self, texts, new):
+    def check(self, texts):
         if any('forbidden' in text for text in texts):
             raise RefusedError("'forbidden' is a word that this node refuses", 'prompts')
-        try:
-            parse_prompts(join_prompts(new['prompts'], new['negative_prompts']))
-        except ValueError as error:
-            raise RefusedError(str(error), 'prompts') from error
+        twice = next((text for text in texts if texts.count(text) > 1), None)
+        if twice:
+            raise RefusedError(f'{twice!r} is given twice; names must be unique', 'prompts')
 
     def on_change(self, callback):
         return self.changed.add(callback)
@@ -140,7 +138,7 @@ class FakeSource:
         return [ClassProbability(names[first], 0.75), *(ClassProbability(n, 0.1) for n in rest)]
 
     def segment(self, image, prompts, background, min_confidence=None):
-        self.check(prompts, {'prompts': prompts, 'negative_prompts': ()})
+        self.check(list(prompts))
         return self.frame('', 0, prompts, background, image)
 
     def close(self):

@@ -100,7 +100,7 @@ def test_two_pages_see_the_changes_of_each_other(page, fake_page, second_browser
 def test_names_stay_text(page):
     add(page, ATTACK)
     wait_for(lambda: ATTACK in page.legend())
-    page.aim = page.one('.watch .viewer-stage').click()  # the answer names it too
+    page.one('.watch .viewer-stage').click()  # the answer names it too
     wait_for(lambda: ATTACK in page.one('.viewer-tip').text)
     assert page.js('return window.attacked') is None
     assert page.all('img[src="x"]') == []
@@ -185,7 +185,7 @@ def test_sets_of_words(page, tmp_path):
     next(b for b in page.all('button') if b.text == 'Use').click()
     wait_for(lambda: page.words() == ['floor', 'person|human', 'wooden pallet'])
     name = page.labelled('Name for the words in use')
-    name.clear()
+    name.send_keys(Keys.CONTROL, 'a')
     name.send_keys('../escaped')
     next(b for b in page.all('button') if b.text == 'Save').click()
     wait_for(lambda: 'is no name' in page.one('main').text)
@@ -206,7 +206,7 @@ def test_words_are_tried_without_changing_those_in_use(page, tmp_path):
     wait_for(lambda: 'Image of 160 x 120 pixels' in page.one('.try').text)
     wait_for(lambda: len(page.all('.try .viewer-legend')) == 2)
     words = page.labelled('Words of set B, one on each line')
-    words.clear()
+    words.send_keys(Keys.CONTROL, 'a')
     words.send_keys('floor\nladder')
     column = page.all('.try-column')[1]
     next(b for b in column.find_elements('css selector', 'button') if b.text == 'Try').click()
