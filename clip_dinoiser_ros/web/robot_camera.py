@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from rclpy.expand_topic_name import expand_topic_name
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray
@@ -21,7 +24,7 @@ from clip_dinoiser_ros.frames.image_layout import ImageError
 from clip_dinoiser_ros.frames.images import stamp_ns
 from clip_dinoiser_ros.msg import FrameInfo, Vocabulary
 from clip_dinoiser_ros.web.pairs import Pairs
-from clip_dinoiser_ros.web.robot_client import BEST_EFFORT, LATCHED, RELIABLE, RobotClient
+from clip_dinoiser_ros.web.robot_client import LATCHED, RELIABLE, RobotClient
 from clip_dinoiser_ros.web.robot_messages import shown_frame
 from clip_dinoiser_ros.web.source import RefusedError, ShownFrame
 
@@ -39,7 +42,7 @@ NEEDED = ('image', *(output for output in OUTPUTS if output != 'detections_3d'))
 AGAIN_S = 1.0  # between two attempts to find the node
 MOST_VERSIONS = 20
 
-Inputs = tuple[str, bool, bool]  # topic of the images, whether they are compressed, and have depth
+Inputs = tuple[str, bool, bool, QoSProfile]  # image topic, is compressed, has depth, of the images
 
 
 class CameraWatch:
@@ -72,7 +75,7 @@ class CameraWatch:
         self._versions: dict[int, Vocabulary] = {}
         self._pairs = Pairs(NEEDED)
         self._inputs: Inputs | None = None  # of the subscriptions
-        self._topic = ''
+        self._looked_s = 0.0
         self._ask = True  # whether the node has other inputs, which only a new run has
         self._subscriptions: list[Subscription] = []
         self._newest: Mapping[str, Any] | None = None
@@ -117,8 +120,12 @@ class CameraWatch:
     # in the thread of the watch
 
     def _work(self) -> None:
+        with contextlib.suppress(RefusedError):  # the client is closed
+            self._watch()
+
+    def _watch(self) -> None:
         while not self._closed:
-            if self._ask or self._subscribed() not in ('', self._topic):
+            if self._ask or self._is_other_publisher():
                 self._ask = False
                 self._ask |= not self._find_inputs()
             with self._news:
@@ -156,18 +163,29 @@ class CameraWatch:
         if transport == 'compressed' and not topic.endswith('/compressed'):
             topic += '/compressed'
         topic = self._subscribed() or topic  # remappings of the node are known to it alone
-        inputs = topic, transport == 'compressed', bool(depth_topic)
+        inputs = topic, transport == 'compressed', bool(depth_topic), self._client.offered(topic)
         with self._news:
             if not self._closed and inputs != self._inputs:
                 self._drop_subscriptions()
                 self._subscribe_to(*inputs)
-                self._inputs, self._topic = inputs, topic
+                self._inputs = inputs
         return True
 
-    def _subscribe_to(self, topic: str, is_compressed: bool, has_depth: bool) -> None:
+    def _is_other_publisher(self) -> bool:
+        """Look now and then whether the images come from another topic or with another QoS."""
+        now_s = time.monotonic()
+        if self._inputs is None or now_s - self._looked_s < AGAIN_S:
+            return False
+        self._looked_s = now_s
+        topic, *_, qos = self._inputs
+        return self._subscribed() not in ('', topic) or self._client.offered(topic) != qos
+
+    def _subscribe_to(
+        self, topic: str, is_compressed: bool, has_depth: bool, qos: QoSProfile
+    ) -> None:
         outputs = [output for output in OUTPUTS if output != 'detections_3d' or has_depth]
         home = f'{self._client.target}/{self.camera}'
-        image = topic, CompressedImage if is_compressed else Image, BEST_EFFORT
+        image = topic, CompressedImage if is_compressed else Image, qos
         wanted = {'image': image} | {o: (f'{home}/{o}', OUTPUTS[o], RELIABLE) for o in outputs}
         self._subscriptions = [
             self._client.subscribe(kind, name, partial(self._arrived, output), qos)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import threading
 import time
@@ -16,6 +17,7 @@ import rclpy
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import GetParameters, SetParametersAtomically
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -36,12 +38,25 @@ LATCHED = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)  # as cameras send
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 SERVICES = {
     'get_parameters': GetParameters,
     'set_parameters_atomically': SetParametersAtomically,
     'segment': Segment,
 }
+
+
+def _while_open(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method refuse what is asked of a client that is closed meanwhile."""
+
+    @functools.wraps(method)
+    def asked(client: RobotClient, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(client, *args, **kwargs)
+        except InvalidHandle as error:
+            raise RefusedError(f'{client.target} is not asked any more') from error
+
+    return asked
 
 
 class RobotClient:
@@ -92,6 +107,7 @@ class RobotClient:
         self._executor.shutdown()
         self.node.destroy_node()
 
+    @_while_open
     def subscribe(
         self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile = RELIABLE
     ) -> Subscription:
@@ -109,6 +125,7 @@ class RobotClient:
         """End a subscription, in the thread that may be about to use it."""
         self._executor.create_task(lambda: self.node.destroy_subscription(subscription))
 
+    @_while_open
     def first(self, kind: type, topic: str, timeout_s: float, qos: QoSProfile = RELIABLE) -> Any:
         """Subscribe to a topic for one message; None: none came in time."""
         messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -120,10 +137,23 @@ class RobotClient:
         finally:
             self.unsubscribe(subscription)
 
+    @_while_open
+    def offered(self, topic: str) -> QoSProfile:
+        """Return how to subscribe to images: reliable if all publishers are.
+
+        Best effort loses parts of most raw images, and a reliable subscription gets nothing from a
+        best-effort camera.
+        """
+        found = self.node.get_publishers_info_by_topic(topic)
+        kinds = {one.qos_profile.reliability for one in found}
+        return RELIABLE if kinds == {ReliabilityPolicy.RELIABLE} else BEST_EFFORT
+
+    @_while_open
     def is_there(self) -> bool:
         """Return whether the node, or one that was killed moments ago, is on the network."""
         return self._clients['get_parameters'].service_is_ready()
 
+    @_while_open
     def call(self, service: str, request: Any, timeout_s: float) -> Any:
         """Call a service of the node and return its answer.
 
@@ -145,7 +175,7 @@ class RobotClient:
             with contextlib.suppress(queue.Empty):
                 return answers.get(timeout=LOOK_S).result()
         client.remove_pending_request(future)
-        raise RefusedError(f'{self.target} did not answer {service} within {timeout_s:g} s')
+        raise RefusedError(f'{self.target} gives no answer to {service}')
 
     def parameters(self, *names: str) -> list[Any]:
         """Return the values of parameters of the node, lists as tuples.

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 import rclpy
-from harness import STATELESS
+from harness import BEST_EFFORT, STATELESS
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -155,7 +155,7 @@ def test_the_page_may_do_what_it_does_and_no_more(names):
     try:
         source.watch('camera', print)
         watched = source._watches['camera']
-        watched._subscribe_to('/camera/image_raw', is_compressed=False, has_depth=True)
+        watched._subscribe_to('/camera/image_raw', False, True, BEST_EFFORT)
         source._client.subscribe(Image, f'{NODE}/camera/class_confidences', print)
         has = whole_graph(source._client.node)
     finally:

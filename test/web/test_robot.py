@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
 
-from harness import NAME, array, header_of
+from harness import NAME, RELIABLE, array, header_of
 from live import PROMPTS_BEFORE, Viewer, live_node, numbered_picture, picture, until
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
@@ -96,6 +96,8 @@ def test_nothing_of_a_camera_is_subscribed_to_while_nobody_watches(source, peer)
             assert now.pop(f'{NAME}/camera/class_confidences') == 0
             assert set(now.values()) == {1}  # however many watch
             assert peer.node.count_subscribers('/camera/image_raw') == images + 1
+            found = peer.node.get_subscriptions_info_by_topic('/camera/image_raw')
+            assert {one.qos_profile.reliability for one in found} == {RELIABLE.reliability}
         first.next()
     until(lambda: not any(subscribers(peer).values()))
     until(lambda: peer.node.count_subscribers('/camera/image_raw') == images)
