@@ -82,6 +82,7 @@ class Guard:
         self._cookie = f'clip_dinoiser_{port}'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request or connection on, or refuse it."""
         if scope['type'] == 'lifespan':
             await self.app(scope, receive, send)
             return

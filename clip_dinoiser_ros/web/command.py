@@ -17,15 +17,28 @@ from clip_dinoiser_ros.web.pictures import ImageFolder, NoPictures, Pictures, Pl
 
 # those of the node
 PROMPTS = (
-    'floor wall ceiling door table chair person road sidewalk grass tree building car sky'.split()
+    'floor',
+    'wall',
+    'ceiling',
+    'door',
+    'table',
+    'chair',
+    'person',
+    'road',
+    'sidewalk',
+    'grass',
+    'tree',
+    'building',
+    'car',
+    'sky',
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument('--images', type=Path, metavar='DIR', help='folder of images to look at')
-    group.add_argument('--bag', type=Path, metavar='BAG', help='recording to look at')
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument('--images', type=Path, metavar='DIR', help='folder of images to look at')
+    shown.add_argument('--bag', type=Path, metavar='BAG', help='recording to look at')
     group = arguments.add_prompts_argument(parser, PROMPTS)
     group.add_argument(
         '--background',

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from nicegui import run, ui
+from nicegui import ui
 from nicegui.events import GenericEventArguments
 
 from clip_dinoiser_ros.web.settings_file import SetsError, shell_lines, to_yaml
@@ -142,7 +143,7 @@ class Controls:
 
     async def _use_set(self) -> None:
         try:
-            words = await run.io_bound(self._served.sets.load, self._set.value or '')
+            words = await asyncio.to_thread(self._served.sets.load, self._set.value or '')
         except (SetsError, OSError) as error:
             self._set_note.text = str(error)
             return
@@ -152,7 +153,7 @@ class Controls:
     async def _save_set(self) -> None:
         name = (self._name.value or '').strip()
         try:
-            await run.io_bound(self._served.sets.save, name, self._settings)
+            await asyncio.to_thread(self._served.sets.save, name, self._settings)
         except (SetsError, OSError) as error:
             self._set_note.text = str(error)
             return

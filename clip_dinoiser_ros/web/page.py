@@ -6,43 +6,68 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from nicegui import background_tasks, context, run, ui
+from nicegui import background_tasks, context, ui
 
 from clip_dinoiser_ros.web.changes import Changes
 from clip_dinoiser_ros.web.controls import Controls
+from clip_dinoiser_ros.web.recent import Recent
 from clip_dinoiser_ros.web.settings_file import WordSets
-from clip_dinoiser_ros.web.source import ClassProbability, RefusedError, Settings, Source
+from clip_dinoiser_ros.web.source import (
+    ClassProbability,
+    RefusedError,
+    Settings,
+    Source,
+    Status,
+)
 from clip_dinoiser_ros.web.trying import Trying
 from clip_dinoiser_ros.web.video import Video
 from clip_dinoiser_ros.web.viewer import Viewer
 
 STATUS_S = 1.0
 STYLE = Path(__file__).with_name('page.css')
+T = TypeVar('T')
 LEVELS = ('ok', 'warning', 'error', 'silent')
 
 
-@dataclass(frozen=True)
 class Served:
     """What all pages of a server share.
 
-    Attributes:
+    Args:
         source: The robot, or the images.
-        video: Its frames.
-        changes: Makes changes to it.
         sets: Named sets of words.
         read_only: Nothing can be changed and nothing can be tried.
+
+    Attributes:
+        video: Its frames.
+        changes: Makes changes to it.
+        words: Its settings and the class ids of the words.
     """
 
-    source: Source
-    video: Video
-    changes: Changes
-    sets: WordSets
-    read_only: bool
+    def __init__(self, source: Source, sets: WordSets, read_only: bool) -> None:
+        self.source, self.sets = source, sets
+        self.can_change = source.can_change and not read_only
+        self.video = Video(source)
+        self.changes = Changes(source)
+        self.words = Recent(lambda: (source.settings(), _ids(source)))
+        self._statuses: dict[str, Recent[Status]] = {}
+
+    def status(self, camera: str) -> Recent[Status]:
+        """Return how a camera is."""
+        if camera not in self._statuses:
+            self._statuses[camera] = Recent(lambda: self.source.status(camera))
+        return self._statuses[camera]
+
+
+def _ids(source: Source) -> Mapping[str, int]:
+    """Return the ids of the words; a node that has not started has none yet."""
+    try:
+        return source.class_ids()
+    except RefusedError:
+        return {}
 
 
 class Page:
@@ -66,7 +91,7 @@ class Page:
                 with ui.expansion('Details', icon='monitor_heart').classes('details'):
                     self._details = ui.element('dl')
             self._controls = None
-            if served.source.can_change and not served.read_only:
+            if served.can_change:
                 self._controls = Controls(served, self._change, self._undo)
                 with ui.expansion('Try words on an image', icon='science').classes('try card'):
                     Trying(served, self._frozen, lambda: self._settings, self._change)
@@ -78,10 +103,14 @@ class Page:
         loop = asyncio.get_running_loop()
 
         def hear() -> None:
-            loop.call_soon_threadsafe(lambda: background_tasks.create(self._refresh()))
+            loop.call_soon_threadsafe(self._changed)
 
         stop = self._served.source.on_change(hear)
         self._client.on_delete(stop)
+        background_tasks.create(self._refresh())
+
+    def _changed(self) -> None:
+        self._served.words.forget()
         background_tasks.create(self._refresh())
 
     # watching
@@ -92,12 +121,12 @@ class Page:
 
     async def _look(self) -> None:
         """Show what changes by itself."""
-        cameras = await self._asked(lambda: list(self._served.source.cameras()), None)
+        cameras = await _answer(self._served.video.cameras.get())
         if cameras is not None and cameras != self._cameras.options:
             chosen = self._camera if self._camera in cameras else next(iter(cameras), None)
             self._cameras.set_options(cameras, value=chosen)
         self._cameras.set_visibility(len(self._cameras.options) > 1)
-        status = await self._asked(lambda: self._served.source.status(self._camera), None)
+        status = await _answer(self._served.status(self._camera).get())
         if status is not None:
             self._status.text = status.summary
             self._status.classes(replace=f'status {LEVELS[status.level]}')
@@ -121,27 +150,18 @@ class Page:
 
     async def _probabilities(self, x: float, y: float) -> Sequence[ClassProbability]:
         ask = self._served.source.probabilities
-        found: Sequence[ClassProbability] = await self._asked(lambda: ask(self._camera, x, y), ())
-        return found
+        return await _answer(asyncio.to_thread(ask, self._camera, x, y)) or ()
 
     def _frozen(self) -> Any:
         newest = self._served.video.camera(self._camera).newest if self._camera else None
         return None if newest is None else newest.frame.image
-
-    async def _asked(self, ask: Callable[[], Any], otherwise: Any) -> Any:
-        """Ask the source in a thread; a node that is not there has no answer."""
-        try:
-            return await run.io_bound(ask)
-        except RefusedError:
-            return otherwise
 
     # typing
 
     async def _refresh(self) -> None:
         if self._client.is_deleted:
             return
-        source = self._served.source
-        found = await self._asked(lambda: (source.settings(), source.class_ids()), None)
+        found = await _answer(self._served.words.get())
         if found is not None and not self._client.is_deleted and self._controls is not None:
             self._settings, ids = found
             with self._client:
@@ -158,10 +178,19 @@ class Page:
         assert self._controls is not None
         self._controls.encoding.set_visibility(True)
         try:
-            await run.io_bound(make)
+            await asyncio.to_thread(make)
         except RefusedError as error:
             return str(error)
         finally:
             self._controls.encoding.set_visibility(False)
+            self._served.words.forget()
             await self._refresh()
         return ''
+
+
+async def _answer(asked: Awaitable[T]) -> T | None:
+    """Wait for an answer; a node that is not there has none."""
+    try:
+        return await asked
+    except RefusedError:
+        return None

@@ -16,11 +16,9 @@ from nicegui import ui
 
 from clip_dinoiser_ros.arguments import say
 from clip_dinoiser_ros.web.access import Access, Guard, make_access
-from clip_dinoiser_ros.web.changes import Changes
 from clip_dinoiser_ros.web.page import Page, Served
 from clip_dinoiser_ros.web.settings_file import WordSets, default_folder
 from clip_dinoiser_ros.web.source import Source
-from clip_dinoiser_ros.web.video import Video
 
 PORT = 8080
 _ANY = ('0.0.0.0', '::')  # noqa: S104  # compared, not bound
@@ -97,7 +95,7 @@ def address(access: Access, port: int) -> str:
 def make_app(source: Source, access: Access, port: int, sets: Path) -> Guard:
     """Make the ASGI application of a page; once in a process."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    served = Served(source, Video(source), Changes(source), WordSets(sets), access.read_only)
+    served = Served(source, WordSets(sets), access.read_only)
 
     @app.websocket('/video/{kind}/{name:path}')
     async def video(socket: WebSocket, kind: str, name: str) -> None:

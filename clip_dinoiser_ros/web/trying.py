@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from nicegui import context, run, ui
+from nicegui import context, ui
 from nicegui.events import UploadEventArguments
 
 from clip_dinoiser_ros.frames.class_ids import UNLABELLED_8, UNLABELLED_16
@@ -80,7 +81,7 @@ class Trying:
         self._uploader.reset()
         try:
             content = await event.file.read()
-            image = await run.io_bound(_decode, content)
+            image = await asyncio.to_thread(_decode, content)
         except ImageError as error:
             self._say(f'This file cannot be used: {error}')
         else:
@@ -138,14 +139,16 @@ class _Column:
         self._note.text = 'Encoding and segmenting ...'
         self._try.disable()
         try:
-            frame = await run.io_bound(self._served.source.segment, self._image, *self._given())
+            frame = await asyncio.to_thread(
+                self._served.source.segment, self._image, *self._given()
+            )
         except RefusedError as error:
             self._note.text = f'Refused: {error}'
             return
         finally:
             self._try.enable()
         self._note.text = ''
-        self._ids |= await run.io_bound(self._served.source.class_ids)
+        self._ids |= await asyncio.to_thread(self._served.source.class_ids)
         self._frame = frame = same_ids(frame, self._ids)
         self._served.video.drop(self._key)
         self._key = secrets.token_urlsafe(16)

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from fastapi import WebSocket, WebSocketDisconnect
 
 from clip_dinoiser_ros.web.packet import LAYERS, Packet
+from clip_dinoiser_ros.web.recent import Recent
 from clip_dinoiser_ros.web.source import RefusedError, ShownFrame, Source
 
 UNAVAILABLE = 1013  # code with which a connection is closed: try again later
@@ -60,9 +61,11 @@ class Stream:
         loop = asyncio.get_running_loop()
         async with self._turn:
             if self._viewers and self._stop is None:
-                self._stop = await asyncio.to_thread(
-                    self._watch, lambda frame: loop.call_soon_threadsafe(self.put, frame)
-                )
+
+                def on_frame(frame: ShownFrame) -> None:
+                    loop.call_soon_threadsafe(self.put, frame)
+
+                self._stop = await asyncio.to_thread(self._watch, on_frame)
             elif not self._viewers and self._stop is not None:
                 stop, self._stop = self._stop, None
                 self.newest = None
@@ -83,10 +86,15 @@ class Stream:
 
 
 class Video:
-    """The streams of all cameras of a source, and of images that are kept to be looked at."""
+    """The streams of all cameras of a source, and of images that are kept to be looked at.
+
+    Attributes:
+        cameras: Names of the cameras.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.cameras = Recent(lambda: list(source.cameras()))
         self._streams: dict[str, Stream] = {}
         self._kept: dict[str, Stream] = {}
         self._encoder = ThreadPoolExecutor(1, 'encoder')  # one thread: no part is encoded twice
@@ -123,7 +131,7 @@ class Video:
     async def _find(self, kind: str, name: str) -> Stream:
         if kind == 'kept' and name in self._kept:
             return self._kept[name]
-        if kind == 'camera' and name in await asyncio.to_thread(self._source.cameras):
+        if kind == 'camera' and name in await self.cameras.get():
             return self.camera(name)
         raise RefusedError('nothing has this name')
 
