@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterEvent
 from rcl_interfaces.srv import SetParametersAtomically
-from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_parameter_events
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -28,6 +25,7 @@ from clip_dinoiser_ros.web.notices import Notices
 from clip_dinoiser_ros.web.robot_camera import CameraWatch
 from clip_dinoiser_ros.web.robot_client import LATCHED, RobotClient
 from clip_dinoiser_ros.web.robot_messages import likeliest, segmented_frame
+from clip_dinoiser_ros.web.robot_settings import refused_parameter, to_parameters, to_settings
 from clip_dinoiser_ros.web.robot_status import Diagnosed
 from clip_dinoiser_ros.web.source import (
     SETTINGS,
@@ -44,8 +42,6 @@ SEGMENT_S = 60.0
 FRAME_S = 5.0  # for the next frame
 WORDS_S = 2.0  # for the vocabulary, which is latched
 REUSED_S = 1.0  # class confidences are large: a finger that moves asks for them once
-TEXTS = Parameter.Type.STRING_ARRAY  # an empty list has no type of its own
-TYPES = {'prompts': TEXTS, 'negative_prompts': TEXTS, 'background': Parameter.Type.STRING}
 
 
 class RobotSource:
@@ -135,10 +131,7 @@ class RobotSource:
 
     def settings(self) -> Settings:
         """Return the values in use."""
-        values = dict(zip(SETTINGS, self._client.parameters(*SETTINGS), strict=True))
-        if values['negative_prompts'] == ('',):  # how a parameter file says that there are none
-            values['negative_prompts'] = ()
-        return values
+        return to_settings(self._client.parameters(*SETTINGS))
 
     def class_ids(self) -> Mapping[str, int]:
         """Return the class id of each name in use."""
@@ -149,12 +142,7 @@ class RobotSource:
         """Change some of the settings, all or none; return when they are in use."""
         if not self.can_change:
             raise RefusedError('this page may only look')
-        request = SetParametersAtomically.Request(
-            parameters=[
-                Parameter(name, *_typed(name, value)).to_parameter_msg()
-                for name, value in settings.items()
-            ]
-        )
+        request = SetParametersAtomically.Request(parameters=to_parameters(settings))
         result = self._client.call('set_parameters_atomically', request, CHANGE_S).result
         if not result.successful:
             raise RefusedError(result.reason, refused_parameter(result.reason, settings))
@@ -225,19 +213,3 @@ class RobotSource:
         if not answer.success:
             raise RefusedError(answer.message)
         return segmented_frame(image, prompts, background, answer)
-
-
-def _typed(name: str, value: Any) -> tuple[Parameter.Type, Any]:
-    kind = TYPES.get(name, Parameter.Type.DOUBLE)
-    if kind == TEXTS:
-        return kind, list(value)
-    return kind, value if kind == Parameter.Type.STRING else float(value)
-
-
-def refused_parameter(reason: str, settings: Settings) -> str:
-    """Return which of the settings a reason is about; one that names none is about a prompt."""
-    if len(settings) == 1:
-        return next(iter(settings))
-    words = re.findall(r'\w+', reason.replace('negative prompts', 'negative_prompts'))
-    named = [word for word in words if word in settings]
-    return named[0] if named else 'prompts' if 'prompts' in settings else ''

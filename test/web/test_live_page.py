@@ -15,6 +15,7 @@ pytest.importorskip('nicegui', reason='the extra `web` is not installed')
 from browser import Browser, wait_for
 from harness import RELIABLE, NodeProcess, Peer, Program, executable, numbered_frame, ticking
 from live import PARAMETERS, PERIOD_S, picture
+from selenium.webdriver import ActionChains
 from sensor_msgs.msg import Image
 
 START_S = 60.0
@@ -65,6 +66,16 @@ def test_words_colours_and_a_killed_node(page, tmp_path):
             wait_for(lambda: 'grass' in classes(page))
             wait_for(lambda: colours(page) != before)
             assert peer.get('prompts') == [[*WORDS, 'grass']]
+
+            page.labelled('Add a word').send_keys('Person\n')
+            wait_for(lambda: 'names must be unique' in page.one('body').text)  # the node's words
+            assert peer.get('prompts') == [[*WORDS, 'grass']]
+
+            stage = page.one('.watch .viewer-stage')
+            ActionChains(page.driver).move_to_element_with_offset(stage, -50, 40).perform()
+            tip = wait_for(lambda: page.all('.watch .viewer-tip')[0].text)
+            assert '%' in tip
+            assert any(word in tip for word in (*WORDS, 'grass'))
 
             assert peer.set(prompts=['sky', 'background'])[0].successful  # by someone else
             wait_for(lambda: page.words() == ['sky', 'background'])
