@@ -110,7 +110,7 @@ class _Column:
         with ui.element('section').classes('try-column') as whole:
             describe(whole, f'Set {name}')
             ui.label(f'Set {name}').classes('heading')
-            self._text = ui.textarea('Words, one on each line').props('outlined autogrow')
+            self._text = ui.textarea('Words, one on each line').props('outlined rows=7')
             describe(self._text, f'Words of set {name}, one on each line')
             self._background = ui.input('Background word, or nothing').props('outlined dense')
             describe(self._background, f'Background word of set {name}, or nothing')
