@@ -94,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     raise
                 print(  # noqa: T201
                     f'clip-dinoiser {verb}: the Python package {error.name} is missing: '
-                    'pip install it, or all: pip install -r requirements/core.txt',
+                    'pip install it, or all: pip install -r requirements/core.txt '
+                    '-r requirements/web.txt',
                     file=sys.stderr,
                 )
                 return 1

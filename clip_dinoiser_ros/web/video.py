@@ -139,6 +139,7 @@ class Video:
         loop = asyncio.get_running_loop()
         number = 0
         asked = asyncio.create_task(socket.receive_text())
+        arrival: asyncio.Task[tuple[int, Packet]] | None = None
         try:
             while True:
                 layers = _layers(await asked)
@@ -154,7 +155,9 @@ class Video:
         except (WebSocketDisconnect, RuntimeError, KeyError):
             pass  # gone, or something that is no text
         finally:
-            asked.cancel()
+            for task in (asked, arrival):
+                if task is not None:
+                    task.cancel()
 
 
 def _layers(text: str) -> Collection[str]:

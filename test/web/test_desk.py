@@ -3,7 +3,10 @@
 
 """`clip-dinoiser web` with the demo model: pictures, a recording, and nothing."""
 
+import argparse
 import queue
+import subprocess
+import sys
 import threading
 
 import cv2
@@ -45,8 +48,6 @@ def images(tmp_path, scene):
 
 
 def make_desk(segmenter, pictures):
-    import argparse
-
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     args = parser.parse_args(
@@ -154,9 +155,19 @@ def test_an_empty_folder_is_refused(tmp_path, capsys):
     assert NoPictures().names() == ()
 
 
-def test_prompts_are_still_required_elsewhere():
-    import argparse
+def test_without_nicegui_it_says_what_is_missing():
+    program = 'import sys; sys.modules["nicegui"] = None; from clip_dinoiser_ros import cli; '
+    ended = subprocess.run(
+        [sys.executable, '-c', program + 'sys.exit(cli.main(["web"]))'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert 'the Python package nicegui is missing' in ended.stderr
 
+
+def test_prompts_are_still_required_elsewhere():
     parser = argparse.ArgumentParser()
     arguments.add_prompts_argument(parser)
     with pytest.raises(SystemExit):
