@@ -90,10 +90,12 @@ class Page:
                 self._viewer = Viewer(self._probabilities)
                 with ui.expansion('Details', icon='monitor_heart').classes('details'):
                     self._details = ui.element('dl')
-            self._controls = None
+            self._controls: Controls | None = None
+            self._trying: ui.expansion | None = None
             if served.can_change:
                 self._controls = Controls(served, self._change, self._undo)
-                with ui.expansion('Try words on an image', icon='science').classes('try card'):
+                self._trying = ui.expansion('Try words on an image', icon='science')
+                with self._trying.classes('try card'):
                     Trying(served, self._frozen, lambda: self._settings, self._change)
         self._follow()
         ui.timer(STATUS_S, self._look)
@@ -126,6 +128,9 @@ class Page:
             chosen = self._camera if self._camera in cameras else next(iter(cameras), None)
             self._cameras.set_options(cameras, value=chosen)
         self._cameras.set_visibility(len(self._cameras.options) > 1)
+        if cameras == [] and self._trying is not None:
+            self._trying.open()  # there is nothing else
+            self._trying = None
         status = await _answer(self._served.status(self._camera).get())
         if status is not None:
             self._status.text = status.summary

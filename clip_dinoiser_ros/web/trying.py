@@ -142,13 +142,14 @@ class _Column:
             frame = await asyncio.to_thread(
                 self._served.source.segment, self._image, *self._given()
             )
+            _, ids = await self._served.words.get()
         except RefusedError as error:
             self._note.text = f'Refused: {error}'
             return
         finally:
             self._try.enable()
         self._note.text = ''
-        self._ids |= await asyncio.to_thread(self._served.source.class_ids)
+        self._ids |= ids
         self._frame = frame = same_ids(frame, self._ids)
         self._served.video.drop(self._key)
         self._key = secrets.token_urlsafe(16)

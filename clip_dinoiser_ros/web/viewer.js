@@ -34,7 +34,7 @@ export default {
         <div v-if="cross && answer.length" class="viewer-tip" :class="side" :style="place(cross)">
           <div v-for="one in answer">{{ one.name }} <b>{{ percent(one.probability) }}</b></div>
         </div>
-        <p v-if="!size" class="viewer-wait">{{ waiting }}</p>
+        <p v-if="!size" class="viewer-wait">{{ path ? waiting : 'Nothing to watch.' }}</p>
       </div>
       <p class="viewer-answer" aria-live="polite">{{ spoken }}</p>
       <table v-if="size" class="viewer-legend">

@@ -192,3 +192,17 @@ def test_the_verb_in_a_browser(browser, images, tmp_path):
         assert browser.errors() == []
     finally:
         assert served.close() == 130
+
+
+def test_without_pictures_one_can_be_dropped(browser, images, tmp_path):
+    served = ServedPage(
+        *('-m', 'clip_dinoiser_ros.cli', 'web', '--model', 'demo', '--sets', tmp_path / 'sets'),
+        *('--prompts', 'person', 'blue barrel'),
+    )
+    try:
+        browser.open(served.address)
+        browser.one('.try input[type=file]').send_keys(str(images / 'yard.png'))
+        wait_for(lambda: len(browser.all('.try .viewer-legend')) == 2)
+        assert 'blue barrel' in browser.one('.try .viewer-legend').text
+    finally:
+        served.close()
