@@ -216,11 +216,18 @@ def test_words_are_tried_without_changing_those_in_use(page, tmp_path):
     wait_for(lambda: page.words() == ['floor', 'ladder'])
 
 
-def test_what_is_no_image_is_refused(page, tmp_path):
+HUGE = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + 2 * (60000).to_bytes(4, 'big') + bytes(9)
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [(ATTACK.encode(), 'neither JPEG nor PNG'), (HUGE, '60000x60000 pixels; allowed')],
+)
+def test_what_cannot_be_used_is_refused(page, tmp_path, content, reason):
     open_trying(page)
-    (tmp_path / 'text.png').write_text(ATTACK)
-    page.one('.try input[type=file]').send_keys(str(tmp_path / 'text.png'))
-    wait_for(lambda: 'neither JPEG nor PNG' in page.one('.try').text)
+    (tmp_path / 'photo.png').write_bytes(content)
+    page.one('.try input[type=file]').send_keys(str(tmp_path / 'photo.png'))
+    wait_for(lambda: reason in page.one('.try').text)
 
 
 @pytest.mark.parametrize('size', [(390, 844), (1280, 800), (2560, 1440)])
