@@ -139,14 +139,14 @@ class RobotClient:
 
     @_while_open
     def offered(self, topic: str) -> QoSProfile:
-        """Return how to subscribe to images: reliable if all publishers are.
+        """Return how to subscribe to images: reliable unless a publisher is best effort.
 
         Best effort loses parts of most raw images, and a reliable subscription gets nothing from a
         best-effort camera.
         """
         found = self.node.get_publishers_info_by_topic(topic)
         kinds = {one.qos_profile.reliability for one in found}
-        return RELIABLE if kinds == {ReliabilityPolicy.RELIABLE} else BEST_EFFORT
+        return BEST_EFFORT if ReliabilityPolicy.BEST_EFFORT in kinds else RELIABLE
 
     @_while_open
     def is_there(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS here: the node cannot run')
 
 from cameras_with_depth import RELIABLE_INPUTS, TOPICS, DepthCamera
-from harness import RELIABLE, NodeProcess, Peer, numbered_frame, ticking
+from harness import BEST_EFFORT, RELIABLE, NodeProcess, Peer, numbered_frame, ticking
 from live import PARAMETERS, PERIOD_S, PROMPTS_BEFORE, Viewer, picture, until
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -70,7 +70,6 @@ def test_a_node_in_a_namespace_with_compressed_images_and_depth(tmp_path):
         **TOPICS,
         **RELIABLE_INPUTS,
         'camera.transport': 'compressed',
-        'qos_overrides./robot1/camera/image_raw/compressed.subscription.reliability': 'reliable',
         'confidence_encoding': '32FC1',
         'output_scale': 0.5,
         'services': False,
@@ -82,7 +81,7 @@ def test_a_node_in_a_namespace_with_compressed_images_and_depth(tmp_path):
     with NodeProcess(parameters, tmp_path, namespace) as node, Peer() as peer:
         node.wait_for_log('active; waiting for images')
         topic = '/robot1/camera/image_raw/compressed'
-        publisher = peer.node.create_publisher(CompressedImage, topic, RELIABLE)
+        publisher = peer.node.create_publisher(CompressedImage, topic, BEST_EFFORT)
         camera = DepthCamera(peer)
 
         def send(index):
