@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / 'node'))
-pytest.importorskip('nicegui', reason='the extra `web` is not installed')
 
 from browser import Browser
 from served import FAKE, ServedPage

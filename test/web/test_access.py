@@ -7,6 +7,10 @@ import asyncio
 import http.client
 
 import pytest
+
+pytest.importorskip('nicegui', reason='the extra `web` is not installed')
+pytest.importorskip('websockets', reason='it comes with the extra `web`')
+
 import websockets
 from served import FAKE, ServedPage
 

@@ -12,6 +12,10 @@ import threading
 import cv2
 import numpy as np
 import pytest
+
+pytest.importorskip('nicegui', reason='the extra `web` is not installed')
+pytest.importorskip('selenium', reason='nothing to drive a browser with')
+
 from browser import wait_for
 from selenium.webdriver.common.keys import Keys
 from served import ServedPage

@@ -9,6 +9,10 @@ import json
 import time
 
 import numpy as np
+import pytest
+
+pytest.importorskip('nicegui', reason='the extra `web` is not installed')
+
 import websockets
 from fake_source import FakeSource
 from PIL import Image
