@@ -69,6 +69,8 @@ class Trying:
         with ui.element('div').classes('try-columns') as columns:
             self._columns = [_Column(served, name, self._ids, use) for name in ('A', 'B')]
         columns.bind_visibility_from(self, '_image', lambda image: image is not None)
+        # FastAPI keeps the routes of thousands of uploads, each of which leads to its page
+        context.client.on_delete(lambda: vars(self).clear())
 
     async def _take(self) -> None:
         image = self._freeze()
