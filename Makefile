@@ -86,8 +86,11 @@ manifest: setup  ## update the SHA-256 lists of the models in the repository
 		[manifest.write_manifest(Path(folder)) for folder in ( \
 		"clip_dinoiser_ros/demo/model", "test/evaluation/captions_tower")]'
 
-demo: setup  ## run the demo on a generated world
-	@$(ENV) && clip-dinoiser demo run
+WEB ?=
+PAGE := clip-dinoiser demo record --force --seconds 10 demo_out/page && clip-dinoiser web --model demo --bag demo_out/page \
+	--prompts background person 'blue barrel' 'yellow box' 'orange cone' 'green pallet' --background background
+demo: setup  ## run the demo on a generated world; WEB=1: a page with it in the browser
+	@$(ENV) && $(if $(WEB),mkdir -p demo_out && $(PAGE),clip-dinoiser demo run)
 
 # random weights need no download and are as fast
 BENCHMARK_ARGS ?= --random-weights

@@ -18,6 +18,8 @@ setup(
     package_data={
         'clip_dinoiser_ros': [
             '**/*.html.j2',
+            '**/*.css',
+            '**/*.js',
             '**/*.json',
             '**/*.safetensors',
             '**/*.yaml',
@@ -43,6 +45,7 @@ setup(
         'openvino': ['openvino'],  # an engine for CPUs and Intel's GPUs and NPUs
         'quantize': ['openvino', 'nncf'],  # the image tower in 8-bit integers
         'fleet': ['ray', 'fsspec'],  # `clip-dinoiser fleet`; s3fs or gcsfs for s3:// and gs://
+        'web': ['nicegui>=3.18', 'pyyaml'],  # `clip-dinoiser web`; FastAPI comes along
         'coco': ['pycocotools'],  # masks of `export-labels --format coco`
         'label-studio': ['label-studio-sdk'],  # masks of `export-labels --format label-studio`
         'rerun': ['rerun-sdk>=0.41,<0.42'],  # `bag --rerun`; its API changes between releases

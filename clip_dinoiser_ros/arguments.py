@@ -152,14 +152,17 @@ class _Texts(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_prompts_argument(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --prompts; return its group."""
+def add_prompts_argument(
+    parser: argparse.ArgumentParser, default: Sequence[str] | None = None
+) -> argparse._ArgumentGroup:
+    """Add --prompts, required if there is no default; return its group."""
     group = parser.add_argument_group('prompts')
     group.add_argument(
         '--prompts',
         nargs='+',
         action=_Texts,
-        required=True,
+        required=default is None,
+        default=default,
         metavar='TEXT',
         help="classes, or one string 'a, b, c'; 'a|b': synonyms",
     )

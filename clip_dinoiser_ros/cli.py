@@ -27,6 +27,10 @@ VERBS = {
         'clip_dinoiser_ros.bag.labels_command',
         'write labels of recordings for annotation tools and for training',
     ),
+    'web': (
+        'clip_dinoiser_ros.web.command',
+        'choose words on a page in the browser, with images or a recording',
+    ),
     'demo': ('clip_dinoiser_ros.demo.command', 'run the demo on a generated world'),
     'evaluate': (
         'clip_dinoiser_ros.evaluation.command',
@@ -90,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     raise
                 print(  # noqa: T201
                     f'clip-dinoiser {verb}: the Python package {error.name} is missing: '
-                    'pip install it, or all: pip install -r requirements/core.txt',
+                    'pip install it, or all: pip install -r requirements/core.txt '
+                    '-r requirements/web.txt',
                     file=sys.stderr,
                 )
                 return 1

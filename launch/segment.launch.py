@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import prefix_namespace
 
@@ -25,6 +25,11 @@ TEXTS = {
 SWITCHES = {
     'use_sim_time': 'take the time from /clock, for recordings and simulators',
     'autostart': 'configure and activate; false: a lifecycle manager does',
+}
+# Arguments of the page, without `web_`. Empty: as the page has it.
+PAGE = {
+    'host': 'address that the page listens on; empty: only this machine can open it',
+    'port': 'port of the page',
 }
 RESPAWN_DELAY_S = 2.0
 LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
@@ -72,12 +77,22 @@ def generate_launch_description():
         DeclareLaunchArgument(
             'log_level', default_value='info', choices=LEVELS, description='what the node logs'
         ),
+        DeclareLaunchArgument(
+            'web',
+            default_value='false',
+            choices=['true', 'false'],
+            description='start the page to watch the cameras and to choose words on',
+        ),
+        *(
+            DeclareLaunchArgument(f'web_{name}', default_value='', description=text)
+            for name, text in PAGE.items()
+        ),
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=_node)])
+    return LaunchDescription([*arguments, OpaqueFunction(function=_nodes)])
 
 
-def _node(context):
-    """Make the node once the arguments have their values."""
+def _nodes(context):
+    """Make the node, and the page, once the arguments have their values."""
 
     def value(name):
         return LaunchConfiguration(name).perform(context)
@@ -92,24 +107,39 @@ def _node(context):
     for name in ('image_topic', 'transport'):
         if value(name):
             overrides[f'camera.{name}'] = value(name)
-    return [
-        LifecycleNode(
-            package='clip_dinoiser_ros',
-            executable='segmentation_node',
-            name=NAME,
-            namespace=value('namespace'),
-            output='screen',
-            emulate_tty=True,
-            respawn=value('respawn') == 'true',
-            respawn_delay=RESPAWN_DELAY_S,
-            parameters=[file, overrides] if overrides else [file],
-            ros_arguments=['--log-level', f'{_logger(context)}:={value("log_level")}'],
-        )
-    ]
+    names = _full_name(context)
+    node = LifecycleNode(
+        package='clip_dinoiser_ros',
+        executable='segmentation_node',
+        name=NAME,
+        namespace=value('namespace'),
+        output='screen',
+        emulate_tty=True,
+        respawn=value('respawn') == 'true',
+        respawn_delay=RESPAWN_DELAY_S,
+        parameters=[file, overrides] if overrides else [file],
+        # the name of a logger
+        ros_arguments=['--log-level', f'{".".join(names)}:={value("log_level")}'],
+    )
+    options = [(f'--{name}', value(f'web_{name}')) for name in PAGE]
+    page = Node(
+        package='clip_dinoiser_ros',
+        executable='web',
+        name=f'{NAME}_web',
+        namespace=value('namespace'),
+        output='screen',
+        emulate_tty=True,
+        arguments=[
+            '--node',
+            '/' + '/'.join(names),
+            *(word for option in options if option[1] for word in option),
+        ],
+    )
+    return [node, page] if value('web') == 'true' else [node]
 
 
-def _logger(context):
-    """Name the node's logger; the namespace is in it, with that of a file that includes this."""
+def _full_name(context):
+    """Return the parts of the node's name, with the namespace of a file that includes this."""
     configurations = context.launch_configurations
     namespace = prefix_namespace(configurations.get('ros_namespace'), configurations['namespace'])
-    return '.'.join([*filter(None, namespace.split('/')), NAME])
+    return [*filter(None, namespace.split('/')), NAME]

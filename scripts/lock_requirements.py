@@ -30,8 +30,8 @@ from packaging.markers import Marker
 
 FOLDER = Path(__file__).parents[1] / 'requirements'
 LOCKS = {
-    'jazzy': ('jazzy.txt', 'core.txt', 'dev.txt'),
-    'kilted': ('kilted.txt', 'core.txt', 'dev.txt'),
+    'jazzy': ('jazzy.txt', 'core.txt', 'web.txt', 'dev.txt'),
+    'kilted': ('kilted.txt', 'core.txt', 'web.txt', 'dev.txt'),
     'uv': ('uv.txt',),
     'tools': ('tools.txt',),
     'fuzz': ('fuzz.txt',),

@@ -127,7 +127,7 @@ install_beside_ros() {
         "put the Python that ROS was installed for first on the PATH"
     python3 -m venv --system-site-packages "$venv"
     echo "$identity" >"$venv/.clip_dinoiser"
-    absent=$(absent_requirements requirements/core.txt requirements/dev.txt)
+    absent=$(absent_requirements requirements/core.txt requirements/web.txt requirements/dev.txt)
     say "Python: beside what $ros has: ${absent//$'\n'/ }"
     [ -z "$absent" ] || "${pip[@]}" -r <(echo "$absent")
 }
@@ -140,7 +140,7 @@ install_wheels() {
 
 # A file in the environment records its purpose and its lists; the lists are written at the end.
 prepare_venv() {
-    local identity lists stamp=$venv/.clip_dinoiser files=(requirements/core.txt requirements/dev.txt)
+    local identity lists stamp=$venv/.clip_dinoiser files=(requirements/core.txt requirements/web.txt requirements/dev.txt)
     identity="$ros ${installation:-wheels} python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') $venv"
     [ -n "$installation" ] || files=("requirements/$ros.lock.txt" scripts/repair_cmake_exports.py)
     lists=$(digest "${files[@]}")

@@ -60,6 +60,7 @@ NOT_RUN = {
     r'clip-dinoiser export-labels .*': 'test/bag/test_export_labels.py runs it, with all formats',
     r'(clip-dinoiser fleet|ray start) .*': 'needs Ray, which is not in the lock; `make test-fleet`',
     r'export RAY_.*': 'for the shell of a Ray cluster',
+    r'clip-dinoiser web .*': 'serves until it is stopped; test/web/test_desk.py runs it',
     r'clip-dinoiser adapt .*': 'test/training/test_adapt.py runs it on a recording of its own',
     r'clip-dinoiser quantize .*': 'needs NNCF, which is not in the lock; test/evaluation runs it',
     r'clip-dinoiser benchmark .*': 'takes minutes; test/benchmark runs it small',

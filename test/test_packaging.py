@@ -27,6 +27,7 @@ ROSDEP_KEYS = {
     'cv2': 'python3-opencv',
     'PIL': 'python3-pil',
     'jinja2': 'python3-jinja2',
+    'yaml': 'python3-yaml',
 }
 # module -> what pip calls it; these have no rosdep key and are told to pip only
 PIP_NAMES = {
@@ -55,6 +56,11 @@ PIP_NAMES = {
     'pycocotools': 'pycocotools',
     'label_studio_sdk': 'label-studio-sdk',
     'rerun': 'rerun-sdk',
+    'nicegui': 'nicegui',
+    'fastapi': 'nicegui',  # it is made of these
+    'starlette': 'nicegui',
+    'uvicorn': 'nicegui',
+    'yaml': 'pyyaml',
 }
 # of extras that nothing else needs, with many packages behind them: their tests are skipped
 NOT_LOCKED = ('nncf', 'label-studio-sdk', 'ray', 'rerun-sdk')  # fleet and rerun: own locks
@@ -157,7 +163,7 @@ def test_pip_package_is_all_but_the_node(wheel):
 def test_pip_package_has_its_data(wheel):
     data = {
         path.relative_to(ROOT).as_posix()
-        for suffix in ('html.j2', 'json', 'safetensors', 'yaml', 'msg')
+        for suffix in ('html.j2', 'css', 'js', 'json', 'safetensors', 'yaml', 'msg')
         for path in PACKAGE.rglob(f'*.{suffix}')
     }
     assert data <= set(wheel.namelist())
@@ -183,7 +189,7 @@ def test_the_lock_is_that_of_the_lists(distribution):
     locked = list(pins(f'{distribution}.lock.txt'))
     assert all(hashes for _, _, hashes in locked)
     versions = {(name, version) for name, version, _ in locked}
-    for name in (f'{distribution}.txt', 'core.txt', 'dev.txt'):
+    for name in (f'{distribution}.txt', 'core.txt', 'web.txt', 'dev.txt'):
         wanted = {(requirement, version) for requirement, version, _ in pins(name)}
         assert wanted <= versions, 'run `make lock` and commit the result'
     assert '://' not in (ROOT / f'requirements/{distribution}.lock.txt').read_text()

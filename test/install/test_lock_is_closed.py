@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 
 REQUIREMENTS = Path(__file__).parents[2] / 'requirements'
 LOCKS = {
-    'jazzy': ('jazzy.txt', 'core.txt', 'dev.txt'),
-    'kilted': ('kilted.txt', 'core.txt', 'dev.txt'),
+    'jazzy': ('jazzy.txt', 'core.txt', 'web.txt', 'dev.txt'),
+    'kilted': ('kilted.txt', 'core.txt', 'web.txt', 'dev.txt'),
     'uv': ('uv.txt',),
     'tools': ('tools.txt',),
 }

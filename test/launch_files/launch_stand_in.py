@@ -210,7 +210,7 @@ class ExecuteProcess(Action):
         self.__respawn_delay = respawn_delay
 
 
-class LifecycleNode(ExecuteProcess):
+class Node(ExecuteProcess):
     def __init__(
         self,
         *,
@@ -218,12 +218,14 @@ class LifecycleNode(ExecuteProcess):
         namespace: str,
         package: str,
         executable: str,
-        parameters: list[Any],
-        ros_arguments: list[str],
+        parameters: Sequence[Any] = (),
+        arguments: Sequence[str] = (),
+        ros_arguments: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         program = Path(get_package_prefix(package), 'lib', package, executable)
-        super().__init__(cmd=[program, '--ros-args', *ros_arguments, '--ros-args'], **kwargs)
+        given = ['--ros-args', *ros_arguments] if ros_arguments else []
+        super().__init__(cmd=[program, *arguments, *given, '--ros-args'], **kwargs)
         self._name, self._namespace, self._parameters = name, namespace, parameters
 
     def _perform_substitutions(self, context: LaunchContext) -> None:
@@ -236,6 +238,10 @@ class LifecycleNode(ExecuteProcess):
                 parameters = _write({f'{namespace.rstrip("/")}/{self._name}': parameters})
             words += ['--params-file', str(parameters)]
         self.cmd += [[word] for word in words]
+
+
+class LifecycleNode(Node):
+    pass
 
 
 def _write(nodes: Mapping[str, Mapping[str, Any]]) -> str:
@@ -321,7 +327,7 @@ MODULES: Mapping[str, Sequence[Any]] = {
     'launch.substitutions': [LaunchConfiguration, PathJoinSubstitution],
     'launch.utilities': [perform_substitutions],
     'launch_ros': [],
-    'launch_ros.actions': [LifecycleNode],
+    'launch_ros.actions': [LifecycleNode, Node],
     'launch_ros.event_handlers': [OnStateTransition],
     'launch_ros.events': [],
     'launch_ros.events.lifecycle': [ChangeState],

@@ -91,6 +91,28 @@ def test_every_override_is_a_parameter_of_its_type():
         assert isinstance(value, type(spec.default)), name
 
 
+def page(**arguments):
+    return node(*unfold('segment.launch.py', web='true', **arguments), kind='Node')
+
+
+def test_the_page_is_started_on_demand():
+    program, *rest = page().command
+    assert program.endswith('lib/clip_dinoiser_ros/web')
+    node_name = ['-r', '__node:=clip_dinoiser_web', '-r', '__ns:=/']
+    assert rest == ['--node', '/clip_dinoiser', '--ros-args', *node_name]
+    assert segment(web='true') == segment()
+    for silent in ({}, {'web': 'false', 'web_port': '9000'}):
+        with pytest.raises(ValueError, match='not enough values'):
+            node(*unfold('segment.launch.py', **silent), kind='Node')
+
+
+def test_the_page_asks_the_node_of_its_namespace():
+    command = page(namespace='arm', ros_namespace='/fleet', web_host='::', web_port='9').command
+    asked = command[1 : command.index('--ros-args')]
+    assert asked == ['--node', '/fleet/arm/clip_dinoiser', '--host', '::', '--port', '9']
+    assert '__ns:=/fleet/arm' in command
+
+
 def test_respawn():
     assert segment(respawn='false').respawn is False
 
@@ -117,6 +139,7 @@ def test_namespace_and_logger_agree(arguments, namespace, logger):
         ({'use_sim_time': '1'}, 'provided value "1" is not valid'),
         ({'respawn': ''}, 'provided value "" is not valid'),
         ({'transport': 'jpeg'}, 'provided value "jpeg" is not valid'),
+        ({'web': 'yes'}, 'provided value "yes" is not valid'),
         ({'log_level': 'loud'}, 'provided value "loud" is not valid'),
     ],
 )

@@ -83,11 +83,9 @@ class Node:
         return dict(parameters['ros__parameters'])
 
 
-def node(actions: list[Any], context: Any) -> Node:
-    """Return what the one node among actions is started with."""
-    from launch_ros.actions import LifecycleNode
-
-    (action,) = (a for a in actions if isinstance(a, LifecycleNode))
+def node(actions: list[Any], context: Any, kind: str = 'LifecycleNode') -> Node:
+    """Return what the one node of a kind among actions is started with."""
+    (action,) = (a for a in actions if _kind(a) == kind)
     action._perform_substitutions(context)  # the first thing that the real one does on its start
     if hasattr(context, 'extend_locals'):  # the second, in the real one only
         namespace, _, name = action.node_name.rpartition('/')
@@ -122,8 +120,8 @@ def _describe(action: Any, context: Any) -> Any:
         default = action.default_value
         text = None if default is None else perform_substitutions(context, default)
         told = (action.name, text, action.choices)
-    elif kind == 'LifecycleNode':
-        told = node([action], context)
+    elif kind in ('LifecycleNode', 'Node'):
+        told = node([action], context, kind)
     elif kind == 'ExecuteProcess':
         told = command(action, context)
     elif kind == 'TimerAction':

@@ -17,14 +17,17 @@ from xml.etree import ElementTree
 
 import pytest
 import rclpy
-from harness import STATELESS
+from harness import BEST_EFFORT, STATELESS
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
 
 from clip_dinoiser_ros.node.segmentation_node import SegmentationNode
+from clip_dinoiser_ros.web.robot import RobotSource
 
 POLICY = Path(__file__).parents[2] / 'config/sros2_policy.xml'
 NODE, OPERATOR, CONSUMER = '/clip_dinoiser', '/clip_dinoiser_operator', '/clip_dinoiser_consumer'
+PAGE = '/clip_dinoiser_web'
 ALIAS = 'policy_under_test'
 # element -> (its children, the attributes that say what is allowed)
 LISTS = {
@@ -132,7 +135,7 @@ def test_only_an_operator_may_change_the_node(names):
     changes = {f'/clip_dinoiser/{name}' for name in CHANGES}
     assert changes <= asked
     others = [e.get('path') for e in ElementTree.parse(POLICY).getroot().iter('enclave')]
-    for enclave in set(others) - {OPERATOR}:
+    for enclave in set(others) - {OPERATOR, PAGE}:
         for pattern in allowed(enclave)['request']:
             assert not any(fnmatchcase(name, pattern) for name in changes)
 
@@ -143,8 +146,27 @@ def test_a_consumer_can_read_all_outputs_and_write_none(names):
     assert len(outputs) > 6
     for name in outputs:
         assert any(fnmatchcase(name, pattern) for pattern in policy['subscribe'])
-        for enclave in (CONSUMER, OPERATOR):
+        for enclave in (CONSUMER, OPERATOR, PAGE):
             assert not any(fnmatchcase(name, pattern) for pattern in allowed(enclave)['publish'])
+
+
+def test_the_page_may_do_what_it_does_and_no_more(names):
+    source = RobotSource(NODE)
+    try:
+        source.watch('camera', print)
+        watched = source._watches['camera']
+        watched._subscribe_to('/camera/image_raw', False, True, BEST_EFFORT)
+        source._client.subscribe(Image, f'{NODE}/camera/class_confidences', print)
+        has = whole_graph(source._client.node)
+    finally:
+        source.close()
+    policy = {qualifier: patterns for qualifier, patterns in allowed(PAGE).items() if patterns}
+    policy['subscribe'] -= {'/camera/image_raw/compressed'}
+    assert policy == {kind: found for kind, found in has.items() if found}
+    assert policy['request'] <= names['reply']
+    assert policy['subscribe'] & ON_DEMAND['publish'] == {f'{NODE}/camera/detections_3d'}
+    outputs = {name for name in policy['subscribe'] if name.startswith(f'{NODE}/')}
+    assert outputs <= names['publish'] | ON_DEMAND['publish']
 
 
 def test_the_form_is_that_of_the_schema():

@@ -1,7 +1,7 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""`make soak`: a real node under everything at once, for as long as one likes.
+"""`make soak`: a real node and its page under everything at once, for as long as one likes.
 
 Says at the end whether what it holds grows, and whether all it published was right; the samples are
 in soak.json and soak.png.
@@ -27,13 +27,15 @@ import cv2
 import overload
 import samples
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import RELIABLE, InstalledNode, Peer, holdings
+from harness import RELIABLE, InstalledNode, Peer, Program, holdings
 from load import CAMERAS, PARAMETERS, Diary, Listener, ask, change, come_and_go, send_frames
 from operating import MODEL, values
+from viewers import PageProcess, view
 from witness import Witness
 
 SAMPLE_S = 1.0
 SEED = 7
+VIEWERS = 3
 
 
 def soak(seconds: float, folder: Path) -> dict[str, Any]:
@@ -44,27 +46,33 @@ def soak(seconds: float, folder: Path) -> dict[str, Any]:
         folder: For the node's files.
     """
     witness, taken, found = Witness(), [], []
-    with InstalledNode(PARAMETERS, folder) as node, Listener(witness) as peer:
+    with (
+        InstalledNode(PARAMETERS, folder) as node,
+        PageProcess(folder) as page,
+        Listener(witness) as peer,
+    ):
         node.wait_for_log('active; waiting for images')
         for camera in CAMERAS:
             peer.listen(camera)
         gpu = GpuMemory(peer)
         diary = Diary()
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(4 + VIEWERS) as pool:
             jobs = [
                 pool.submit(send_frames, diary, SEED),
                 pool.submit(change, diary, witness, node.process.pid, SEED),
                 pool.submit(come_and_go, diary, SEED),
                 pool.submit(ask, diary, SEED),
+                *(pool.submit(view, diary, page.address, SEED + i) for i in range(VIEWERS)),
             ]
             while diary.now_s() < seconds and not any(job.done() for job in jobs):
-                if node.process.poll() is not None:
+                if node.process.poll() is not None or page.process.poll() is not None:
                     break
-                taken.append({'time_s': diary.now_s(), **holdings(node.process.pid), **gpu()})
+                held = {**holdings(node.process.pid), **gpu(), **page.holdings()}
+                taken.append({'time_s': diary.now_s(), **held})
                 diary.stop.wait(SAMPLE_S)
             diary.stop.set()
         found += [_reason(job) for job in jobs if job.exception() is not None]
-        found += _end(node)
+        found += _end('page', page) + _end('node', node)
     found += witness.faults()
     found += [f'{c}: nothing was segmented' for c in CAMERAS if not witness.segmented[c]]
     return {
@@ -100,17 +108,18 @@ def _reason(job: Future[None]) -> str:
     return f'{type(error).__name__}: {error}'
 
 
-def _end(node: InstalledNode) -> list[str]:
-    """End the node; say what was wrong with it."""
-    code = node.process.poll()
-    found = [f'the node died, exit code {code}'] if code is not None else []
-    if code is None and node.end() != 0:
-        found = [f'the node ended with exit code {node.process.returncode}']
+def _end(name: str, program: Program) -> list[str]:
+    """End the node or the page; say what was wrong with it."""
+    code = program.process.poll()
+    found = [f'the {name} died, exit code {code}'] if code is not None else []
+    if code is None and program.end() != 0:
+        found = [f'the {name} ended with exit code {program.process.returncode}']
     for mark in ('Traceback', 'request ignored'):
-        lines = [line for line in node.lines if mark in line]
-        found += [f'{mark} {len(lines)} times in the log, first: {lines[0]}'] if lines else []
+        lines = [line for line in program.lines if mark in line]
+        said = f'{mark} {len(lines)} times in the log of the {name}'
+        found += [f'{said}, first: {lines[0]}'] if lines else []
     if found:
-        say('\n'.join(node.lines[-50:]))
+        say('\n'.join(program.lines[-50:]))
     return found
 
 

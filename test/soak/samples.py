@@ -34,6 +34,9 @@ FIGURES: Mapping[str, Figure] = {
     'fds': Figure('file descriptors', '', 6.0),
     'threads': Figure('threads', '', 6.0),
     'gpu_mib': Figure('GPU memory in use', 'MiB', 60.0),
+    'page_rss_mib': Figure('resident memory of the page', 'MiB', 60.0),
+    'page_fds': Figure('file descriptors of the page', '', 6.0),
+    'page_threads': Figure('threads of the page', '', 6.0),
 }
 
 

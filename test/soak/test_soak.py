@@ -141,12 +141,13 @@ def test_a_short_soak(tmp_path):
     assert at_rest[0] > 100
     assert len(samples) >= 3
     assert all(s['rss_mib'] > 100 and s['fds'] > 3 and s['threads'] > 3 for s in samples)
-    assert {'rss_mib', 'fds', 'threads'} <= result['trends'].keys()
+    assert {'rss_mib', 'fds', 'threads', 'page_rss_mib'} <= result['trends'].keys()
     assert result['soak']['segmented'].keys() == {'front', 'rear'}
     counts = result['soak']['counts']
     for kind in (
         *('good frames', 'damaged frames', 'prompts changed', 'label images checked'),
         *('requests answered', 'requests refused'),
+        *('viewers that came and went', 'frames shown to viewers'),
     ):
         assert counts[kind] > 0, kind
     for of_overload in result['overload']:
