@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -55,13 +56,19 @@ class Trying:
         )
         with ui.element('div').classes('try-source'):
             ui.button('Take the image above', icon='photo_camera', on_click=self._take)
+            # FastAPI keeps the routes of thousands of uploads, which must not lead to closed pages
+            own = weakref.proxy(self)
+
+            async def take(event: UploadEventArguments) -> None:
+                await own._upload(event)
+
             upload = ui.upload(
                 label='or drop a JPEG or PNG here',
                 auto_upload=True,
                 max_files=1,
                 max_file_size=MAX_BODY - 2**16,
-                on_upload=self._upload,
-                on_rejected=lambda: self._say(f'Not an image of up to {MAX_BODY // 2**20} MB.'),
+                on_upload=take,
+                on_rejected=lambda: own._say(f'Not an image of up to {MAX_BODY // 2**20} MB.'),
             ).props('accept="image/jpeg,image/png" flat bordered')
             describe(upload, 'Choose a JPEG or PNG')
             self._uploader = upload
@@ -69,8 +76,6 @@ class Trying:
         with ui.element('div').classes('try-columns') as columns:
             self._columns = [_Column(served, name, self._ids, use) for name in ('A', 'B')]
         columns.bind_visibility_from(self, '_image', lambda image: image is not None)
-        # FastAPI keeps the routes of thousands of uploads, each of which leads to its page
-        context.client.on_delete(lambda: vars(self).clear())
 
     async def _take(self) -> None:
         image = self._freeze()
