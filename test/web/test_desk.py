@@ -178,6 +178,7 @@ def test_prompts_are_still_required_elsewhere():
         parser.parse_args([])
 
 
+@pytest.mark.long
 def test_the_verb_in_a_browser(browser, images, tmp_path):
     served = ServedPage(
         *('-m', 'clip_dinoiser_ros.cli', 'web', '--images', images, '--model', 'demo'),
@@ -198,6 +199,7 @@ def test_the_verb_in_a_browser(browser, images, tmp_path):
         assert served.close() == 130
 
 
+@pytest.mark.long
 def test_without_pictures_one_can_be_dropped(browser, images, tmp_path):
     served = ServedPage(
         *('-m', 'clip_dinoiser_ros.cli', 'web', '--model', 'demo', '--sets', tmp_path / 'sets'),

@@ -48,6 +48,7 @@ def colours(browser):
     return [browser.pixel('labels', x, y) for x, y in places]
 
 
+@pytest.mark.long
 def test_words_colours_and_a_killed_node(page, tmp_path):
     parameters = {**PARAMETERS, 'prompts': [*WORDS]}
     with Peer() as peer:

@@ -55,6 +55,7 @@ def test_a_new_word_changes_legend_and_image(page):
     assert page.labelled('Add a word').get_attribute('value') == ''
 
 
+@pytest.mark.long
 def test_words_are_changed_moved_and_removed_and_this_can_be_undone(page):
     field = page.labelled('Word 2 and its synonyms, separated by |')
     field.send_keys('|worker', Keys.ENTER)
@@ -84,6 +85,7 @@ def test_a_refused_word_shows_the_reason_at_its_row(page):
     assert page.words()[0] == 'floor'
 
 
+@pytest.mark.long
 def test_while_words_are_encoded_the_page_says_so(page):
     add(page, 'slow word')
     wait_for(lambda: 'the old ones go on' in page.one('.encoding').text)
@@ -110,6 +112,7 @@ def test_names_stay_text(page):
     assert page.all('img[src="x"]') == []
 
 
+@pytest.mark.long
 def test_a_place_has_a_class_and_runners_up(page):
     stage = page.one('.watch .viewer-stage')
     stage.click()  # in the middle
@@ -122,6 +125,7 @@ def test_a_place_has_a_class_and_runners_up(page):
     wait_for(lambda: page.one('.viewer-tip').text.startswith('floor'))
 
 
+@pytest.mark.long
 def test_layers_and_opacity(page):
     def labels():
         return page.all('.watch canvas')[1]
@@ -134,6 +138,7 @@ def test_layers_and_opacity(page):
     assert not labels().is_displayed()
 
 
+@pytest.mark.long
 def test_a_slider_is_moved_by_the_keyboard(page, fake_page):
     slider = page.one('[aria-label="Leave unlabelled below this confidence"]')
     page.js("arguments[0].querySelector('[tabindex]').focus()", slider.find_element('xpath', '..'))
@@ -143,6 +148,7 @@ def test_a_slider_is_moved_by_the_keyboard(page, fake_page):
     wait_for(lambda: '0.02' in page.one('.slider .value').text)
 
 
+@pytest.mark.long
 def test_background_filter(page):
     page.one('.q-toggle').click()
     wait_for(lambda: page.words()[0] == 'background')
@@ -150,6 +156,7 @@ def test_background_filter(page):
     wait_for(lambda: page.words()[0] == 'floor')
 
 
+@pytest.mark.long
 def test_everything_by_keyboard(page):
     """From the top of the page, Tab reaches the row for a new word, and Enter adds it."""
     body = page.one('body')
@@ -169,6 +176,7 @@ def test_everything_by_keyboard(page):
     assert nameless == []
 
 
+@pytest.mark.long
 def test_nothing_is_watched_while_nobody_watches(page, fake_page):
     assert fake_page.watchers('front') == 1
     assert fake_page.watchers('rear') == 0
@@ -176,6 +184,7 @@ def test_nothing_is_watched_while_nobody_watches(page, fake_page):
     wait_for(lambda: fake_page.watchers('front') == 0)
 
 
+@pytest.mark.long
 def test_sets_of_words(page, tmp_path):
     page.labelled('Name for the words in use').send_keys('hall 1')
     next(b for b in page.all('button') if b.text == 'Save').click()
@@ -201,6 +210,7 @@ def open_trying(page):
     return wait_for(lambda: page.all('.try .try-source'))[0]
 
 
+@pytest.mark.long
 def test_words_are_tried_without_changing_those_in_use(page, tmp_path):
     open_trying(page)
     time.sleep(0.5)  # it unfolds
@@ -223,6 +233,7 @@ def test_words_are_tried_without_changing_those_in_use(page, tmp_path):
 HUGE = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + 2 * (60000).to_bytes(4, 'big') + bytes(9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('content', 'reason'),
     [(ATTACK.encode(), 'neither JPEG nor PNG'), (HUGE, '60000x60000 pixels; allowed')],
@@ -234,6 +245,7 @@ def test_what_cannot_be_used_is_refused(page, tmp_path, content, reason):
     wait_for(lambda: reason in page.one('.try').text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('size', [(390, 844), (1280, 800), (2560, 1440)])
 def test_no_page_is_wider_than_its_screen(page, size):
     page.resize(*size)
