@@ -14,6 +14,8 @@ from pathlib import Path
 
 from harness import Program, executable, holdings
 from load import CAMERAS, Diary
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import CloseCode
 from websockets.sync.client import connect
 
 STAY_S = (0.3, 3.0)
@@ -46,11 +48,21 @@ def view(diary: Diary, address: str, seed: int) -> None:
         with urllib.request.urlopen(address, timeout=30) as page:
             page.read()
         stream = f'{address.replace("http", "ws", 1)}/video/camera/{chance.choice(CAMERAS)}'
-        with connect(stream, origin=address, max_size=None, compression=None) as viewer:
-            ends_s = time.monotonic() + chance.uniform(*STAY_S)
-            while time.monotonic() < ends_s and not diary.stop.is_set():
-                viewer.send('image,labels')
-                with contextlib.suppress(TimeoutError):
-                    viewer.recv(timeout=PATIENCE_S)
-                    diary.note('frames shown to viewers')
-        diary.note('viewers that came and went')
+        try:
+            _watch(diary, stream, address, chance.uniform(*STAY_S))
+        except ConnectionClosedError as error:
+            if error.rcvd is None or error.rcvd.code != CloseCode.TRY_AGAIN_LATER:
+                raise
+            diary.stop.wait(PATIENCE_S)  # the page has not found the node yet
+        else:
+            diary.note('viewers that came and went')
+
+
+def _watch(diary: Diary, stream: str, address: str, stay_s: float) -> None:
+    with connect(stream, origin=address, max_size=None, compression=None) as viewer:
+        ends_s = time.monotonic() + stay_s
+        while time.monotonic() < ends_s and not diary.stop.is_set():
+            viewer.send('image,labels')
+            with contextlib.suppress(TimeoutError):
+                viewer.recv(timeout=PATIENCE_S)
+                diary.note('frames shown to viewers')
