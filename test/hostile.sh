@@ -7,6 +7,7 @@
 # - other kernels and numbers of threads than the tests choose, a locale that may not be installed, another time zone
 # - HOME and XDG_CACHE_HOME below a file, so that nobody, root neither, can make or write them
 # - files that only their owner may read
+# - Python buffers what it writes into a pipe, and writes bytecode
 # - on every path of ROS another user's workspace: this package in another version, a plugin of pytest that fails
 set -euo pipefail
 
@@ -14,6 +15,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 export OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+unset PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE
 export LANG=C LC_ALL=de_DE.UTF-8 TZ=Asia/Kolkata PYTHONHASHSEED=1
 touch "$folder/file"
 export HOME=$folder/file/home XDG_CACHE_HOME=$folder/file/cache

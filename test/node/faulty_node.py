@@ -38,6 +38,7 @@ def faulty(self, images, *arguments):
         locked.set()
     if asked & {HANGS, HOLDS_LOCK}:
         sys.stdout.write('the model hangs\n')
+        sys.stdout.flush()  # into a pipe
         threading.Event().wait()
     return segment(self, images, *arguments)
 
