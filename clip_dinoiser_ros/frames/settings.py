@@ -20,6 +20,23 @@ if TYPE_CHECKING:  # torch takes seconds to import, and playing a recording need
     from clip_dinoiser_ros.core.edges import Edges
 
 CLOUDS = ('organised', 'compact')
+# a scene, indoors and outdoors, and common things: see docs/decisions.md
+DEFAULT_PROMPTS = (
+    'floor',
+    'wall',
+    'ceiling',
+    'door',
+    'table',
+    'chair',
+    'person',
+    'road',
+    'sidewalk',
+    'grass',
+    'tree',
+    'building',
+    'car',
+    'sky',
+)
 
 
 @dataclass(frozen=True)

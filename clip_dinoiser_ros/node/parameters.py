@@ -29,28 +29,11 @@ from clip_dinoiser_ros.frames.fixed_ids import parse_fixed_ids
 from clip_dinoiser_ros.frames.images import MAX_PIXELS
 from clip_dinoiser_ros.frames.outputs import CONFIDENCE_ENCODINGS
 from clip_dinoiser_ros.frames.region import EVERYTHING, RegionError, check_region
-from clip_dinoiser_ros.frames.settings import CLOUDS, CameraSettings, Settings
+from clip_dinoiser_ros.frames.settings import CLOUDS, DEFAULT_PROMPTS, CameraSettings, Settings
 from clip_dinoiser_ros.node.rclpy_internals import given_parameters
 
 _QOS = 'qos_overrides.'
 TRANSPORTS = ('raw', 'compressed')
-# a scene, indoors and outdoors, and common things: see docs/decisions.md
-DEFAULT_PROMPTS = (
-    'floor',
-    'wall',
-    'ceiling',
-    'door',
-    'table',
-    'chair',
-    'person',
-    'road',
-    'sidewalk',
-    'grass',
-    'tree',
-    'building',
-    'car',
-    'sky',
-)
 
 
 class ParameterError(ValueError):

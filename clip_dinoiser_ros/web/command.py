@@ -10,28 +10,10 @@ from pathlib import Path
 
 from clip_dinoiser_ros import arguments
 from clip_dinoiser_ros.arguments import say
-from clip_dinoiser_ros.frames.settings import Settings
+from clip_dinoiser_ros.frames.settings import DEFAULT_PROMPTS, Settings
 from clip_dinoiser_ros.web import server
 from clip_dinoiser_ros.web.desk import Desk
 from clip_dinoiser_ros.web.pictures import ImageFolder, NoPictures, Pictures, PlayedBag
-
-# those of the node
-PROMPTS = (
-    'floor',
-    'wall',
-    'ceiling',
-    'door',
-    'table',
-    'chair',
-    'person',
-    'road',
-    'sidewalk',
-    'grass',
-    'tree',
-    'building',
-    'car',
-    'sky',
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument('--images', type=Path, metavar='DIR', help='folder of images to look at')
     shown.add_argument('--bag', type=Path, metavar='BAG', help='recording to look at')
-    group = arguments.add_prompts_argument(parser, PROMPTS)
+    group = arguments.add_prompts_argument(parser, DEFAULT_PROMPTS)
     group.add_argument(
         '--background',
         default='',
