@@ -21,7 +21,7 @@ FLAGS = (
     '--disable-component-update',
     '--disable-sync',
 )
-WAIT_S = 20.0
+WAIT_S = 60.0  # only a failing test waits so long
 
 
 def wait_for(condition, seconds=WAIT_S, what=''):

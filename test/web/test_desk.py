@@ -209,6 +209,6 @@ def test_without_pictures_one_can_be_dropped(browser, images, tmp_path):
         browser.open(served.address)
         browser.one('.try input[type=file]').send_keys(str(images / 'yard.png'))
         wait_for(lambda: len(browser.all('.try .viewer-legend')) == 2)
-        assert 'blue barrel' in browser.one('.try .viewer-legend').text
+        wait_for(lambda: 'blue barrel' in browser.one('.try .viewer-legend').text)
     finally:
         served.close()

@@ -41,7 +41,7 @@ def test_shows_image_labels_and_legend(page):
     assert page.pixel('labels', 0.5, 0.9) == (*colour(1), 255)
     assert page.pixel('labels', 0.5, 0.01)[3] == 0  # unlabelled is transparent
     assert page.pixel('image', 0.99, 0.5)[0] > 230
-    assert '10.0 labels/s' in page.one('.status').text
+    wait_for(lambda: '10.0 labels/s' in page.one('.status').text)
     assert '2.5 m' in page.one('.viewer-objects').text
     assert 'segment 61 ms' in page.one('.viewer-times').text
     assert page.errors() == []
