@@ -186,6 +186,7 @@ def test_the_layer_finds_the_right_classes_on_the_drive(parameters, scenes, tmp_
     assert UNLABELLED_8 not in meaning
 
 
+@pytest.mark.long
 def test_a_layer_that_comes_late_learns_the_names(parameters, scenes, tmp_path):
     with NodeProcess(parameters, tmp_path) as process, Peer() as peer:
         process.wait_for_log('active; waiting for images')

@@ -41,6 +41,7 @@ def test_a_node_that_is_not_there(source):
     assert source.status('camera').level == 3
 
 
+@pytest.mark.long
 def test_a_killed_node_is_found_again(source, tmp_path):
     told = threading.Event()
     source.on_change(told.set)
@@ -64,6 +65,7 @@ def test_a_killed_node_is_found_again(source, tmp_path):
                 assert silent.summary.startswith('nothing heard of /clip_dinoiser for')
 
 
+@pytest.mark.long
 def test_a_node_in_a_namespace_with_compressed_images_and_depth(tmp_path):
     parameters = {
         **PARAMETERS,
