@@ -13,7 +13,7 @@ from nicegui import ui
 from nicegui.events import GenericEventArguments
 
 from clip_dinoiser_ros.web.settings_file import SetsError, shell_lines, to_yaml
-from clip_dinoiser_ros.web.source import Settings
+from clip_dinoiser_ros.web.source import Settings, background_in_use, class_name
 from clip_dinoiser_ros.web.words import WordRows, describe
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Controls:
     def show(self, settings: Settings, ids: Mapping[str, int]) -> None:
         """Show the settings in use."""
         self._settings = settings
-        names = [prompt.split('|')[0].strip() for prompt in settings['prompts']]
-        background = settings['background'] if settings['background'] in names else ''
+        background = background_in_use(settings)
         self._words.show(settings['prompts'], ids, background)
         self._negatives.show([text for text in settings['negative_prompts'] if text], {}, '')
         self._background.value = bool(background)
@@ -90,7 +89,7 @@ class Controls:
     async def _switch_background(self) -> None:
         wanted = bool(self._background.value)
         prompts = list(self._settings['prompts'])
-        names = [prompt.split('|')[0].strip() for prompt in prompts]
+        names = [class_name(prompt) for prompt in prompts]
         if wanted and BACKGROUND not in names:
             prompts.insert(0, BACKGROUND)
         elif not wanted and len(prompts) > 1:

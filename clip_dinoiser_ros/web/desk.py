@@ -35,11 +35,12 @@ from clip_dinoiser_ros.web.source import (
     ShownFrame,
     ShownObject,
     Status,
+    likeliest,
+    pixel_at,
 )
 
 LIMITS = {'min_confidence': 1.0, 'temporal_smoothing': 0.99, 'max_rate': 1000.0}
 _PROBABILITIES = 2**22  # computed to look at one pixel
-_LIKELIEST = 5
 logger = logging.getLogger(__name__)
 
 
@@ -210,10 +211,8 @@ class Desk:
         names = outputs.active.vocabulary.names
         scale = min(1.0, (_PROBABILITIES / (len(names) * height * width)) ** 0.5)
         size = max(1, round(height * scale)), max(1, round(width * scale))
-        at = min(int(y * size[0]), size[0] - 1), min(int(x * size[1]), size[1] - 1)
-        found = outputs.patches.class_confidences(size)[:, at[0], at[1]]
-        order = np.argsort(-found, kind='stable')[:_LIKELIEST]
-        return [ClassProbability(names[index], float(found[index])) for index in order]
+        row, column = pixel_at(size, x, y)
+        return likeliest(outputs.patches.class_confidences(size)[:, row, column], names)
 
     def segment(
         self,

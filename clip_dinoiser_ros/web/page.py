@@ -78,6 +78,7 @@ class Page:
         self._client = context.client
         self._camera = ''
         self._settings: Settings = {}
+        self._shown: Sequence[tuple[str, str]] = ()  # details
         ui.add_css(STYLE)
         ui.colors(primary='#0072b2')
         with ui.element('header').classes('top'):
@@ -142,7 +143,7 @@ class Page:
                 await self._refresh()
 
     def _show_details(self, details: Sequence[tuple[str, str]]) -> None:
-        if getattr(self, '_shown', None) == details:
+        if self._shown == details:
             return
         self._shown = details
         self._details.clear()

@@ -24,7 +24,7 @@ from clip_dinoiser_ros.srv import Segment
 from clip_dinoiser_ros.web.notices import Notices
 from clip_dinoiser_ros.web.robot_camera import CameraWatch
 from clip_dinoiser_ros.web.robot_client import LATCHED, RobotClient
-from clip_dinoiser_ros.web.robot_messages import likeliest, segmented_frame
+from clip_dinoiser_ros.web.robot_messages import likeliest_at, segmented_frame
 from clip_dinoiser_ros.web.robot_settings import refused_parameter, to_parameters, to_settings
 from clip_dinoiser_ros.web.robot_status import Diagnosed
 from clip_dinoiser_ros.web.source import (
@@ -181,7 +181,7 @@ class RobotSource:
         names = self._vocabulary(camera).names
         if confidences.encoding != f'32FC{len(names)}':
             raise RefusedError('the words are being changed; ask again')
-        return likeliest(confidences, names, x, y)
+        return likeliest_at(confidences, names, x, y)
 
     def _class_confidences(self, camera: str) -> Image:
         with self._asking:  # one after the other, so that many who ask at once ask the node once

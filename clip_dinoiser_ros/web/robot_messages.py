@@ -14,10 +14,17 @@ import numpy.typing as npt
 
 from clip_dinoiser_ros.frames import compressed, images
 from clip_dinoiser_ros.frames.images import stamp_ns
-from clip_dinoiser_ros.web.source import ClassProbability, ShownClass, ShownFrame, ShownObject
+from clip_dinoiser_ros.web.source import (
+    ClassProbability,
+    ShownClass,
+    ShownFrame,
+    ShownObject,
+    class_name,
+    likeliest,
+    pixel_at,
+)
 
 STAGES = ('wait', 'decode', 'segment', 'publish', 'total')
-LIKELIEST = 5
 
 
 def shown_frame(camera: str, messages: Mapping[str, Any], vocabulary: Any) -> ShownFrame:
@@ -93,7 +100,7 @@ def _object(detection: Any, distance: float | None) -> ShownObject:
     )
 
 
-def likeliest(
+def likeliest_at(
     confidences: Any, names: Sequence[str], x: float, y: float
 ) -> tuple[ClassProbability, ...]:
     """Return the likeliest classes in a pixel of an image 32FCk, likeliest first.
@@ -104,20 +111,17 @@ def likeliest(
         x: Of the pixel, as a fraction of the width.
         y: Of the pixel, as a fraction of the height.
     """
-    column = min(int(x * confidences.width), confidences.width - 1)
-    row = min(int(y * confidences.height), confidences.height - 1)
+    row, column = pixel_at((confidences.height, confidences.width), x, y)
     dtype = '>f4' if confidences.is_bigendian else '<f4'
     start = row * confidences.step + column * 4 * len(names)
-    pixel = np.frombuffer(confidences.data, dtype, len(names), start)
-    order = np.argsort(-pixel, kind='stable')[:LIKELIEST]
-    return tuple(ClassProbability(names[i], float(pixel[i])) for i in order)
+    return likeliest(np.frombuffer(confidences.data, dtype, len(names), start), names)
 
 
 def segmented_frame(
     image: npt.NDArray[np.uint8], prompts: Sequence[str], background: str, answer: Any
 ) -> ShownFrame:
     """Make a frame of the answer of `~/segment` to an image and prompts."""
-    given = {prompt.split('|')[0].strip(): prompt for prompt in prompts}
+    given = {class_name(prompt): prompt for prompt in prompts}
     classes = zip(answer.ids, answer.names, strict=True)
     return ShownFrame(
         camera='',

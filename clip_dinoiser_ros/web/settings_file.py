@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from clip_dinoiser_ros.bag.output_files import replace_file
 from clip_dinoiser_ros.web.source import Settings
 
 WORDS = ('prompts', 'negative_prompts', 'background')
@@ -47,9 +48,7 @@ class WordSets:
         """Write a set; one of this name is replaced."""
         path = self._path(name)
         self._folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix('.part')
-        part.write_text(to_yaml(settings), encoding='utf-8')
-        part.replace(path)
+        replace_file(path, to_yaml(settings).encode())
 
     def load(self, name: str) -> dict[str, Any]:
         """Read the words of a set."""

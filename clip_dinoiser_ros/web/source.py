@@ -79,6 +79,8 @@ class Status:
 
 Settings = Mapping[str, Any]  # parameter: value, for SETTINGS below
 
+LIKELIEST = 5  # classes that are told of a pixel
+
 # The parameters of the node that the page shows and changes, by the node's names.
 SETTINGS = (
     'prompts',
@@ -88,6 +90,36 @@ SETTINGS = (
     'temporal_smoothing',
     'max_rate',
 )
+
+
+def class_name(prompt: str) -> str:
+    """Return the name of a class: the first of its synonyms."""
+    return prompt.split('|')[0].strip()
+
+
+def background_in_use(settings: Settings) -> str:
+    """Return the background of settings; empty if it is none of the classes."""
+    names = map(class_name, settings['prompts'])
+    return settings['background'] if settings['background'] in names else ''
+
+
+def pixel_at(size: tuple[int, int], x: float, y: float) -> tuple[int, int]:
+    """Return row and column at fractions of width and height in an image of a size (H, W)."""
+    height, width = size
+    return min(int(y * height), height - 1), min(int(x * width), width - 1)
+
+
+def likeliest(
+    probabilities: npt.NDArray[np.float32], names: Sequence[str]
+) -> tuple[ClassProbability, ...]:
+    """Return the likeliest classes of a pixel, likeliest first.
+
+    Args:
+        probabilities: (K,), of all classes.
+        names: Of the K classes.
+    """
+    order = np.argsort(-probabilities, kind='stable')[:LIKELIEST]
+    return tuple(ClassProbability(names[i], float(probabilities[i])) for i in order)
 
 
 class Source(Protocol):

@@ -17,13 +17,20 @@ import numpy.typing as npt
 from nicegui import context, ui
 from nicegui.events import UploadEventArguments
 
-from clip_dinoiser_ros.frames.class_ids import UNLABELLED_8, UNLABELLED_16
+from clip_dinoiser_ros.frames.class_ids import UNLABELLED_16, ClassIds
 from clip_dinoiser_ros.frames.compressed import decode
 from clip_dinoiser_ros.frames.image_layout import ImageError
 from clip_dinoiser_ros.frames.outputs import shrink
 from clip_dinoiser_ros.web.access import MAX_BODY
 from clip_dinoiser_ros.web.packet import MAX_SIDE
-from clip_dinoiser_ros.web.source import ClassProbability, RefusedError, Settings, ShownFrame
+from clip_dinoiser_ros.web.source import (
+    ClassProbability,
+    RefusedError,
+    Settings,
+    ShownFrame,
+    background_in_use,
+    pixel_at,
+)
 from clip_dinoiser_ros.web.viewer import Viewer
 from clip_dinoiser_ros.web.words import describe
 
@@ -132,8 +139,7 @@ class _Column:
         self._image = image
         if not self._text.value:
             self._text.value = '\n'.join(words['prompts'])
-            names = [prompt.split('|')[0] for prompt in words['prompts']]
-            self._background.value = words['background'] if words['background'] in names else ''
+            self._background.value = background_in_use(words)
         await self._segment()
 
     def _given(self) -> tuple[list[str], str]:
@@ -173,7 +179,7 @@ class _Column:
         if self._frame is None or self._frame.confidence is None:
             return ()
         height, width = self._frame.labels.shape
-        at = min(int(y * height), height - 1), min(int(x * width), width - 1)
+        at = pixel_at((height, width), x, y)
         label = int(self._frame.labels[at])
         name = next((one.name for one in self._frame.classes if one.id == label), 'no class')
         return (ClassProbability(name, float(self._frame.confidence[at])),)
@@ -194,10 +200,7 @@ def same_ids(frame: ShownFrame, ids: dict[str, int]) -> ShownFrame:
         frame: With ids of its own.
         ids: By name; gets new ones for other names.
     """
-    for one in frame.classes:
-        if one.name not in ids:
-            free = (i for i in range(2**16 - 1) if i != UNLABELLED_8 and i not in ids.values())
-            ids[one.name] = next(free)
+    ids |= ClassIds(dict(ids)).with_names([one.name for one in frame.classes]).known
     table = np.full(2**16, UNLABELLED_16, np.uint16)
     for one in frame.classes:
         table[one.id] = ids[one.name]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from nicegui import ui
 
 from clip_dinoiser_ros.web.packet import css_colour
-from clip_dinoiser_ros.web.source import ShownClass
+from clip_dinoiser_ros.web.source import ShownClass, class_name
 
 # Takes the new list of words; returns why it is refused, or nothing
 Change = Callable[[list[str]], Awaitable[str]]
@@ -99,7 +99,7 @@ class WordRows:
                 row.whole.move(target_index=index)
         self._rows = rows
         for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
-            name = text.split('|')[0].strip()
+            name = class_name(text)
             row.show(text, index, ids.get(name), bool(background) and name == background)
 
     def _make(self) -> _Row:
