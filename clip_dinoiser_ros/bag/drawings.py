@@ -50,13 +50,11 @@ class Drawings:
 
     def draw(self, bag: Path, progress: Progress) -> None:
         """Draw what is requested from the closed bag; damage found is added to `progress`."""
-        with contextlib.ExitStack() as stack:
-            rerun = None
-            if self._args.rerun is not None:
-                file = RerunFile(
-                    self._args.rerun, self._recording, self._selection, self._args.force
-                )
-                rerun = stack.enter_context(file)
+        path = self._args.rerun
+        file: contextlib.AbstractContextManager[RerunFile | None] = contextlib.nullcontext()
+        if path is not None:
+            file = RerunFile(path, self._recording, self._selection, self._args.force)
+        with file as rerun:
             self._draw(bag, progress, rerun)
 
     def _draw(self, bag: Path, progress: Progress, rerun: RerunFile | None) -> None:

@@ -142,6 +142,9 @@ class RerunFile:
 
     def __exit__(self, *_: object) -> None:
         """End the thread that writes; without `finish` nothing gets the name of the file."""
+        self._close()
+
+    def _close(self) -> None:
         self._stream.disconnect()
         self._copy.wait()
 
@@ -190,8 +193,7 @@ class RerunFile:
         self._copy_transforms()
         self._stream.send_blueprint(self._blueprint())
         self._stream.flush()
-        self._stream.disconnect()
-        self._copy.wait()
+        self._close()
         if self._copy.error is not None:
             raise OSError(f'{self._part} cannot be written: {one_line(self._copy.error)}')
         if not importlib.import_module('rerun_bindings').check_for_rrd_footer(self._part):
