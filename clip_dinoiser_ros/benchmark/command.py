@@ -316,13 +316,14 @@ def _starts(
     args: argparse.Namespace, weights: Mapping[str, str], ros: bool
 ) -> dict[str, dict[str, float]]:
     """Return the seconds to each step of a process, and of the node if ROS is available."""
+    precision = (args.precisions or [args.precision])[0]
     values = {
         **weights,
         'device': args.device,
-        'precision': (args.precisions or [args.precision])[0],
+        'precision': precision,
         'short_side': args.short_side,
         'engine': args.engine,
-        **({'quantized': args.quantized} if args.quantized else {}),
+        **({'quantized': args.quantized} if precision == 'int8' else {}),
     }
     options = [
         text
