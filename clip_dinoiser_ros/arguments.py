@@ -111,7 +111,8 @@ def add_device_arguments(
         '--engine',
         default='auto',
         choices=['auto', 'torch', 'openvino'],
-        help='auto: openvino on Intel devices and for int8, else torch (%(default)s)',
+        help='auto: openvino on Intel devices, for int8, and for bf16 on a CPU; else torch '
+        '(%(default)s)',
     )
 
 

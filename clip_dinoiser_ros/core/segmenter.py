@@ -66,7 +66,8 @@ class Segmenter:
         cache: Folder for text embeddings; None: in memory only.
         pack: On a CPU, rearrange the image tower's weights for speed; see `Backbone.pack`.
         engine: Of the image tower. 'torch'; 'openvino': on a CPU, an Intel GPU or NPU;
-            'auto': OpenVINO on the devices of Intel, else torch.
+            'auto': OpenVINO on the devices of Intel, for int8, and for bf16 on a CPU that has it if
+            OpenVINO is installed; else torch.
         method: 'dinoiser'. For comparison: 'maskclip' without pooling, 'maskclip-keys' with
             MaskCLIP's own refinement, on torch only.
         quantized: Folder that `clip-dinoiser quantize` wrote, for precision int8.
@@ -538,16 +539,7 @@ def find_precision(
             capability = torch.cuda.get_device_capability(device)
             # before Volta, most GPUs compute fp16 far slower than fp32
             return 'bf16' if capability >= (8, 0) else 'fp16' if capability >= (7, 0) else 'fp32'
-        return 'bf16' if _cpu_has_bf16() else 'fp32'
+        return 'bf16' if engines.cpu_has_bf16() else 'fp32'
     if precision not in DTYPES:
         raise ValueError(f'precision is {precision!r}; allowed: auto, {", ".join(DTYPES)}')
     return precision
-
-
-def _cpu_has_bf16() -> bool:
-    """Return whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX-BF16)."""
-    try:
-        flags = Path('/proc/cpuinfo').read_text().split()
-    except OSError:
-        return False
-    return 'avx512_bf16' in flags or 'amx_bf16' in flags

@@ -191,7 +191,8 @@ SPECS: Mapping[str, _Spec] = {
     ),
     'engine': _Spec(
         'auto',
-        'Runtime of the image tower; auto: openvino on Intel devices and for int8, else torch',
+        'Runtime of the image tower; auto: openvino on Intel devices, for int8, and for bf16 on a '
+        'CPU; else torch',
         allowed='auto, torch, openvino',
     ),
     'quantized': _Spec('', 'Folder that clip-dinoiser quantize wrote, for precision int8'),

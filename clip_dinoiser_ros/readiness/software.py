@@ -97,7 +97,7 @@ def _examine_device(device: str, precision: str, engine: str) -> Finding:
     chosen = segmenter.find_precision(precision, found)  # type: ignore[arg-type]
     text = f'{found} in {chosen}'
     place = device if is_intel(device) else str(found)
-    if engines.find_engine(engine, place) != 'torch':  # type: ignore[arg-type]
+    if engines.find_engine(engine, place, chosen) != 'torch':  # type: ignore[arg-type]
         return Finding('device', 'ok', f'{place} in {chosen}, OpenVINO')
     if found.type != 'cuda':
         packed = pack(torch.zeros(32, 32, dtype=segmenter.DTYPES[chosen])).is_mkldnn

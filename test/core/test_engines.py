@@ -143,7 +143,28 @@ def test_two_threads_at_once(segmenter, golden_prompts):
     assert not wrong
 
 
-def test_auto_is_torch_without_openvino(without_openvino, golden_files):
+@pytest.mark.parametrize(
+    ('device', 'precision', 'has_bf16', 'expected'),
+    [
+        ('cuda:1', 'bf16', True, 'torch'),
+        ('cpu', 'auto', True, 'openvino'),
+        ('cpu', 'bf16', True, 'openvino'),
+        ('cpu', 'fp32', True, 'torch'),
+        ('cpu', 'auto', False, 'torch'),
+        ('cpu', 'bf16', False, 'torch'),
+        ('cpu', 'int8', False, 'openvino'),
+    ],
+)
+def test_the_engine_that_auto_stands_for(monkeypatch, device, precision, has_bf16, expected):
+    pytest.importorskip('openvino')
+    monkeypatch.setattr(choice, 'cpu_has_bf16', lambda: has_bf16)
+    assert engines.find_engine('auto', device, precision) == expected
+    if precision != 'int8':
+        assert engines.find_engine('torch', device, precision) == 'torch'
+
+
+def test_auto_is_torch_without_openvino(without_openvino, golden_files, monkeypatch):
+    monkeypatch.setattr(choice, 'cpu_has_bf16', lambda: True)
     segmenter = Segmenter.load(**golden_files, device='cpu')
     assert segmenter.engine == 'torch'
     image = golden('image_170x215_plain')['image']
@@ -170,8 +191,3 @@ def test_a_device_of_intel_that_is_not_there():
         pytest.skip('there is an NPU')
     with pytest.raises(ValueError, match="device 'intel-npu' does not exist; OpenVINO sees CPU"):
         Segmenter.load('demo', device='intel-npu')
-
-
-def test_auto_is_torch():
-    assert engines.find_engine('auto', 'cuda:1') == 'torch'
-    assert engines.find_engine('auto', 'cpu') == 'torch'

@@ -194,7 +194,7 @@ def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
         make(golden_clip, golden_heads, short_side=8)
     cpu = torch.device('cpu')
     for has_bf16, expected in [(True, 'bf16'), (False, 'fp32')]:
-        monkeypatch.setattr(module, '_cpu_has_bf16', lambda answer=has_bf16: answer)
+        monkeypatch.setattr(module.engines, 'cpu_has_bf16', lambda answer=has_bf16: answer)
         assert module.find_precision('auto', cpu) == expected
     capabilities = [((9, 0), 'bf16'), ((8, 7), 'bf16'), ((7, 2), 'fp16'), ((6, 1), 'fp32')]
     for capability, expected in capabilities:

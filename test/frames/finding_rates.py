@@ -120,10 +120,13 @@ def main() -> None:
             counts += rates(segmenter, [shown], contrasts_of(things))
         _print(title, counts, known)
     demo = {'first prompts': PROMPTS_BEFORE, 'second prompts': PROMPTS_AFTER}
-    texts = ('blue barrel', 'purple box', 'green barrel', 'red cone', 'black ball', 'blue door')
-    counts = rates(segmenter, demo_drive(rate_hz=2.5), demo, texts)
-    for text in texts:
-        _print(text, Counter({key: n for key, n in counts.items() if key[1] == text}), texts)
+    frames = list(demo_drive(rate_hz=2.5))
+    shown = {CLASSES[index] for index in np.unique([frame.labels for frame in frames])}
+    never = [name for name in THING_CLASSES if name not in shown]
+    counts = rates(segmenter, frames, demo, ['blue barrel', *never])
+    _print('never shown', Counter({key: n for key, n in counts.items() if key[1] in never}), known)
+    for text in ('blue barrel', *never):
+        _print(text, Counter({key: n for key, n in counts.items() if key[1] == text}), known)
 
 
 def _print(title: str, counts: Counter, known: Sequence[str]) -> None:

@@ -27,7 +27,8 @@ def find_engine(
     """Choose the engine for a device, before anything is loaded.
 
     Args:
-        engine: 'auto': OpenVINO on the devices of Intel and for int8, else torch.
+        engine: 'auto': OpenVINO on the devices of Intel and for int8, and for bf16 on a CPU that
+            has it if OpenVINO is installed; else torch.
         device: As for `Segmenter`; not 'auto', but what it stands for.
         precision: As for `Segmenter`; int8 is OpenVINO's alone.
 
@@ -53,11 +54,22 @@ def find_engine(
         return 'torch'
     if intel and engine == 'torch':
         raise ValueError(f'engine is torch and device is {device}; it needs engine openvino')
+    installed = find_spec('openvino') is not None
     if engine != 'openvino' and not intel:
-        return 'torch'
-    if find_spec('openvino') is None:
+        bf16 = precision in ('auto', 'bf16') and cpu_has_bf16()
+        return 'openvino' if engine == 'auto' and bf16 and installed else 'torch'
+    if not installed:
         raise ValueError(f'OpenVINO is not installed: {INSTALL}')
     return 'openvino'
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX-BF16)."""
+    try:
+        flags = Path('/proc/cpuinfo').read_text().split()
+    except OSError:
+        return False
+    return 'avx512_bf16' in flags or 'amx_bf16' in flags
 
 
 def torch_device_type(device: str) -> str:
