@@ -10,7 +10,8 @@ so for each side of the image one matrix does all of this at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,7 +23,7 @@ WINDOW = 448  # side of a window in pixels
 STRIDE = 224
 SHORT_SIDE = 448  # short side after resizing, unless the long side would then exceed
 LONG_SIDE = 2048
-BAND = 16  # rows of pixels at once on a CPU: few rows of patches, few classes that can win there
+BAND = 32  # rows of pixels at once on a CPU: few rows of patches, few classes that can win there
 BAND_ELEMENTS = 1 << 28  # float32 elements at once on a GPU: few large products
 MARGIN = 1e-5  # relative tolerance; more than the rounding errors of sums of products
 
@@ -137,16 +138,26 @@ def find_labels(
     rows, columns = matrices(probabilities, resized, size, placed)
     wide = probabilities @ columns.T  # (K, sum of h, W)
     labels = torch.empty(size, dtype=torch.int64, device=wide.device)
-    on_cpu = wide.device.type == 'cpu'
-    height = BAND if on_cpu else max(1, BAND_ELEMENTS // (len(wide) * size[1]))
+    if wide.device.type == 'cpu':
+        with _one_thread():
+            for start in range(0, size[0], BAND):
+                _label_band(labels[start : start + BAND], rows[start : start + BAND], wide)
+        return labels
+    height = max(1, BAND_ELEMENTS // (len(wide) * size[1]))
     for start in range(0, size[0], height):
-        band = rows[start : start + height]
-        part = labels[start : start + height]
-        if on_cpu:
-            _label_band(part, band, wide)
-        else:
-            part.copy_(_winners(band @ wide))
+        labels[start : start + height] = _winners(rows[start : start + height] @ wide)
     return labels
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one thread: sharing operations as small as those on a band takes longer than they do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _winners(merged: Tensor) -> Tensor:
