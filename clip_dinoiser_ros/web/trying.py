@@ -87,7 +87,7 @@ class Trying:
     async def _take(self) -> None:
         image = self._freeze()
         if image is None:
-            self._say('There is no image yet.')
+            self._say('There is no image yet. With all cameras in view, choose one first.')
         else:
             await self._set(image.copy())
 

@@ -184,6 +184,33 @@ def test_nothing_is_watched_while_nobody_watches(page, fake_page):
     wait_for(lambda: fake_page.watchers('front') == 0)
 
 
+def choose_all(page):
+    page.labelled('Camera').click()
+    wait_for(lambda: [i for i in page.all('.q-menu .q-item') if i.text == 'all cameras'])[0].click()
+    wait_for(lambda: len(page.all('.tile .viewer-key span')) == 6)  # three classes each
+
+
+@pytest.mark.long
+def test_all_cameras_side_by_side_and_one_of_them_again(page, fake_page):
+    choose_all(page)
+    wait_for(lambda: (fake_page.watchers('front'), fake_page.watchers('rear')) == (1, 1))
+    for name in ('front', 'rear'):
+        tile = page.labelled(name)
+        assert 'person 29 %' in tile.text
+        wait_for(lambda tile=tile: '10.0 labels/s' in tile.text)
+    assert not page.all('.watch > .viewer')[0].is_displayed()
+    page.all('.tile .viewer-stage')[1].click()
+    assert wait_for(lambda: page.one('.tile .viewer-tip').text).startswith('person')
+    wait_for(lambda: page.one('.top .status').text == 'front: 10.0 labels/s, 0.1 s old')
+    page.labelled('rear alone').click()
+    wait_for(lambda: (fake_page.watchers('front'), fake_page.watchers('rear')) == (0, 1))
+    wait_for(page.legend)
+    assert page.all('.tile') == []
+    choose_all(page)
+    page.open('about:blank')
+    wait_for(lambda: (fake_page.watchers('front'), fake_page.watchers('rear')) == (0, 0))
+
+
 @pytest.mark.long
 def test_sets_of_words(page, tmp_path):
     page.labelled('Name for the words in use').send_keys('hall 1')
@@ -249,6 +276,9 @@ def test_what_cannot_be_used_is_refused(page, tmp_path, content, reason):
 @pytest.mark.parametrize('size', [(390, 844), (1280, 800), (2560, 1440)])
 def test_no_page_is_wider_than_its_screen(page, size):
     page.resize(*size)
+    choose_all(page)
+    assert page.js('return document.documentElement.scrollWidth') <= size[0]
+    page.labelled('front alone').click()
     open_trying(page)
     width = page.js('return document.documentElement.scrollWidth')
     assert width <= size[0]
