@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from clip_dinoiser_ros.web.source import (
 )
 
 LIMITS = {'min_confidence': 1.0, 'temporal_smoothing': 0.99, 'max_rate': 1000.0}
-_PROBABILITIES = 2**22  # computed to look at one pixel
+_MOST_PROBABILITIES = 2**22  # computed to look at one pixel
 logger = logging.getLogger(__name__)
 
 
@@ -207,12 +208,7 @@ class Desk:
         outputs = self._outputs.get(camera)
         if outputs is None:
             return ()
-        height, width = outputs.size
-        names = outputs.active.vocabulary.names
-        scale = min(1.0, (_PROBABILITIES / (len(names) * height * width)) ** 0.5)
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        row, column = pixel_at(size, x, y)
-        return likeliest(outputs.patches.class_confidences(size)[:, row, column], names)
+        return _probabilities(outputs, x, y)
 
     def segment(
         self,
@@ -241,7 +237,16 @@ class Desk:
             outputs = self._segment(processor, DecodedFrame('', make_header(0), image, 0.0), active)
         except ValueError as error:
             raise RefusedError(one_line(error)) from error
-        return _shown(outputs)
+        return replace(_shown(outputs), probabilities=partial(_probabilities, outputs))
+
+
+def _probabilities(outputs: FrameOutputs, x: float, y: float) -> Sequence[ClassProbability]:
+    height, width = outputs.size
+    names = outputs.active.vocabulary.names
+    scale = min(1.0, (_MOST_PROBABILITIES / (len(names) * height * width)) ** 0.5)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    row, column = pixel_at(size, x, y)
+    return likeliest(outputs.patches.class_confidences(size)[:, row, column], names)
 
 
 def _shown(outputs: FrameOutputs) -> ShownFrame:

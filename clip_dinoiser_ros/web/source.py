@@ -46,6 +46,18 @@ class ShownObject:
 
 
 @dataclass(frozen=True)
+class ClassProbability:
+    """A class and its probability in one pixel, 0 to 1."""
+
+    name: str
+    probability: float
+
+
+# Asked for the likeliest classes at a place, as `Source.probabilities`
+Place = Callable[[float, float], Sequence[ClassProbability]]
+
+
+@dataclass(frozen=True)
 class ShownFrame:
     """One segmented image."""
 
@@ -58,14 +70,7 @@ class ShownFrame:
     classes: tuple[ShownClass, ...]
     objects: tuple[ShownObject, ...] = ()
     times_ms: Mapping[str, float] = field(default_factory=dict)  # stage: milliseconds
-
-
-@dataclass(frozen=True)
-class ClassProbability:
-    """A class and its probability in one pixel, 0 to 1."""
-
-    name: str
-    probability: float
+    probabilities: Place | None = None  # None: labels and confidence are all that is known
 
 
 @dataclass(frozen=True)

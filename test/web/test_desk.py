@@ -127,6 +127,13 @@ def test_trying_changes_nothing(desk, scene):
     before = desk.settings(), desk.class_ids()
     frame = desk.segment(scene.image, ['green pallet', 'person'], '')
     assert [one.name for one in frame.classes] == ['green pallet', 'person']
+    likely = frame.probabilities(0.5, 0.9)
+    assert sum(one.probability for one in likely) == pytest.approx(1, abs=1e-3)
+    height, width = frame.labels.shape
+    label = frame.labels[int(0.9 * height), width // 2]
+    names = [next(one.name for one in frame.classes if one.id == label)]
+    names += [one.name for one in frame.classes if one.id != label]
+    assert [one.name for one in likely] == names
     assert (desk.settings(), desk.class_ids()) == before
     with pytest.raises(RefusedError, match='empty synonym'):
         desk.segment(scene.image, ['|'], '')
@@ -210,5 +217,7 @@ def test_without_pictures_one_can_be_dropped(browser, images, tmp_path):
         browser.one('.try input[type=file]').send_keys(str(images / 'yard.png'))
         wait_for(lambda: len(browser.all('.try .viewer-legend')) == 2)
         wait_for(lambda: 'blue barrel' in browser.one('.try .viewer-legend').text)
+        browser.one('.try .viewer-stage').click()
+        wait_for(lambda: len(browser.one('.try .viewer-tip').text.splitlines()) == 2)
     finally:
         served.close()

@@ -253,6 +253,10 @@ def test_words_are_tried_without_changing_those_in_use(page, tmp_path):
     next(b for b in column.find_elements('css selector', 'button') if b.text == 'Try').click()
     wait_for(lambda: 'ladder' in column.find_element('css selector', '.viewer-legend').text)
     assert 'ladder' not in page.words()
+    stage = column.find_element('css selector', '.viewer-stage')
+    stage.click()  # where two stripes meet; the fake, as a node, tells nothing of the runner-up
+    tip = wait_for(lambda: column.find_element('css selector', '.viewer-tip').text)
+    assert tip in ('floor 75 %', 'ladder 75 %')
     next(b for b in column.find_elements('css selector', 'button') if b.text == 'Use these').click()
     wait_for(lambda: page.words() == ['floor', 'ladder'])
 
