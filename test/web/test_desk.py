@@ -73,6 +73,7 @@ def test_a_picture_is_segmented_again_when_words_change(desk):
     desk.on_change(changed.set)
     stop = desk.watch('yard.png', frames.put)
     first = frames.get(timeout=60)
+    assert 'labels/s' not in desk.status('yard.png').summary
     assert [one.name for one in first.classes] == PROMPTS
     assert first.labels.shape == first.image.shape[:2]
     desk.change({'prompts': [*PROMPTS, 'orange cone'], 'min_confidence': 0.9})
@@ -156,6 +157,8 @@ def test_a_recording_is_played_again_and_again(segmenter, tmp_path):
     stop = desk.watch(camera, frames.put)
     stamps = [frames.get(timeout=60).stamp_ns for _ in range(7)]
     assert stamps == sorted(set(stamps))
+    rate, unit = wait_for(lambda: desk.status(camera).summary).split(': ')[0].split()
+    assert (float(rate) > 0, unit) == (True, 'labels/s')
     stop()
     desk.close()
 
