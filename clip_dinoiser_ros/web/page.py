@@ -167,7 +167,8 @@ class Page:
             _show_status(self._status, status, f'{worst}: ' if self._tiles else '')
             self._show_details(() if self._tiles else status.details)
         if self._controls is not None:
-            self._controls.encoding.set_visibility(self._served.changes.is_encoding)
+            is_encoding = any(status.is_encoding for status in statuses.values())
+            self._controls.encoding.set_visibility(self._served.changes.is_encoding or is_encoding)
             if not self._settings:
                 await self._refresh()
 

@@ -80,6 +80,7 @@ class Status:
     level: int  # 0 ok, 1 warning, 2 error, 3 nothing is heard of it; as in DiagnosticStatus
     summary: str  # in plain words: '9.8 labels/s, 0.1 s old'
     details: tuple[tuple[str, str], ...] = ()  # name, value with unit
+    is_encoding: bool = False  # new words, whoever gave them; the old ones go on
 
 
 Settings = Mapping[str, Any]  # parameter: value, for SETTINGS below

@@ -94,6 +94,15 @@ def test_while_words_are_encoded_the_page_says_so(page):
     wait_for(lambda: not page.one('.encoding').is_displayed())
 
 
+@pytest.mark.long
+def test_words_that_someone_else_gave_are_said_to_be_encoded(page):
+    add(page, 'someone else')
+    wait_for(lambda: 'someone else' in page.words())  # the change of this page is done
+    wait_for(page.one('.encoding').is_displayed)
+    page.labelled('Remove someone else').click()
+    wait_for(lambda: not page.one('.encoding').is_displayed())
+
+
 def test_two_pages_see_the_changes_of_each_other(page, fake_page, second_browser):
     second_browser.open(fake_page.address)
     wait_for(second_browser.words)
