@@ -5,6 +5,7 @@
 
 import argparse
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -197,8 +198,7 @@ def test_the_verb_in_a_browser(browser, images, tmp_path):
     try:
         browser.open(served.address)
         wait_for(lambda: browser.words() == PROMPTS)
-        browser.labelled('Camera').click()
-        wait_for(lambda: [i for i in browser.all('.q-menu .q-item') if 'yard' in i.text])[0].click()
+        browser.choose_camera('yard.png')
         wait_for(lambda: browser.legend().get('blue barrel') or browser.legend().get('person'))
         before = browser.legend()
         browser.labelled('Add a word').send_keys('orange cone', Keys.ENTER)
@@ -207,6 +207,32 @@ def test_the_verb_in_a_browser(browser, images, tmp_path):
         assert browser.errors() == []
     finally:
         assert served.close() == 130
+
+
+@pytest.mark.long
+def test_all_images_of_a_folder_side_by_side(browser, images, tmp_path):
+    """One of them is broken, and one has HTML for a name."""
+    attack = '<img src=x onerror=window.attacked=1>.png'
+    shutil.copy(images / 'yard.png', images / attack)
+    served = ServedPage(
+        *('-m', 'clip_dinoiser_ros.cli', 'web', '--images', images, '--model', 'demo'),
+        *('--sets', tmp_path / 'sets', '--background', 'background', '--prompts', *PROMPTS),
+    )
+    try:
+        browser.open(served.address)
+        wait_for(browser.words)
+        browser.choose_camera('all cameras')
+        wait_for(lambda: len(browser.all('.tile .viewer-key')) == 2)
+        wait_for(lambda: 'without image size' in browser.labelled('broken.jpg').text)
+        assert browser.one('.top .status').text.startswith('broken.jpg: ')
+        assert [tile.text.splitlines()[0] for tile in browser.all('.tile')] == [
+            attack,
+            'broken.jpg',
+            'yard.png',
+        ]
+        assert browser.js('return window.attacked') is None
+    finally:
+        served.close()
 
 
 @pytest.mark.long

@@ -194,8 +194,7 @@ def test_nothing_is_watched_while_nobody_watches(page, fake_page):
 
 
 def choose_all(page):
-    page.labelled('Camera').click()
-    wait_for(lambda: [i for i in page.all('.q-menu .q-item') if i.text == 'all cameras'])[0].click()
+    page.choose_camera('all cameras')
     wait_for(lambda: len(page.all('.tile .viewer-key span')) == 6)  # three classes each
 
 
