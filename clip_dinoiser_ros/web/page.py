@@ -93,10 +93,11 @@ class Page:
             self._status = ui.label('...').classes('status').props('role=status')
         with ui.element('main').classes('page'):
             with ui.element('section').classes('watch').props('aria-label="Camera image"'):
-                self._viewer = Viewer(self._probabilities)
+                with ui.element('div') as self._alone:
+                    self._viewer = Viewer(self._probabilities)
+                    with ui.expansion('Details', icon='monitor_heart').classes('details'):
+                        self._details = ui.element('dl')
                 self._grid = ui.element('div').classes('tiles')
-                with ui.expansion('Details', icon='monitor_heart').classes('details'):
-                    self._details = ui.element('dl')
             self._controls: Controls | None = None
             self._trying: ui.expansion | None = None
             if served.can_change:
@@ -127,7 +128,7 @@ class Page:
     def _watch(self, chosen: str | None) -> None:
         self._camera = '' if chosen in (None, ALL) else str(chosen)
         self._viewer.show('camera', self._camera)
-        self._viewer.set_visibility(chosen != ALL)
+        self._alone.set_visibility(chosen != ALL)
         self._grid.clear()
         self._tiles = {}
         if chosen == ALL:
@@ -165,7 +166,7 @@ class Page:
             worst = max(statuses, key=lambda name: statuses[name].level)
             status = statuses[worst]
             _show_status(self._status, status, f'{worst}: ' if self._tiles else '')
-            self._show_details(() if self._tiles else status.details)
+            self._show_details(status.details)
         if self._controls is not None:
             is_encoding = any(status.is_encoding for status in statuses.values())
             self._controls.encoding.set_visibility(self._served.changes.is_encoding or is_encoding)

@@ -206,7 +206,8 @@ def test_all_cameras_side_by_side_and_one_of_them_again(page, fake_page):
         tile = page.labelled(name)
         assert 'person 29 %' in tile.text
         wait_for(lambda tile=tile: '10.0 labels/s' in tile.text)
-    assert not page.all('.watch > .viewer')[0].is_displayed()
+    assert not page.all('.watch .viewer')[0].is_displayed()
+    assert not page.all('.watch .details')[0].is_displayed()
     page.all('.tile .viewer-stage')[1].click()
     assert wait_for(lambda: page.one('.tile .viewer-tip').text).startswith('person')
     wait_for(lambda: page.one('.top .status').text == 'front: 10.0 labels/s, 0.1 s old')
