@@ -3,9 +3,11 @@
 
 """Start the segmentation node: ros2 launch clip_dinoiser_ros segment.launch.py."""
 
+import os
+import secrets
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.substitutions import FindPackageShare
@@ -31,6 +33,8 @@ PAGE = {
     'host': 'address that the page listens on; empty: only this machine can open it',
     'port': 'port of the page',
 }
+# Not on the command line, which ps shows, and launch when a process dies
+TOKEN = 'CLIP_DINOISER_WEB_TOKEN'  # noqa: S105  # its name
 RESPAWN_DELAY_S = 2.0
 LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
 
@@ -72,7 +76,8 @@ def generate_launch_description():
             'respawn',
             default_value='true',
             choices=['true', 'false'],
-            description='start the node again when its process ends, as it does when the GPU fails',
+            description='start the node again when its process ends, as it does when the GPU '
+            'fails, and the page too',
         ),
         DeclareLaunchArgument(
             'log_level', default_value='info', choices=LEVELS, description='what the node logs'
@@ -86,6 +91,12 @@ def generate_launch_description():
         *(
             DeclareLaunchArgument(f'web_{name}', default_value='', description=text)
             for name, text in PAGE.items()
+        ),
+        DeclareLaunchArgument(
+            'web_token',
+            default_value='',
+            description='token of the page, at least 16 letters and digits; empty: as in '
+            f'the environment variable {TOKEN}, or a new one if web_host is given',
         ),
     ]
     return LaunchDescription([*arguments, OpaqueFunction(function=_nodes)])
@@ -121,6 +132,16 @@ def _nodes(context):
         # the name of a logger
         ros_arguments=['--log-level', f'{".".join(names)}:={value("log_level")}'],
     )
+    page = _page(names, value)
+    return [node, *page] if value('web') == 'true' else [node]
+
+
+def _page(names, value):
+    """Make the page of a node; a token that nobody knows yet is told once and outlives respawns."""
+    token, actions = value('web_token'), []
+    if value('web_host') and not token and not os.environ.get(TOKEN):
+        token = secrets.token_hex(16)
+        actions = [LogInfo(msg=f'the address of the page ends in ?token={token}')]
     options = [(f'--{name}', value(f'web_{name}')) for name in PAGE]
     page = Node(
         package='clip_dinoiser_ros',
@@ -129,13 +150,16 @@ def _nodes(context):
         namespace=value('namespace'),
         output='screen',
         emulate_tty=True,
+        respawn=value('respawn') == 'true',
+        respawn_delay=RESPAWN_DELAY_S,
         arguments=[
             '--node',
             '/' + '/'.join(names),
             *(word for option in options if option[1] for word in option),
         ],
+        additional_env={TOKEN: token} if token else {},
     )
-    return [node, page] if value('web') == 'true' else [node]
+    return [*actions, page]
 
 
 def _full_name(context):

@@ -84,6 +84,7 @@ def _own_environment(tmp_path_factory):
     torch.set_num_threads(THREADS)  # fixtures compute too
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(embedding_cache.SWITCH, 'off')
+        patch.delenv('CLIP_DINOISER_WEB_TOKEN', raising=False)
         patch.setenv('ROS_HOME', str(tmp_path_factory.mktemp('ros_home')))
         patch.setenv('ROS_LOG_DIR', str(tmp_path_factory.mktemp('ros_log')))
         yield

@@ -451,6 +451,7 @@ class SegmentationNode(ParameterServicesNode):
                 'engine': segmenter.engine,
                 'vocabulary_version': str(self._active.version),
                 'classes': str(len(self._active.settings.prompts)),
+                'encoding_prompts': str(self._is_encoding()).lower(),
                 **self._health.stages.values(),
                 **gpu_memory(segmenter.device),
             }
@@ -528,6 +529,9 @@ class SegmentationNode(ParameterServicesNode):
     def _between_frames(self) -> AbstractContextManager[None]:
         slots = self._slots
         return nullcontext() if slots is None else slots.between_frames()
+
+    def _is_encoding(self) -> bool:
+        return self._encoding is not None and not self._encoding.done.done()
 
     def _stop_encoding(self) -> None:
         if self._encoding is not None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,8 @@ from clip_dinoiser_ros.web.source import (
 )
 
 LIMITS = {'min_confidence': 1.0, 'temporal_smoothing': 0.99, 'max_rate': 1000.0}
-_PROBABILITIES = 2**22  # computed to look at one pixel
+_RATED = 20  # frames of which the rate is told
+_MOST_PROBABILITIES = 2**22  # computed to look at one pixel
 logger = logging.getLogger(__name__)
 
 
@@ -69,6 +72,7 @@ class Desk:
         self._changed = Notices()
         self._news = threading.Condition()
         self._outputs: dict[str, FrameOutputs] = {}
+        self._ends_s: dict[str, deque[float]] = {}  # when frames of a recording were shown
         self._failures: dict[str, str] = {}
         self._players: dict[threading.Thread, Callable[[], None]] = {}
 
@@ -104,6 +108,7 @@ class Desk:
         self, camera: str, on_frame: Callable[[ShownFrame], None], over: threading.Event
     ) -> None:
         processor = Processor(self._segmenter, logger)
+        ends_s = self._ends_s[camera] = deque(maxlen=_RATED + 1)
         try:
             for frame, pause_s in self._pictures.play(camera):
                 began_s, active = time.monotonic(), self._active
@@ -113,6 +118,8 @@ class Desk:
                 self._outputs[camera] = outputs
                 self._failures.pop(camera, None)
                 on_frame(_shown(outputs))
+                if pause_s is not None:
+                    ends_s.append(time.monotonic())
                 self._wait(began_s, pause_s, active, over)
         except (ValueError, OSError) as error:
             self._failures[camera] = one_line(error)
@@ -141,7 +148,7 @@ class Desk:
         return outcome
 
     def status(self, camera: str) -> Status:
-        """Return what goes wrong with a picture or with the words."""
+        """Return the rate of a recording, and what goes wrong with a picture or with the words."""
         vocabulary = self._active.vocabulary
         told = advice(vocabulary, published_classes(self._active.table))
         unknown = self._segmenter.unknown_words(vocabulary)
@@ -153,7 +160,14 @@ class Desk:
             ('model', f'{self._segmenter.engine}, {self._segmenter.precision}'),
             ('device', str(self._segmenter.device)),
         )
-        return Status(1 if told else 0, '; '.join(told) or 'ready', details)
+        summary = ': '.join(filter(None, [self._rate(camera), '; '.join(told)]))
+        return Status(1 if told else 0, summary or 'ready', details)
+
+    def _rate(self, camera: str) -> str:
+        ends_s = [*self._ends_s.get(camera, ())]
+        if len(ends_s) < 2:
+            return ''
+        return f'{(len(ends_s) - 1) / (time.monotonic() - ends_s[0]):.1f} labels/s'
 
     # settings
 
@@ -207,12 +221,7 @@ class Desk:
         outputs = self._outputs.get(camera)
         if outputs is None:
             return ()
-        height, width = outputs.size
-        names = outputs.active.vocabulary.names
-        scale = min(1.0, (_PROBABILITIES / (len(names) * height * width)) ** 0.5)
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        row, column = pixel_at(size, x, y)
-        return likeliest(outputs.patches.class_confidences(size)[:, row, column], names)
+        return _probabilities(outputs, x, y)
 
     def segment(
         self,
@@ -241,7 +250,16 @@ class Desk:
             outputs = self._segment(processor, DecodedFrame('', make_header(0), image, 0.0), active)
         except ValueError as error:
             raise RefusedError(one_line(error)) from error
-        return _shown(outputs)
+        return replace(_shown(outputs), probabilities=partial(_probabilities, outputs))
+
+
+def _probabilities(outputs: FrameOutputs, x: float, y: float) -> Sequence[ClassProbability]:
+    height, width = outputs.size
+    names = outputs.active.vocabulary.names
+    scale = min(1.0, (_MOST_PROBABILITIES / (len(names) * height * width)) ** 0.5)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    row, column = pixel_at(size, x, y)
+    return likeliest(outputs.patches.class_confidences(size)[:, row, column], names)
 
 
 def _shown(outputs: FrameOutputs) -> ShownFrame:

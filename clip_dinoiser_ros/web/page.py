@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +27,11 @@ from clip_dinoiser_ros.web.source import (
 from clip_dinoiser_ros.web.trying import Trying
 from clip_dinoiser_ros.web.video import Video
 from clip_dinoiser_ros.web.viewer import Viewer
+from clip_dinoiser_ros.web.words import describe
 
 STATUS_S = 1.0
+ALL = '*'  # no camera has this name
+MOST_AT_ONCE = 16  # cameras side by side; a folder may have thousands of images
 STYLE = Path(__file__).with_name('page.css')
 T = TypeVar('T')
 LEVELS = ('ok', 'warning', 'error', 'silent')
@@ -76,21 +80,24 @@ class Page:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._client = context.client
-        self._camera = ''
+        self._camera = ''  # the one that is shown alone
+        self._tiles: dict[str, ui.label] = {}  # the status of each of all cameras
         self._settings: Settings = {}
         self._shown: Sequence[tuple[str, str]] = ()  # details
         ui.add_css(STYLE)
         ui.colors(primary='#0072b2')
         with ui.element('header').classes('top'):
             ui.label(served.source.title).classes('title').props('role=heading aria-level=1')
-            self._cameras = ui.select([], on_change=lambda event: self._watch(event.value))
+            self._cameras = ui.select({}, on_change=lambda event: self._watch(event.value))
             self._cameras.props('dense outlined options-dense aria-label=Camera')
             self._status = ui.label('...').classes('status').props('role=status')
         with ui.element('main').classes('page'):
             with ui.element('section').classes('watch').props('aria-label="Camera image"'):
-                self._viewer = Viewer(self._probabilities)
-                with ui.expansion('Details', icon='monitor_heart').classes('details'):
-                    self._details = ui.element('dl')
+                with ui.element('div') as self._alone:
+                    self._viewer = Viewer(self._probabilities)
+                    with ui.expansion('Details', icon='monitor_heart').classes('details'):
+                        self._details = ui.element('dl')
+                self._grid = ui.element('div').classes('tiles')
             self._controls: Controls | None = None
             self._trying: ui.expansion | None = None
             if served.can_change:
@@ -118,29 +125,65 @@ class Page:
 
     # watching
 
-    def _watch(self, camera: str | None) -> None:
-        self._camera = camera or ''
+    def _watch(self, chosen: str | None) -> None:
+        self._camera = '' if chosen in (None, ALL) else str(chosen)
         self._viewer.show('camera', self._camera)
+        self._alone.set_visibility(chosen != ALL)
+        self._grid.clear()
+        self._tiles = {}
+        if chosen == ALL:
+            with self._grid:
+                for name in self._cameras.options:
+                    if name != ALL:
+                        self._add_tile(name)
+
+    def _add_tile(self, name: str) -> None:
+        with ui.element('section').classes('tile') as tile:
+            describe(tile, name)
+            with ui.element('div').classes('tile-top'):
+                alone = ui.button(name, on_click=lambda: self._cameras.set_value(name))
+                describe(alone.props('flat dense'), f'{name} alone')
+                self._tiles[name] = ui.label('...').classes('status')
+            viewer = Viewer(partial(self._probabilities, camera=name), layered=False, small=True)
+            viewer.show('camera', name)
 
     async def _look(self) -> None:
         """Show what changes by itself."""
         cameras = await _answer(self._served.video.cameras.get())
-        if cameras is not None and cameras != self._cameras.options:
-            chosen = self._camera if self._camera in cameras else next(iter(cameras), None)
-            self._cameras.set_options(cameras, value=chosen)
-        self._cameras.set_visibility(len(self._cameras.options) > 1)
+        if cameras is not None:
+            self._offer(cameras)
         if cameras == [] and self._trying is not None:
             self._trying.open()  # there is nothing else
             self._trying = None
-        status = await _answer(self._served.status(self._camera).get())
-        if status is not None:
-            self._status.text = status.summary
-            self._status.classes(replace=f'status {LEVELS[status.level]}')
+        found = {
+            name: await _answer(self._served.status(name).get())
+            for name in [*self._tiles] or [self._camera]
+        }
+        statuses = {name: status for name, status in found.items() if status is not None}
+        for name in statuses.keys() & self._tiles.keys():
+            _show_status(self._tiles[name], statuses[name])
+        if statuses:
+            worst = max(statuses, key=lambda name: statuses[name].level)
+            status = statuses[worst]
+            _show_status(self._status, status, f'{worst}: ' if self._tiles else '')
             self._show_details(status.details)
         if self._controls is not None:
-            self._controls.encoding.set_visibility(self._served.changes.is_encoding)
+            is_encoding = any(status.is_encoding for status in statuses.values())
+            self._controls.encoding.set_visibility(self._served.changes.is_encoding or is_encoding)
             if not self._settings:
                 await self._refresh()
+
+    def _offer(self, cameras: Sequence[str]) -> None:
+        options = {name: name for name in cameras}
+        if 1 < len(cameras) <= MOST_AT_ONCE:
+            options[ALL] = 'all cameras'
+        if options != self._cameras.options:
+            before = self._cameras.value
+            chosen = before if before in options else next(iter(options), None)
+            self._cameras.set_options(options, value=chosen)
+            if chosen == before:  # nothing is told of that
+                self._watch(chosen)
+        self._cameras.set_visibility(len(cameras) > 1)
 
     def _show_details(self, details: Sequence[tuple[str, str]]) -> None:
         if self._shown == details:
@@ -154,9 +197,11 @@ class Page:
                 with ui.element('dd'):
                     ui.label(value)
 
-    async def _probabilities(self, x: float, y: float) -> Sequence[ClassProbability]:
+    async def _probabilities(
+        self, x: float, y: float, camera: str = ''
+    ) -> Sequence[ClassProbability]:
         ask = self._served.source.probabilities
-        return await _answer(asyncio.to_thread(ask, self._camera, x, y)) or ()
+        return await _answer(asyncio.to_thread(ask, camera or self._camera, x, y)) or ()
 
     def _frozen(self) -> Any:
         newest = self._served.video.camera(self._camera).newest if self._camera else None
@@ -192,6 +237,11 @@ class Page:
             self._served.words.forget()
             await self._refresh()
         return ''
+
+
+def _show_status(label: ui.label, status: Status, before: str = '') -> None:
+    label.text = before + status.summary
+    label.classes(replace=f'status {LEVELS[status.level]}')
 
 
 async def _answer(asked: Awaitable[T]) -> T | None:

@@ -158,6 +158,7 @@ class RobotSource:
     def _hear(self, event: ParameterEvent) -> None:
         names = {parameter.name for parameter in [*event.new_parameters, *event.changed_parameters]}
         if event.node == self.title and not names.isdisjoint({*SETTINGS, 'cameras'}):
+            self._diagnosed.is_encoding = False  # what is in use is encoded
             self._renewed()
 
     def _vocabulary(self, camera: str) -> Vocabulary:

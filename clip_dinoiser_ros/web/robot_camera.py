@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -58,7 +58,7 @@ class CameraWatch:
 
     Attributes:
         watchers: Called with each frame, by a key of each.
-        vocabulary: The newest; None: none was heard of.
+        vocabulary: The newest of the run of the node; None: none was heard of.
     """
 
     def __init__(
@@ -69,10 +69,13 @@ class CameraWatch:
         on_words: Callable[[], None],
     ) -> None:
         self._client, self.camera = client, camera
+        self._home = f'{client.target}/{camera}'
         self._subscribed, self._on_words = subscribed, on_words
         self.watchers: dict[object, Callable[[ShownFrame], None]] = {}
         self.vocabulary: Vocabulary | None = None
         self._versions: dict[int, Vocabulary] = {}
+        self._announcement: tuple[str, int] | None = None  # run and version of the last one
+        self._publishers: Set[bytes] = frozenset()  # of frames, when it came
         self._pairs = Pairs(NEEDED)
         self._inputs: Inputs | None = None  # of the subscriptions
         self._looked_s = 0.0
@@ -81,9 +84,7 @@ class CameraWatch:
         self._newest: Mapping[str, Any] | None = None
         self._news = threading.Condition()
         self._closed = False
-        self._latched = client.subscribe(
-            Vocabulary, f'{client.target}/{camera}/vocabulary', self._announced, LATCHED
-        )
+        self._latched = self._hear_vocabulary()
         threading.Thread(target=self._work, name=f'watch {camera}', daemon=True).start()
 
     def close(self) -> None:
@@ -97,25 +98,45 @@ class CameraWatch:
     # in the thread of the client
 
     def _announced(self, vocabulary: Vocabulary) -> None:
+        publishers = self._frame_publishers()
         with self._news:
-            before = self.vocabulary
-            if before is None or before.run_id != vocabulary.run_id:
+            before = self._announcement
+            self._announcement = vocabulary.run_id, vocabulary.version
+            if before is None or before[0] != vocabulary.run_id:
                 self._versions.clear()  # they may count from 1 again
                 self._ask = True
             self.vocabulary = self._versions[vocabulary.version] = vocabulary
+            self._publishers = publishers
             if len(self._versions) > MOST_VERSIONS:
                 del self._versions[min(self._versions)]
             self._news.notify()
-        if before is not None:
+        if before not in (None, self._announcement):
             self._on_words()
 
     def _arrived(self, kind: str, message: Any) -> None:
         size = len(message.data) if kind == 'image' else 0
         frame = self._pairs.put(kind, stamp_ns(message.header), message, size)
-        if frame is not None:
-            with self._news:
-                self._newest = frame
-                self._news.notify()
+        if frame is None:
+            return
+        publishers = self._frame_publishers()
+        with self._news:
+            if not self._closed and not publishers <= self._publishers:
+                # maybe of a new run, whose vocabulary may be later than its first frame
+                self.vocabulary = None
+                self._versions.clear()
+                self._publishers = publishers
+                self._client.unsubscribe(self._latched)
+                self._latched = self._hear_vocabulary()
+            self._newest = frame
+            self._news.notify()
+
+    def _frame_publishers(self) -> Set[bytes]:
+        return self._client.publishers(f'{self._home}/frame_info')
+
+    def _hear_vocabulary(self) -> Subscription:
+        return self._client.subscribe(
+            Vocabulary, f'{self._home}/vocabulary', self._announced, LATCHED
+        )
 
     # in the thread of the watch
 
@@ -184,9 +205,10 @@ class CameraWatch:
         self, topic: str, is_compressed: bool, has_depth: bool, qos: QoSProfile
     ) -> None:
         outputs = [output for output in OUTPUTS if output != 'detections_3d' or has_depth]
-        home = f'{self._client.target}/{self.camera}'
         image = topic, CompressedImage if is_compressed else Image, qos
-        wanted = {'image': image} | {o: (f'{home}/{o}', OUTPUTS[o], RELIABLE) for o in outputs}
+        wanted = {'image': image} | {
+            o: (f'{self._home}/{o}', OUTPUTS[o], RELIABLE) for o in outputs
+        }
         self._subscriptions = [
             self._client.subscribe(kind, name, partial(self._arrived, output), qos)
             for output, (name, kind, qos) in wanted.items()

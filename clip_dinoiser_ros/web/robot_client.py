@@ -10,7 +10,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import rclpy
@@ -147,6 +147,11 @@ class RobotClient:
         found = self.node.get_publishers_info_by_topic(topic)
         kinds = {one.qos_profile.reliability for one in found}
         return BEST_EFFORT if ReliabilityPolicy.BEST_EFFORT in kinds else RELIABLE
+
+    @_while_open
+    def publishers(self, topic: str) -> Set[bytes]:
+        """Return the ids of the publishers of a topic; those of another run of a node differ."""
+        return {bytes(one.endpoint_gid) for one in self.node.get_publishers_info_by_topic(topic)}
 
     @_while_open
     def is_there(self) -> bool:

@@ -54,6 +54,9 @@ class Diagnosed:
         target: Full name of the node.
         on_return: Called when the node is heard again after it was silent.
         clock: Seconds that never jump.
+
+    Attributes:
+        is_encoding: Whether the node encodes prompts, as it said last.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Diagnosed:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target, self._on_return, self._clock = target, on_return, clock
+        self.is_encoding = False
         self._start_s = clock()
         self._heard_s: float | None = None
         self._period_s = 1.0
@@ -86,6 +90,8 @@ class Diagnosed:
         if self._heard_s is not None and not was_silent:
             self._period_s = now_s - self._heard_s
         self._statuses, self._heard_s = statuses, now_s
+        _, _, values = statuses.get(MODEL, (OK, '', {}))
+        self.is_encoding = values.get('encoding_prompts') == 'true'
         if was_silent:
             self._on_return()
 
@@ -119,7 +125,7 @@ class Diagnosed:
         if values.get('state') == 'active' and camera in self._statuses:
             level, message, values = self._statuses[camera]
             details = _details(values, CAMERA_DETAILS) + details
-        return Status(level, _summary(message, values), details)
+        return Status(level, _summary(message, values), details, self.is_encoding)
 
 
 def _summary(message: str, values: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ from clip_dinoiser_ros.web.settings_file import WordSets, default_folder
 from clip_dinoiser_ros.web.source import Source
 
 PORT = 8080
+TOKEN_VARIABLE = 'CLIP_DINOISER_WEB_TOKEN'  # noqa: S105  # its name
 _ANY = ('0.0.0.0', '::')  # noqa: S104  # compared, not bound
 _MAX_MESSAGE = 2**20  # bytes that a browser may send at once over a WebSocket
 _PATIENCE_S = 2  # for connections to close at the end
@@ -37,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--port', type=int, default=PORT, help='%(default)s; 0: any that is free')
     group.add_argument(
-        '--token', default='', metavar='TEXT', help='the token, 16 characters or more (a new one)'
+        '--token',
+        default=os.environ.get(TOKEN_VARIABLE, ''),
+        metavar='TEXT',
+        help='the token, 16 characters or more, or the environment variable '
+        f'{TOKEN_VARIABLE}, which a list of processes does not show (a new one)',
     )
     group.add_argument(
         '--read-only', action='store_true', help='watch only: nothing can be changed or tried'
@@ -78,17 +84,17 @@ def serve(source: Source, args: argparse.Namespace) -> None:
             )
             # NiceGUI looks for its server among all objects, and torch complains when looked at
             warnings.filterwarnings('ignore', category=FutureWarning, module='nicegui')
-            say(f'page: {address(access, port)}')
+            say(f'page: {address(access, port, is_known=bool(args.token))}')
             uvicorn.Server(config).run(sockets=[listening])
     finally:
         source.close()
 
 
-def address(access: Access, port: int) -> str:
-    """Return what to open in a browser."""
+def address(access: Access, port: int, is_known: bool = False) -> str:
+    """Return what to open in a browser; a token that is known stays out of the log."""
     host = socket.gethostname() if access.host in _ANY else access.host
     host = f'[{host}]' if ':' in host else host
-    token = f'?token={access.token}' if access.token else ''
+    token = f'?token={"..." if is_known else access.token}' if access.token else ''
     return f'http://{host}:{port}/{token}'
 
 

@@ -46,6 +46,18 @@ class ShownObject:
 
 
 @dataclass(frozen=True)
+class ClassProbability:
+    """A class and its probability in one pixel, 0 to 1."""
+
+    name: str
+    probability: float
+
+
+# Asked for the likeliest classes at a place, as `Source.probabilities`
+Place = Callable[[float, float], Sequence[ClassProbability]]
+
+
+@dataclass(frozen=True)
 class ShownFrame:
     """One segmented image."""
 
@@ -58,14 +70,7 @@ class ShownFrame:
     classes: tuple[ShownClass, ...]
     objects: tuple[ShownObject, ...] = ()
     times_ms: Mapping[str, float] = field(default_factory=dict)  # stage: milliseconds
-
-
-@dataclass(frozen=True)
-class ClassProbability:
-    """A class and its probability in one pixel, 0 to 1."""
-
-    name: str
-    probability: float
+    probabilities: Place | None = None  # None: labels and confidence are all that is known
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Status:
     level: int  # 0 ok, 1 warning, 2 error, 3 nothing is heard of it; as in DiagnosticStatus
     summary: str  # in plain words: '9.8 labels/s, 0.1 s old'
     details: tuple[tuple[str, str], ...] = ()  # name, value with unit
+    is_encoding: bool = False  # new words, whoever gave them; the old ones go on
 
 
 Settings = Mapping[str, Any]  # parameter: value, for SETTINGS below

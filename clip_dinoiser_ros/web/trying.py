@@ -87,7 +87,7 @@ class Trying:
     async def _take(self) -> None:
         image = self._freeze()
         if image is None:
-            self._say('There is no image yet.')
+            self._say('There is no image yet. With all cameras in view, choose one first.')
         else:
             await self._set(image.copy())
 
@@ -175,14 +175,17 @@ class _Column:
         self._note.text = f'Refused: {reason}' if reason else 'In use.'
 
     async def _at(self, x: float, y: float) -> Sequence[ClassProbability]:
-        """Return the class of a pixel; the others are not known of a kept frame."""
-        if self._frame is None or self._frame.confidence is None:
+        """Return the classes at a place; of an answer of a node only the likeliest is known."""
+        frame = self._frame
+        if frame is not None and frame.probabilities is not None:
+            return await asyncio.to_thread(frame.probabilities, x, y)
+        if frame is None or frame.confidence is None:
             return ()
-        height, width = self._frame.labels.shape
+        height, width = frame.labels.shape
         at = pixel_at((height, width), x, y)
-        label = int(self._frame.labels[at])
-        name = next((one.name for one in self._frame.classes if one.id == label), 'no class')
-        return (ClassProbability(name, float(self._frame.confidence[at])),)
+        label = int(frame.labels[at])
+        name = next((one.name for one in frame.classes if one.id == label), 'no class')
+        return (ClassProbability(name, float(frame.confidence[at])),)
 
 
 def _decode(content: bytes) -> npt.NDArray[np.uint8]:

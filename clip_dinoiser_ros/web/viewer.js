@@ -37,7 +37,11 @@ export default {
         <p v-if="!size" class="viewer-wait">{{ path ? waiting : 'Nothing to watch.' }}</p>
       </div>
       <p class="viewer-answer" aria-live="polite">{{ spoken }}</p>
-      <table v-if="size" class="viewer-legend">
+      <p v-if="size && small" class="viewer-key">
+        <span v-for="row in seen" :key="row.id"><i :style="{background: row.colour}"></i>{{ row.name }}
+          {{ percent(row.share) }}</span>
+      </p>
+      <table v-if="size && !small" class="viewer-legend">
         <caption class="viewer-hidden">Classes in the image</caption>
         <thead><tr>
           <th scope="col">class</th><th scope="col">share</th><th scope="col">confidence</th>
@@ -53,13 +57,13 @@ export default {
             <td>{{ percent(unlabelled) }}</td><td>–</td></tr>
         </tbody>
       </table>
-      <ul v-if="objects.length" class="viewer-objects" aria-label="Objects">
+      <ul v-if="objects.length && !small" class="viewer-objects" aria-label="Objects">
         <li v-for="(one, index) in objects" :key="index"><i :style="{background: one.colour}"></i>
           {{ one.name }} {{ one.confidence.toFixed(2) }} {{ metres(one) }}</li>
       </ul>
-      <p v-if="times" class="viewer-times">{{ times }}</p>
+      <p v-if="times && !small" class="viewer-times">{{ times }}</p>
     </div>`,
-  props: { path: String, layered: Boolean, answer: { type: Array, default: () => [] } },
+  props: { path: String, layered: Boolean, small: Boolean, answer: { type: Array, default: () => [] } },
   data: () => ({
     mode: 'over',
     modes: [['over', 'Labels over image'], ['image', 'Image'], ['labels', 'Labels'], ['confidence', 'Confidence']],
@@ -75,10 +79,12 @@ export default {
     unlabelled() {
       return 1 - this.legend.reduce((sum, row) => sum + row.share, 0);
     },
+    seen() {
+      return this.legend.filter((row) => row.share >= 0.005);
+    },
     summary() {
-      const seen = this.legend.filter((row) => row.share >= 0.005);
-      return seen.length
-        ? 'Camera image: ' + seen.map((row) => `${row.name} ${this.percent(row.share)}`).join(', ')
+      return this.seen.length
+        ? 'Camera image: ' + this.seen.map((row) => `${row.name} ${this.percent(row.share)}`).join(', ')
         : 'Camera image';
     },
     spoken() {

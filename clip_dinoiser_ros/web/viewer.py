@@ -22,12 +22,14 @@ class Viewer(ui.element, component='viewer.js'):
     Args:
         probabilities: Asked for the classes at a place, with fractions of width and height.
         layered: Offer other views than labels over the image.
+        small: A line of classes in place of the legend, and no list of objects.
     """
 
-    def __init__(self, probabilities: Asked, layered: bool = True) -> None:
+    def __init__(self, probabilities: Asked, layered: bool = True, small: bool = False) -> None:
         super().__init__()
         self._probabilities = probabilities
         self.props['layered'] = layered
+        self.props['small'] = small
         self.on('point', self._point)
 
     def show(self, kind: str, name: str) -> None:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import yaml
@@ -200,6 +200,7 @@ class ExecuteProcess(Action):
         emulate_tty: bool = False,
         respawn: bool = False,
         respawn_delay: float | None = None,
+        additional_env: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(respawn, bool):
             raise TypeError(f'respawn must be a bool, got {respawn!r}')
@@ -208,6 +209,8 @@ class ExecuteProcess(Action):
         self.emulate_tty = emulate_tty
         self.__respawn = respawn
         self.__respawn_delay = respawn_delay
+        added = None if additional_env is None else [([k], [v]) for k, v in additional_env.items()]
+        self.process_description = SimpleNamespace(additional_env=added)
 
 
 class Node(ExecuteProcess):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from unfolding import FOLDER, node, unfold
+from unfolding import FOLDER, describe, node, unfold
 
 from clip_dinoiser_ros.node.parameters import CAMERA_SPECS, SPECS
 
@@ -113,8 +113,44 @@ def test_the_page_asks_the_node_of_its_namespace():
     assert '__ns:=/fleet/arm' in command
 
 
+TOKEN = 'CLIP_DINOISER_WEB_TOKEN'
+
+
+def told(actions, context):
+    """The lines that the launch file logs."""
+    return [line for kind, line in describe(actions, context) if kind == 'LogInfo']
+
+
+def test_a_new_token_is_logged_once(monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    actions, context = unfold('segment.launch.py', web='true', web_host='0.0.0.0')
+    started = node(actions, context, kind='Node')
+    token = started.environment[TOKEN]
+    assert re.fullmatch('[0-9a-f]{32}', token)
+    assert not any(token in word for word in started.command)  # logged when the process dies
+    assert ' '.join(told(actions, context)).count(token) == 1
+    assert page(web_host='0.0.0.0').environment[TOKEN] != token
+    assert page().environment == {}
+
+
+def test_a_given_token_is_not_logged(monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    actions, context = unfold('segment.launch.py', web='true', web_host='::', web_token='a' * 16)
+    started = node(actions, context, kind='Node')
+    assert started.environment == {TOKEN: 'a' * 16}
+    assert 'a' * 16 not in started.command
+    assert told(actions, context) == []
+    monkeypatch.setenv(TOKEN, 'b' * 16)  # the page inherits it
+    actions, context = unfold('segment.launch.py', web='true', web_host='::')
+    assert node(actions, context, kind='Node').environment == {}
+    assert told(actions, context) == []
+
+
 def test_respawn():
     assert segment(respawn='false').respawn is False
+    assert page(respawn='false').respawn is False
+    assert page().respawn is True
+    assert page().respawn_delay > 0
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ class Node:
         command: Its command line, in words, without the parameter files.
         parameters: What the parameter files say, in their order, by node.
         respawn, respawn_delay, output, emulate_tty: As of ExecuteProcess.
+        environment: What is added to the environment.
     """
 
     command: list[str]
@@ -74,6 +75,7 @@ class Node:
     respawn_delay: float
     output: str
     emulate_tty: bool
+    environment: dict[str, str]
 
     def overrides(self) -> dict[str, Any]:
         """Return the parameters that the arguments have set over those of the file."""
@@ -85,6 +87,8 @@ class Node:
 
 def node(actions: list[Any], context: Any, kind: str = 'LifecycleNode') -> Node:
     """Return what the one node of a kind among actions is started with."""
+    from launch.utilities import perform_substitutions
+
     (action,) = (a for a in actions if _kind(a) == kind)
     action._perform_substitutions(context)  # the first thing that the real one does on its start
     if hasattr(context, 'extend_locals'):  # the second, in the real one only
@@ -103,6 +107,10 @@ def node(actions: list[Any], context: Any, kind: str = 'LifecycleNode') -> Node:
         respawn_delay=_private(action, 'respawn_delay'),
         output=''.join(part if isinstance(part, str) else part.text for part in action.output),
         emulate_tty=action.emulate_tty,
+        environment={
+            perform_substitutions(context, name): perform_substitutions(context, value)
+            for name, value in action.process_description.additional_env or ()
+        },
     )
 
 

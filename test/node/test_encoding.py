@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from golden_data import golden
 from harness import NAME, WAIT_S, NodeProcess, Peer, ticking
+from operating import MODEL, Operator, values
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
@@ -43,6 +44,22 @@ def lone_node(parameters, tmp_path, monkeypatch):
         yield node, peer
         assert node.end() == 0
         assert not told(node)
+
+
+def test_diagnostics_say_that_prompts_are_encoded(parameters, tmp_path, monkeypatch):
+    monkeypatch.setenv('CLIP_DINOISER_CACHE', 'off')
+    parameters = {**parameters, 'diagnostics_period': 0.1}
+    with NodeProcess(parameters, tmp_path) as node, Operator() as operator:
+        node.wait_for_log('active; waiting for images')
+
+        def says(said):
+            return lambda status: values(status).get('encoding_prompts') == said
+
+        operator.status(MODEL, says('false'))
+        answer = ask(operator, prompts=PROMPTS)
+        operator.status(MODEL, says('true'))
+        assert result(operator, answer).successful
+        operator.status(MODEL, says('false'))
 
 
 @pytest.mark.long

@@ -100,6 +100,10 @@ class Browser:
             "return [...document.querySelectorAll('[aria-label=words] input')].map(i => i.value)"
         )
 
+    def choose_camera(self, name):
+        self.labelled('Camera').click()
+        wait_for(lambda: [i for i in self.all('.q-menu .q-item') if i.text == name])[0].click()
+
     def pixel(self, layer, x, y):
         """RGBA of a pixel of a layer of the watched stream, by fractions of its size."""
         return tuple(

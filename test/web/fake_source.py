@@ -4,8 +4,8 @@
 """A fake source: stripes for classes, no model and no robot. The page cannot tell.
 
 `python fake_source.py ARGUMENTS` serves its page; the arguments are those of `web/server.py`.
-Words that contain 'forbidden' are refused, 'slow' takes two seconds. It writes to stderr who
-watches.
+Words that contain 'forbidden' are refused, 'slow' takes two seconds, and 'someone else' encodes for
+as long as this is a word. It writes to stderr who watches.
 """
 
 import argparse
@@ -129,7 +129,8 @@ class FakeSource:
         return self.changed.add(callback)
 
     def status(self, camera):
-        return Status(0, '10.0 labels/s, 0.1 s old', (('device', 'none: a fake'),))
+        is_encoding = 'someone else' in self.values['prompts']
+        return Status(0, '10.0 labels/s, 0.1 s old', (('device', 'none: a fake'),), is_encoding)
 
     def probabilities(self, camera, x, y):
         names = [prompt.split('|')[0] for prompt in self.values['prompts']]

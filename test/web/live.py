@@ -76,6 +76,12 @@ class Viewer:
     def __exit__(self, *_) -> None:
         self._stop()
 
+    def forget(self) -> None:
+        """Drop the frames that nobody asked for."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._frames.get_nowait()
+
     def next(self, condition=lambda frame: True, timeout_s: float = WAIT_S) -> ShownFrame:
         """Wait for the next frame that fulfils a condition."""
         end_s = time.monotonic() + timeout_s

@@ -3,6 +3,7 @@
 
 """Who gets in: token, origin, host, size; by HTTP and by WebSocket, against a running page."""
 
+import argparse
 import asyncio
 import http.client
 
@@ -15,7 +16,7 @@ import websockets
 from served import FAKE, ServedPage
 
 from clip_dinoiser_ros.web.access import MAX_BODY, make_access
-from clip_dinoiser_ros.web.server import address
+from clip_dinoiser_ros.web.server import TOKEN_VARIABLE, add_arguments, address
 
 TOKEN = 'a1b2c3d4e5f6a7b8'
 
@@ -168,6 +169,16 @@ def test_who_listens_for_others_asks_for_a_token():
     assert address(access, 80).endswith(f':80/?token={access.token}')
     assert make_access().token == ''
     assert address(make_access(), 8080) == 'http://127.0.0.1:8080/'
+
+
+def test_a_given_token_is_not_printed(shared, monkeypatch):
+    assert shared.address.endswith('/?token=...')
+    assert TOKEN not in '\n'.join(shared.lines)
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args([]).token == TOKEN
+    assert TOKEN not in parser.format_help()
 
 
 @pytest.mark.parametrize('token', ['short', 'sixteen letters!', 'a' * 15, 'é' * 20])

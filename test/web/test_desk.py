@@ -5,6 +5,7 @@
 
 import argparse
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -73,6 +74,7 @@ def test_a_picture_is_segmented_again_when_words_change(desk):
     desk.on_change(changed.set)
     stop = desk.watch('yard.png', frames.put)
     first = frames.get(timeout=60)
+    assert 'labels/s' not in desk.status('yard.png').summary
     assert [one.name for one in first.classes] == PROMPTS
     assert first.labels.shape == first.image.shape[:2]
     desk.change({'prompts': [*PROMPTS, 'orange cone'], 'min_confidence': 0.9})
@@ -127,6 +129,13 @@ def test_trying_changes_nothing(desk, scene):
     before = desk.settings(), desk.class_ids()
     frame = desk.segment(scene.image, ['green pallet', 'person'], '')
     assert [one.name for one in frame.classes] == ['green pallet', 'person']
+    likely = frame.probabilities(0.5, 0.9)
+    assert sum(one.probability for one in likely) == pytest.approx(1, abs=1e-3)
+    height, width = frame.labels.shape
+    label = frame.labels[int(0.9 * height), width // 2]
+    names = [next(one.name for one in frame.classes if one.id == label)]
+    names += [one.name for one in frame.classes if one.id != label]
+    assert [one.name for one in likely] == names
     assert (desk.settings(), desk.class_ids()) == before
     with pytest.raises(RefusedError, match='empty synonym'):
         desk.segment(scene.image, ['|'], '')
@@ -149,6 +158,8 @@ def test_a_recording_is_played_again_and_again(segmenter, tmp_path):
     stop = desk.watch(camera, frames.put)
     stamps = [frames.get(timeout=60).stamp_ns for _ in range(7)]
     assert stamps == sorted(set(stamps))
+    rate, unit = wait_for(lambda: desk.status(camera).summary).split(': ')[0].split()
+    assert (float(rate) > 0, unit) == (True, 'labels/s')
     stop()
     desk.close()
 
@@ -187,8 +198,7 @@ def test_the_verb_in_a_browser(browser, images, tmp_path):
     try:
         browser.open(served.address)
         wait_for(lambda: browser.words() == PROMPTS)
-        browser.labelled('Camera').click()
-        wait_for(lambda: [i for i in browser.all('.q-menu .q-item') if 'yard' in i.text])[0].click()
+        browser.choose_camera('yard.png')
         wait_for(lambda: browser.legend().get('blue barrel') or browser.legend().get('person'))
         before = browser.legend()
         browser.labelled('Add a word').send_keys('orange cone', Keys.ENTER)
@@ -197,6 +207,32 @@ def test_the_verb_in_a_browser(browser, images, tmp_path):
         assert browser.errors() == []
     finally:
         assert served.close() == 130
+
+
+@pytest.mark.long
+def test_all_images_of_a_folder_side_by_side(browser, images, tmp_path):
+    """One of them is broken, and one has HTML for a name."""
+    attack = '<img src=x onerror=window.attacked=1>.png'
+    shutil.copy(images / 'yard.png', images / attack)
+    served = ServedPage(
+        *('-m', 'clip_dinoiser_ros.cli', 'web', '--images', images, '--model', 'demo'),
+        *('--sets', tmp_path / 'sets', '--background', 'background', '--prompts', *PROMPTS),
+    )
+    try:
+        browser.open(served.address)
+        wait_for(browser.words)
+        browser.choose_camera('all cameras')
+        wait_for(lambda: len(browser.all('.tile .viewer-key')) == 2)
+        wait_for(lambda: 'without image size' in browser.labelled('broken.jpg').text)
+        assert browser.one('.top .status').text.startswith('broken.jpg: ')
+        assert [tile.text.splitlines()[0] for tile in browser.all('.tile')] == [
+            attack,
+            'broken.jpg',
+            'yard.png',
+        ]
+        assert browser.js('return window.attacked') is None
+    finally:
+        served.close()
 
 
 @pytest.mark.long
@@ -210,5 +246,7 @@ def test_without_pictures_one_can_be_dropped(browser, images, tmp_path):
         browser.one('.try input[type=file]').send_keys(str(images / 'yard.png'))
         wait_for(lambda: len(browser.all('.try .viewer-legend')) == 2)
         wait_for(lambda: 'blue barrel' in browser.one('.try .viewer-legend').text)
+        browser.one('.try .viewer-stage').click()
+        wait_for(lambda: len(browser.one('.try .viewer-tip').text.splitlines()) == 2)
     finally:
         served.close()

@@ -54,7 +54,8 @@ def test_a_killed_node_is_found_again(source, tmp_path):
                 NodeProcess(parameters, tmp_path) as node,
                 ticking(lambda i: publisher.publish(numbered_frame(picture(), i)), PERIOD_S),
             ):
-                frame = viewer.next(lambda f, words=words: shown_names(f) == words)
+                frame = viewer.next()
+                assert shown_names(frame) == words  # from the first frame on
                 assert frame.labels.shape == (240, 320)
                 assert told.wait(10)
                 until(lambda: 'labels/s' in source.status('camera').summary)
@@ -63,6 +64,7 @@ def test_a_killed_node_is_found_again(source, tmp_path):
                 node.process.wait(30)
                 silent = until(lambda: s if (s := source.status('camera')).level == 3 else None)
                 assert silent.summary.startswith('nothing heard of /clip_dinoiser for')
+                viewer.forget()
 
 
 @pytest.mark.long

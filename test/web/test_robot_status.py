@@ -90,6 +90,13 @@ def test_a_node_that_is_not_active(told):
     )
 
 
+def test_prompts_that_are_being_encoded_are_told(told):
+    *model, values = ACTIVE
+    for said in ('true', 'false'):
+        told.say((*model, {**values, 'encoding_prompts': said}), camera(0, 'active'))
+        assert told.diagnosed.status('front', True).is_encoding is (said == 'true')
+
+
 def test_silence(told):
     told.now_s += 4
     assert told.diagnosed.status('front', False) == Status(

@@ -94,6 +94,15 @@ def test_while_words_are_encoded_the_page_says_so(page):
     wait_for(lambda: not page.one('.encoding').is_displayed())
 
 
+@pytest.mark.long
+def test_words_that_someone_else_gave_are_said_to_be_encoded(page):
+    add(page, 'someone else')
+    wait_for(lambda: 'someone else' in page.words())  # the change of this page is done
+    wait_for(page.one('.encoding').is_displayed)
+    page.labelled('Remove someone else').click()
+    wait_for(lambda: not page.one('.encoding').is_displayed())
+
+
 def test_two_pages_see_the_changes_of_each_other(page, fake_page, second_browser):
     second_browser.open(fake_page.address)
     wait_for(second_browser.words)
@@ -184,6 +193,33 @@ def test_nothing_is_watched_while_nobody_watches(page, fake_page):
     wait_for(lambda: fake_page.watchers('front') == 0)
 
 
+def choose_all(page):
+    page.choose_camera('all cameras')
+    wait_for(lambda: len(page.all('.tile .viewer-key span')) == 6)  # three classes each
+
+
+@pytest.mark.long
+def test_all_cameras_side_by_side_and_one_of_them_again(page, fake_page):
+    choose_all(page)
+    wait_for(lambda: (fake_page.watchers('front'), fake_page.watchers('rear')) == (1, 1))
+    for name in ('front', 'rear'):
+        tile = page.labelled(name)
+        assert 'person 29 %' in tile.text
+        wait_for(lambda tile=tile: '10.0 labels/s' in tile.text)
+    assert not page.all('.watch .viewer')[0].is_displayed()
+    assert not page.all('.watch .details')[0].is_displayed()
+    page.all('.tile .viewer-stage')[1].click()
+    assert wait_for(lambda: page.one('.tile .viewer-tip').text).startswith('person')
+    wait_for(lambda: page.one('.top .status').text == 'front: 10.0 labels/s, 0.1 s old')
+    page.labelled('rear alone').click()
+    wait_for(lambda: (fake_page.watchers('front'), fake_page.watchers('rear')) == (0, 1))
+    wait_for(page.legend)
+    assert page.all('.tile') == []
+    choose_all(page)
+    page.open('about:blank')
+    wait_for(lambda: (fake_page.watchers('front'), fake_page.watchers('rear')) == (0, 0))
+
+
 @pytest.mark.long
 def test_sets_of_words(page, tmp_path):
     page.labelled('Name for the words in use').send_keys('hall 1')
@@ -226,6 +262,10 @@ def test_words_are_tried_without_changing_those_in_use(page, tmp_path):
     next(b for b in column.find_elements('css selector', 'button') if b.text == 'Try').click()
     wait_for(lambda: 'ladder' in column.find_element('css selector', '.viewer-legend').text)
     assert 'ladder' not in page.words()
+    stage = column.find_element('css selector', '.viewer-stage')
+    stage.click()  # where two stripes meet; the fake, as a node, tells nothing of the runner-up
+    tip = wait_for(lambda: column.find_element('css selector', '.viewer-tip').text)
+    assert tip in ('floor 75 %', 'ladder 75 %')
     next(b for b in column.find_elements('css selector', 'button') if b.text == 'Use these').click()
     wait_for(lambda: page.words() == ['floor', 'ladder'])
 
@@ -249,6 +289,9 @@ def test_what_cannot_be_used_is_refused(page, tmp_path, content, reason):
 @pytest.mark.parametrize('size', [(390, 844), (1280, 800), (2560, 1440)])
 def test_no_page_is_wider_than_its_screen(page, size):
     page.resize(*size)
+    choose_all(page)
+    assert page.js('return document.documentElement.scrollWidth') <= size[0]
+    page.labelled('front alone').click()
     open_trying(page)
     width = page.js('return document.documentElement.scrollWidth')
     assert width <= size[0]
