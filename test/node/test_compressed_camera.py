@@ -21,6 +21,7 @@ from std_msgs.msg import Header
 from clip_dinoiser_ros.frames import compressed
 from clip_dinoiser_ros.node import parameters as node_parameters
 
+NOISE = np.random.default_rng(0).integers(0, 256, (250, 250, 3), np.uint8)
 TOPIC = '/camera/image_raw/compressed'  # what image_transport makes of the default
 
 
@@ -28,7 +29,8 @@ TOPIC = '/camera/image_raw/compressed'  # what image_transport makes of the defa
 def node(parameters, tmp_path_factory):
     """An active node that reads compressed images; `peer` listens to it."""
     folder = tmp_path_factory.mktemp('compressed')
-    with NodeProcess({**parameters, 'camera.transport': 'compressed'}, folder) as process:
+    values = {'camera.transport': 'compressed', 'max_pixels': 100_000, 'max_bytes': 150_000}
+    with NodeProcess({**parameters, **values}, folder) as process:
         process.wait_for_log(f'active; waiting for images on {TOPIC}')
         yield process
         assert process.end() == 0, process.log
@@ -141,6 +143,8 @@ def bomb(image):
         (lambda image: encoded(image, 'jpg')[:-1000], 'jpeg', 'cut off'),
         (lambda image: encoded(image, 'png')[:2000], 'png', 'cut off'),
         (bomb, 'png', '60000x60000 pixels; allowed: 1 to'),
+        (lambda _: encoded(np.zeros((400, 300), np.uint8), 'png'), 'png', 'allowed: 1 to 100000'),
+        (lambda _: encoded(NOISE, 'png'), 'png', 'bytes; at most 150000 are allowed'),
         (lambda image: b'', 'jpeg', 'no data; the sender could not encode it'),
         (lambda image: image[..., :2].tobytes(), 'jpeg', '66560 bytes are neither JPEG nor'),
         (lambda image: encoded(image, 'png'), 'compressedDepth', 'is depth; only JPEG and PNG'),
