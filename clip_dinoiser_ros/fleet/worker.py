@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import errno
 import platform
 import shutil
 import time
@@ -87,6 +88,11 @@ def software() -> dict[str, str]:
     return found
 
 
+def is_full(error: BaseException) -> bool:
+    """Return whether a disk has no room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def model_digests(args: argparse.Namespace) -> dict[str, str]:
     """Return the SHA-256 of the files of the model, by what they are; a name where none is known.
 
@@ -150,14 +156,21 @@ class Worker:
             OSError: The disk is full, or a file went away.
         """
         found, output = unit.found, self._output(unit)
+        partial = output.with_name(f'{output.name}.partial')
         record = read_record(self._record(unit))
         if record is None or not is_finished(output, record, found.source, found.size, run):
             if unit.kind == 'divide':
                 return self._divide(found, run)
-            output.parent.mkdir(parents=True, exist_ok=True)
-            record = self._join(unit, run) if unit.kind == 'join' else self._segment(unit, run)
+            make = self._join if unit.kind == 'join' else self._segment
+            try:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                record = make(unit, run)
+            except OSError as error:
+                if is_full(error):  # others may find the room
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
         # an earlier run may have been killed before it removed them
-        shutil.rmtree(output.with_name(f'{output.name}.partial'), ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         if unit.part is None:
             shutil.rmtree(self._slices(found), ignore_errors=True)
         return record

@@ -167,6 +167,27 @@ def test_a_unit_that_fails_is_tried_on_three_actors(three_nodes, tmp_path, pictu
     assert (tmp_path / 'out/good.mcap').is_file()
 
 
+def test_a_full_disk(three_nodes, small_disk, tmp_path, picture, expected):
+    """What never fits takes the room of nothing else; with room, the same command does it."""
+    source, out = tmp_path / 'in', small_disk / 'out'
+    source.mkdir()
+    write(source / 'long', frames(picture, 40))  # the output has 2.7 MB, the disk 2 MB
+    for seed in range(1, 4):
+        write(source / f'short_{seed}', frames(picture, 2 + seed, seed))
+    words = (source, out, '--address', three_nodes.address)
+    code, said = end(start(*words))
+    assert code == command.FAILED, said
+    assert 'failed: long: [Errno 28] No space left on device' in said
+    report = json.loads((out / 'fleet_report.json').read_text())
+    assert list(report['recordings']) == ['short_1', 'short_2', 'short_3']
+    assert list(report['failures']) == ['long']
+    subprocess.run(['mount', '-o', 'remount,size=16m', small_disk], check=True)
+    code, said = end(start(*words))
+    assert code == 0, said
+    for path in sorted(source.iterdir()):
+        assert comparable(out / f'{path.name}.mcap') == expected(path), path
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
