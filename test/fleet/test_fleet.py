@@ -6,6 +6,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -272,3 +273,34 @@ def test_a_cluster_of_its_own_is_reached_by_this_machine_only(tmp_path, picture,
     assert environments
     assert all(b'RAY_USAGE_STATS_ENABLED=0' in environment for environment in environments)
     assert comparable(tmp_path / 'out/drive.mcap') == expected(source)
+
+
+def held(pid):
+    """Memory of a process in kB: its own, and what it shares, as a raylet does its object store."""
+    rows = dict(line.split(':', 1) for line in Path(f'/proc/{pid}/status').read_text().splitlines())
+    return [int(rows[name].split()[0]) for name in ('RssAnon', 'RssShmem')]
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_recordings(tmp_path, picture):
+    """The images of one have 300 kB."""
+    source = tmp_path / 'in'
+    source.mkdir()
+    first = write_mcap(source / '00.mcap', frames(picture, 3))
+    for number in range(1, 90):
+        os.link(first, source / f'{number:02}.mcap')
+    driver = start(source, tmp_path / 'out', '--actors', 1)
+    samples = []
+    for count in (25, 85):
+        wait_for(lambda count=count: len([*tmp_path.glob('out/*.mcap')]) >= count, driver)
+        names = {pid: name_of(pid) for pid in children(driver.pid)}
+        (raylet,) = [pid for pid, name in names.items() if '/raylet/raylet ' in name]
+        (actor,) = [pid for pid, name in names.items() if re.match('ray::(?!IDLE|.*Agent)', name)]
+        samples.append({pid: held(pid) for pid in (driver.pid, actor, raylet)})
+    code, said = end(driver)
+    assert code == 0, said
+    before, after = samples
+    assert before.keys() == after.keys()
+    for pid, (own, _) in after.items():
+        assert own - before[pid][0] < 3000, (names.get(pid, 'driver'), before, after)
+    assert after[raylet][1] < 1000  # the object store: no frame goes through it
