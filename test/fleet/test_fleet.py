@@ -275,6 +275,55 @@ def test_a_cluster_of_its_own_is_reached_by_this_machine_only(tmp_path, picture,
     assert comparable(tmp_path / 'out/drive.mcap') == expected(source)
 
 
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of a server that speaks the protocol of S3, on this machine."""
+    s3fs = pytest.importorskip('s3fs', reason='needs s3fs and moto[server]')
+    server = pytest.importorskip('moto.server', reason='needs s3fs and moto[server]')
+    running = server.ThreadedMotoServer('127.0.0.1', 0)
+    running.start()
+    host, port = running.get_host_and_port()
+    settings = {
+        'AWS_ENDPOINT_URL': f'http://{host}:{port}',
+        'AWS_ACCESS_KEY_ID': 'anyone',
+        'AWS_SECRET_ACCESS_KEY': 'anything',
+        'AWS_DEFAULT_REGION': 'us-east-1',
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    files.mkdir('drives')
+    yield files
+    running.stop()
+
+
+def test_recordings_in_s3(bucket, tmp_path, picture, expected):
+    folder, scratch = tmp_path / 'in', tmp_path / 'scratch'
+    scratch.mkdir()
+    local = {
+        'monday/one': write(folder / 'one', frames(picture, 3)),
+        'monday/two': write(folder / 'two', frames(picture, 4, 1), storage='sqlite3'),
+        'three': write_mcap(folder / 'three.mcap', frames(picture, 5, 2)),
+    }
+    for name, path in local.items():
+        bucket.put(str(path), f'drives/{name}{path.suffix}', recursive=path.is_dir())
+    bucket.pipe('drives/monday/', b'')  # as the web page of S3 marks a folder
+    words = ('s3://drives', tmp_path / 'out', '--scratch', scratch)
+    code, said = end(start(*words))
+    assert code == 0, said
+    for name, path in local.items():
+        assert comparable(tmp_path / f'out/{name}.mcap') == expected(path), name
+    assert not list(scratch.iterdir())
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('out/**/*.mcap')}
+    bucket.put(str(local['three']), 'drives/four.mcap')
+    bucket.pipe('drives/bad.mcap', bytes(1000))
+    code, said = end(start(*words))
+    assert code == command.FAILED
+    assert 'failed: bad: ' in said
+    assert len([*tmp_path.glob('out/**/*.mcap')]) == 4
+    assert made.items() <= {p: p.stat().st_mtime_ns for p in made}.items()
+
+
 def held(pid):
     """Memory of a process in kB: its own, and what it shares, as a raylet does its object store."""
     rows = dict(line.split(':', 1) for line in Path(f'/proc/{pid}/status').read_text().splitlines())
