@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import copy
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -73,6 +75,18 @@ def golden_files(tmp_path_factory, golden_clip, golden_heads):
 @pytest.fixture(scope='session')
 def golden_prompts():
     return [str(prompt) for prompt in np.load(GOLDEN / 'text.npz')['prompts']]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for 2 MB."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk]
+    if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('no file system may be mounted here')
+    yield disk
+    subprocess.run(['umount', disk], check=True)
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -44,16 +44,25 @@ class PartialBag:
         settings: Everything that determines the content; must be the same to resume.
         resume: Continue an interrupted bag if there is one.
         force: Replace `out` and delete an interrupted bag.
+        look: Called with each message of the complete bag, when it is read back.
 
     Raises:
-        BagError: `out` or an interrupted bag exists and may not be replaced; other settings.
+        BagError: `out` or an interrupted bag exists and may not be replaced; other settings; an
+            earlier run has completed the bag, and it cannot be read back.
         InUseError: Another process writes it.
     """
 
     def __init__(
-        self, out: Path, storage: str, settings: Mapping[str, Any], resume: bool, force: bool
+        self,
+        out: Path,
+        storage: str,
+        settings: Mapping[str, Any],
+        resume: bool,
+        force: bool,
+        look: Callable[[Message], None] | None = None,
     ) -> None:
         self.out, self.force = out, force
+        self._look = look
         self.folder = out.with_name(out.name + '.partial')
         self._storage = SUFFIXES.get(out.suffix, storage)
         self._name = out.stem if out.suffix in SUFFIXES else out.name
@@ -107,7 +116,9 @@ class PartialBag:
         else:
             shutil.rmtree(self._bag, ignore_errors=True)
             shutil.rmtree(self._old, ignore_errors=True)
-        if not self.complete:
+        if self.complete:
+            _read_back(self._bag, self.lines[-1]['written'], self._look)
+        else:
             self._open_bag()
 
     def _open_bag(self) -> None:
@@ -169,7 +180,7 @@ class PartialBag:
             return
         self._writer.close()
         self._writer = None
-        _read_back(self._bag, self.written)
+        _read_back(self._bag, self.written, self._look)
         self.commit(**state, complete=True)
 
     def finish(self) -> None:
@@ -279,10 +290,14 @@ def _connect(writer: Writer, topic: Topic) -> Connection:
     )
 
 
-def _read_back(bag: Path, written: int) -> None:
+def _read_back(bag: Path, written: int, look: Callable[[Message], None] | None = None) -> None:
     """Read all messages; raise BagError if their number differs from those written."""
+    there = 0
     with Recording(bag) as recording:
-        there = sum(1 for _ in recording.messages())
+        for message in recording.messages():
+            there += 1
+            if look:
+                look(message)
         if recording.damage or there != written:
             reasons = '; '.join(recording.damage)
             raise BagError(

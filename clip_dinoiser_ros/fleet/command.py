@@ -322,7 +322,8 @@ def _work(args: argparse.Namespace, recordings: Sequence[Found], outcome: Outcom
         Unit('divide' if divided and _is_large(args, one) else 'whole', one) for one in recordings
     ]
     with cluster(args.address, args.dashboard):
-        check_nodes(args.output, _SETTINGS)
+        if args.address is not None:
+            check_nodes(args.output, _SETTINGS)
         cpus, gpus, count = resources(args)
         if not divided:
             count = min(count, len(units))

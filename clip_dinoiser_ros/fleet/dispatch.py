@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 from clip_dinoiser_ros.arguments import say
 from clip_dinoiser_ros.bag.recording import BagError
 from clip_dinoiser_ros.core.errors import one_line
-from clip_dinoiser_ros.fleet.worker import Unit
+from clip_dinoiser_ros.fleet.worker import Unit, is_full
 
 TRIES = 3
 _POLL_S = 1.0
@@ -24,10 +24,17 @@ _FAILED_STARTS = 3  # in a row, for each actor
 
 @dataclass(eq=False)
 class Task:
-    """A unit and the actors that have failed at it."""
+    """A unit.
+
+    Attributes:
+        unit: What to do.
+        tried: The actors that have failed at it.
+        last: It found a disk full, and has it for itself when all others are done.
+    """
 
     unit: Unit
     tried: list[Any] = field(default_factory=list)
+    last: bool = False
 
 
 class Dispatcher:
@@ -79,7 +86,7 @@ class Dispatcher:
 
     def _put(self, tasks: list[Task]) -> None:
         self._waiting += tasks
-        self._waiting.sort(key=lambda task: -task.unit.size)
+        self._waiting.sort(key=_turn)
 
     def _start_actor(self) -> None:
         actor = self._make()
@@ -111,7 +118,8 @@ class Dispatcher:
                 (
                     task
                     for task in self._waiting
-                    if actor not in task.tried or others <= {*task.tried}
+                    if (actor not in task.tried or others <= {*task.tried})
+                    and not (task.last and self._working)
                 ),
                 None,
             )
@@ -135,11 +143,18 @@ class Dispatcher:
                 self._start_actor()
                 reason = f'{type(cause).__name__}: {one_line(cause, 300)}'
             task.tried.append(actor)
-            if len(task.tried) < TRIES:
-                say(f'{task.unit.text} is tried again: {reason}')
-                self._put([task])
-            else:
+            if len(task.tried) >= TRIES or (task.last and is_full(cause)):
                 self._failed(task.unit, reason)
+            else:
+                task.last = task.last or is_full(cause)
+                when = 'last' if task.last else 'again'
+                say(f'{task.unit.text} is tried {when}: {reason}')
+                self._put([task])
             return
         self._idle.append(actor)
         self._put([Task(unit) for unit in self._done(task.unit, result)])
+
+
+def _turn(task: Task) -> tuple[bool, int]:
+    """The largest first; of those that found a disk full, the smallest."""
+    return task.last, task.unit.size if task.last else -task.unit.size

@@ -6,21 +6,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from clip_dinoiser_ros.bag.cameras import Camera
 from clip_dinoiser_ros.bag.output_files import partial_file, sync
 from clip_dinoiser_ros.bag.playback import pixels
-from clip_dinoiser_ros.bag.recording import Recording
+from clip_dinoiser_ros.bag.recording import Message
 from clip_dinoiser_ros.bag.types import typestore
 from clip_dinoiser_ros.core.transfer import digest_of
-from clip_dinoiser_ros.frames.outputs import NODE
+from clip_dinoiser_ros.frames.class_ids import UNLABELLED_16
 
 FOLDER = '.fleet'  # in the folder of the outputs; has all that is not an output
+_PARTS = ('vocabulary', 'labels', 'confidence')
+_LEVELS = 256  # of the confidence
 
 
 @dataclass(frozen=True)
@@ -94,40 +98,58 @@ def is_finished(output: Path, record: Record | None, source: str, size: int, run
     )
 
 
-def class_figures(bag: Path) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Read share and confidence of the classes out of a segmented recording; see `Record`."""
-    names: dict[str, Mapping[int, str]] = {}
-    pixels_of: dict[str, Any] = {}
-    labels: dict[str, Any] = {}
-    with Recording(bag) as made:
-        wanted = {
-            topic: (parts[2], parts[3])
-            for topic in made.topics
-            if len(parts := topic.split('/')) == 4 and parts[1] == NODE
+class ClassFigures:
+    """Share and confidence of the classes, from the messages of a segmented recording.
+
+    Args:
+        cameras: Those that were segmented.
+    """
+
+    def __init__(self, cameras: Iterable[Camera]) -> None:
+        self._outputs = {
+            camera.output(part): (camera.name, part) for camera in cameras for part in _PARTS
         }
-        for message in made.messages(wanted.keys()):
-            camera, output = wanted[message.topic.name]
-            if output == 'vocabulary':
-                content: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
-                names[camera] = dict(zip(map(int, content.ids), content.names, strict=True))
-                pixels_of[camera] = np.zeros((2, max(names[camera], default=0) + 2))
-            elif output == 'labels':
-                ids = pixels(message)
-                unlabelled = pixels_of[camera].shape[1] - 1
-                labels[camera] = np.minimum(ids, unlabelled).ravel()
-            elif output == 'confidence':
-                certain = pixels(message)
-                scale = 255 if certain.dtype == np.uint8 else 1
-                sums = pixels_of[camera]
-                sums[0] += np.bincount(labels[camera], minlength=sums.shape[1])
-                sums[1] += np.bincount(labels[camera], certain.ravel(), sums.shape[1]) / scale
+        self._names: dict[str, list[str]] = {}
+        self._codes: dict[str, npt.NDArray[np.intp]] = {}  # of a label: _LEVELS times its row
+        self._labels: dict[str, npt.NDArray[np.intp]] = {}  # the last ones, as codes
+        self._counts: dict[str, npt.NDArray[np.int64]] = {}  # pixels, by code and confidence
+
+    def add(self, message: Message) -> None:
+        """Count the pixels of a message; the vocabulary of a camera starts its figures anew."""
+        camera, part = self._outputs.get(message.topic.name, ('', ''))
+        if part == 'vocabulary':
+            content: Any = typestore().deserialize_cdr(message.data, message.topic.type_name)
+            names = self._names[camera] = list(content.names)
+            codes = np.full(UNLABELLED_16 + 1, len(names) * _LEVELS, np.intp)
+            codes[content.ids] = np.arange(len(names)) * _LEVELS
+            self._codes[camera] = codes
+            self._counts[camera] = np.zeros((len(names) + 1) * _LEVELS, np.int64)
+        elif part == 'labels':
+            self._labels[camera] = self._codes[camera][pixels(message)]
+        elif part == 'confidence':
+            certain = pixels(message)
+            if certain.dtype != np.uint8:
+                certain = np.rint(certain * (_LEVELS - 1)).astype(np.uint8)
+            codes = (self._labels[camera] + certain).ravel()
+            self._counts[camera] += np.bincount(codes, minlength=self._counts[camera].size)
+
+    def result(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Return the figures; see `Record`."""
+        return {
+            camera: _figures(names, self._counts[camera]) for camera, names in self._names.items()
+        }
+
+
+def _figures(
+    names: Sequence[str], counts: npt.NDArray[np.int64]
+) -> dict[str, dict[str, float | None]]:
+    by_class = counts.reshape(-1, _LEVELS)
+    pixels_of = by_class.sum(axis=1)
+    certain = by_class @ np.linspace(0, 1, _LEVELS)
     return {
-        camera: {
-            name: {
-                'share': float(count[number] / count.sum()),
-                'confidence': float(certain[number] / count[number]) if count[number] else None,
-            }
-            for number, name in names[camera].items()
+        name: {
+            'share': float(count / pixels_of.sum()),
+            'confidence': float(total / count) if count else None,
         }
-        for camera, (count, certain) in pixels_of.items()
+        for name, count, total in zip(names, pixels_of, certain, strict=False)
     }

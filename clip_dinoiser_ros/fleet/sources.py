@@ -19,6 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from clip_dinoiser_ros.bag.files import METADATA, BagError, storage
+from clip_dinoiser_ros.core.errors import one_line
 
 _LIST = '.txt'
 _LEFT_OUT = re.compile(r'(^|/)(\.|[^/]*\.partial(/|$))')  # hidden, or unfinished outputs
@@ -95,13 +96,13 @@ def _of_source(source: str) -> Iterator[Found]:
         raise BagError(f'{source} cannot be opened: {error}') from error
     path = path.rstrip('/')
     roots, base = [path], ''
-    if re.search(r'[*?[]', path) and not files.exists(path):
+    if re.search(r'[*?[]', path) and not _exists(files, path):
         base = re.split(r'[^/]*[*?[]', path, maxsplit=1)[0]  # the folders before the pattern
         matches = sorted(files.glob(path))
         roots = [root for root in matches if not _LEFT_OUT.search(root.removeprefix(base))]
         if not roots:
             raise BagError(f'{source} matches nothing')
-    elif not files.exists(path):
+    elif not _exists(files, path):
         raise FileNotFoundError(f'{source} does not exist; give recordings, folders or patterns')
     count = 0
     for root in roots:
@@ -111,6 +112,17 @@ def _of_source(source: str) -> Iterator[Found]:
             yield Found(_name(place.removeprefix(inside)), _url(files, place), size)
     if not count:
         raise BagError(f'{source} has no recording: no .mcap or .db3 file, also with .zstd')
+
+
+def _exists(files: Any, path: str) -> bool:
+    """Return whether a path is there; unlike fsspec, a server that does not answer is an error."""
+    try:
+        files.info(path)
+    except FileNotFoundError:
+        return False
+    except Exception as error:  # storage libraries raise their own types
+        raise BagError(f'{path} cannot be read: {one_line(error, 300)}') from error
+    return True
 
 
 def _url(files: Any, path: str) -> str:
@@ -155,6 +167,10 @@ def local_copy(found: Found, scratch: Path | None) -> Iterator[Path]:
     Args:
         found: The recording.
         scratch: Folder for the copy; None: that of the system.
+
+    Raises:
+        BagError: It cannot be copied.
+        OSError: The same, or there is no room for it.
     """
     if found.is_local:
         yield Path(found.source)
@@ -163,7 +179,12 @@ def local_copy(found: Found, scratch: Path | None) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix='clip_dinoiser_', dir=scratch))
     try:
         copy = folder / posixpath.basename(path)
-        files.get(path, str(copy), recursive=True)
+        try:
+            files.get(path, str(copy), recursive=True)
+        except OSError:
+            raise
+        except Exception as error:  # storage libraries raise their own types
+            raise BagError(f'{found.source} cannot be copied: {one_line(error, 300)}') from error
         yield copy
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import errno
 import platform
 import shutil
 import time
@@ -39,8 +40,8 @@ from clip_dinoiser_ros.core.transfer import digest_of
 from clip_dinoiser_ros.core.weights import DEMO, demo_files, find_file
 from clip_dinoiser_ros.fleet.records import (
     FOLDER,
+    ClassFigures,
     Record,
-    class_figures,
     is_finished,
     read_json,
     read_record,
@@ -85,6 +86,11 @@ def software() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name).partition('+')[0]
     return found
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether a disk has no room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def model_digests(args: argparse.Namespace) -> dict[str, str]:
@@ -150,14 +156,21 @@ class Worker:
             OSError: The disk is full, or a file went away.
         """
         found, output = unit.found, self._output(unit)
+        partial = output.with_name(f'{output.name}.partial')
         record = read_record(self._record(unit))
         if record is None or not is_finished(output, record, found.source, found.size, run):
             if unit.kind == 'divide':
                 return self._divide(found, run)
-            output.parent.mkdir(parents=True, exist_ok=True)
-            record = self._join(unit, run) if unit.kind == 'join' else self._segment(unit, run)
+            make = self._join if unit.kind == 'join' else self._segment
+            try:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                record = make(unit, run)
+            except OSError as error:
+                if is_full(error):  # others may find the room
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
         # an earlier run may have been killed before it removed them
-        shutil.rmtree(output.with_name(f'{output.name}.partial'), ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         if unit.part is None:
             shutil.rmtree(self._slices(found), ignore_errors=True)
         return record
@@ -188,7 +201,8 @@ class Worker:
                 )
                 chosen = replace(chosen, selection=selection)
             settings = {**output_settings(args, recording, chosen.selection), 'run': run}
-            with self._open(self._output(unit), settings) as bag:
+            figures = ClassFigures(chosen.selection.cameras.values() if part is None else ())
+            with self._open(self._output(unit), settings, figures) as bag:
                 start = (0, {}) if part is None else (part.read, part.seen)
                 progress = segment(args, recording, chosen, bag, self._load, *start)
                 damage = recording.damage
@@ -196,20 +210,20 @@ class Worker:
                     check_frames(progress, damage)
                 else:  # what the whole lacks is in the plan
                     damage = []
-                return self._finish(unit, run, bag, progress, damage, recording, chosen)
+                return self._finish(unit, run, bag, progress, damage, recording, chosen, figures)
 
-    def _open(self, output: Path, settings: Mapping[str, Any]) -> PartialBag:
+    def _open(self, output: Path, settings: Mapping[str, Any], figures: ClassFigures) -> PartialBag:
         """Go on with what an actor left that died; else start."""
         deadline = time.monotonic() + _IN_USE_S
         resume = True
         while True:
             try:
-                return PartialBag(output, 'mcap', settings, resume, force=True)
+                return PartialBag(output, 'mcap', settings, resume, True, figures.add)
             except InUseError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)
-            except BagError:  # the recording has changed, or the journal is damaged
+            except (BagError, FileNotFoundError):  # another recording, or it is damaged
                 if not resume:
                     raise
                 resume = False
@@ -223,6 +237,7 @@ class Worker:
         damage: list[str],
         recording: Recording,
         chosen: Chosen,
+        figures: ClassFigures,
     ) -> Record:
         """Write the record of a closed bag, then give the bag its name."""
         record = Record(
@@ -233,7 +248,7 @@ class Worker:
             frames=progress.segmented,
             rejected=progress.rejected,
             seconds=(recording.end_ns - recording.start_ns) / SECOND,
-            classes={} if unit.part is not None else class_figures(bag.bag),
+            classes=figures.result(),
             damage=damage_lines(damage, progress),
             notes=chosen.notes,
         )
@@ -253,8 +268,6 @@ class Worker:
                 slices = divide(
                     recording, choose(args, recording).selection, args.batch, args.slice_bytes
                 )
-                for _ in recording.messages():
-                    pass  # what is damaged elsewhere
                 plan = {
                     'key': key,
                     'slices': [asdict(one) for one in slices],
@@ -277,9 +290,12 @@ class Worker:
         with Recording(Path(found.source)) as recording:
             chosen = choose(self._args, recording)
             check_frames(progress, plan['damage'])
-            with self._open(self._output(unit), {'run': run}) as bag:
+            cameras = list(chosen.selection.cameras.values())
+            figures = ClassFigures(cameras)
+            with self._open(self._output(unit), {'run': run}, figures) as bag:
                 if not bag.complete:
-                    for message in joined(parts, list(chosen.selection.cameras.values())):
+                    for message in joined(parts, cameras):
                         bag.write(message)
                     bag.close()
-                return self._finish(unit, run, bag, progress, plan['damage'], recording, chosen)
+                damage = plan['damage']
+                return self._finish(unit, run, bag, progress, damage, recording, chosen, figures)

@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
 from golden_data import golden
 
@@ -51,15 +48,3 @@ def run_quickly(monkeypatch):
 @pytest.fixture(scope='session')
 def picture():
     return golden('image_160x208_background')
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system with room for 2 MB."""
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk]
-    if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip('no file system may be mounted here')
-    yield disk
-    subprocess.run(['umount', disk], check=True)

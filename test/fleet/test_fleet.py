@@ -6,6 +6,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,27 @@ def test_a_unit_that_fails_is_tried_on_three_actors(three_nodes, tmp_path, pictu
     assert (tmp_path / 'out/good.mcap').is_file()
 
 
+def test_a_full_disk(three_nodes, small_disk, tmp_path, picture, expected):
+    """What never fits takes the room of nothing else; with room, the same command does it."""
+    source, out = tmp_path / 'in', small_disk / 'out'
+    source.mkdir()
+    write(source / 'long', frames(picture, 40))  # the output has 2.7 MB, the disk 2 MB
+    for seed in range(1, 4):
+        write(source / f'short_{seed}', frames(picture, 2 + seed, seed))
+    words = (source, out, '--address', three_nodes.address)
+    code, said = end(start(*words))
+    assert code == command.FAILED, said
+    assert 'failed: long: [Errno 28] No space left on device' in said
+    report = json.loads((out / 'fleet_report.json').read_text())
+    assert list(report['recordings']) == ['short_1', 'short_2', 'short_3']
+    assert list(report['failures']) == ['long']
+    subprocess.run(['mount', '-o', 'remount,size=16m', small_disk], check=True)
+    code, said = end(start(*words))
+    assert code == 0, said
+    for path in sorted(source.iterdir()):
+        assert comparable(out / f'{path.name}.mcap') == expected(path), path
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
@@ -251,3 +273,83 @@ def test_a_cluster_of_its_own_is_reached_by_this_machine_only(tmp_path, picture,
     assert environments
     assert all(b'RAY_USAGE_STATS_ENABLED=0' in environment for environment in environments)
     assert comparable(tmp_path / 'out/drive.mcap') == expected(source)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of a server that speaks the protocol of S3, on this machine."""
+    s3fs = pytest.importorskip('s3fs', reason='needs s3fs and moto[server]')
+    server = pytest.importorskip('moto.server', reason='needs s3fs and moto[server]')
+    running = server.ThreadedMotoServer('127.0.0.1', 0)
+    running.start()
+    host, port = running.get_host_and_port()
+    settings = {
+        'AWS_ENDPOINT_URL': f'http://{host}:{port}',
+        'AWS_ACCESS_KEY_ID': 'anyone',
+        'AWS_SECRET_ACCESS_KEY': 'anything',
+        'AWS_DEFAULT_REGION': 'us-east-1',
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    files.mkdir('drives')
+    yield files
+    running.stop()
+
+
+def test_recordings_in_s3(bucket, tmp_path, picture, expected):
+    folder, scratch = tmp_path / 'in', tmp_path / 'scratch'
+    scratch.mkdir()
+    local = {
+        'monday/one': write(folder / 'one', frames(picture, 3)),
+        'monday/two': write(folder / 'two', frames(picture, 4, 1), storage='sqlite3'),
+        'three': write_mcap(folder / 'three.mcap', frames(picture, 5, 2)),
+    }
+    for name, path in local.items():
+        bucket.put(str(path), f'drives/{name}{path.suffix}', recursive=path.is_dir())
+    bucket.pipe('drives/monday/', b'')  # as the web page of S3 marks a folder
+    words = ('s3://drives', tmp_path / 'out', '--scratch', scratch)
+    code, said = end(start(*words))
+    assert code == 0, said
+    for name, path in local.items():
+        assert comparable(tmp_path / f'out/{name}.mcap') == expected(path), name
+    assert not list(scratch.iterdir())
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('out/**/*.mcap')}
+    bucket.put(str(local['three']), 'drives/four.mcap')
+    bucket.pipe('drives/bad.mcap', bytes(1000))
+    code, said = end(start(*words))
+    assert code == command.FAILED
+    assert 'failed: bad: ' in said
+    assert len([*tmp_path.glob('out/**/*.mcap')]) == 4
+    assert made.items() <= {p: p.stat().st_mtime_ns for p in made}.items()
+
+
+def held(pid):
+    """Memory of a process in kB: its own, and what it shares, as a raylet does its object store."""
+    rows = dict(line.split(':', 1) for line in Path(f'/proc/{pid}/status').read_text().splitlines())
+    return [int(rows[name].split()[0]) for name in ('RssAnon', 'RssShmem')]
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_recordings(tmp_path, picture):
+    """The images of one have 300 kB."""
+    source = tmp_path / 'in'
+    source.mkdir()
+    first = write_mcap(source / '00.mcap', frames(picture, 3))
+    for number in range(1, 90):
+        os.link(first, source / f'{number:02}.mcap')
+    driver = start(source, tmp_path / 'out', '--actors', 1)
+    samples = []
+    for count in (25, 85):
+        wait_for(lambda count=count: len([*tmp_path.glob('out/*.mcap')]) >= count, driver)
+        names = {pid: name_of(pid) for pid in children(driver.pid)}
+        (raylet,) = [pid for pid, name in names.items() if '/raylet/raylet ' in name]
+        (actor,) = [pid for pid, name in names.items() if re.match('ray::(?!IDLE|.*Agent)', name)]
+        samples.append({pid: held(pid) for pid in (driver.pid, actor, raylet)})
+    code, said = end(driver)
+    assert code == 0, said
+    before, after = samples
+    assert before.keys() == after.keys()
+    for pid, (own, _) in after.items():
+        assert own - before[pid][0] < 3000, (names.get(pid, 'driver'), before, after)
+    assert after[raylet][1] < 1000  # the object store: no frame goes through it

@@ -110,6 +110,31 @@ def test_behind_a_url(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('source', ['memory://fleet', 'memory://fleet/*'])
+def test_a_server_that_does_not_answer(monkeypatch, source):
+    """It does not mean that nothing is there."""
+
+    def info(self, path):
+        raise RuntimeError('no route to\nthe server')
+
+    monkeypatch.setattr(type(fsspec.filesystem('memory')), 'info', info)
+    with pytest.raises(BagError, match=r'/fleet.* cannot be read: no route to the server'):
+        find_recordings([source])
+
+
+def test_a_server_that_does_not_answer_any_more(monkeypatch, tmp_path):
+    def get(self, *args, **options):
+        raise RuntimeError('reset')
+
+    monkeypatch.setattr(type(fsspec.filesystem('memory')), 'get', get)
+    with (
+        pytest.raises(BagError, match=r'memory://a\.mcap cannot be copied: reset'),
+        local_copy(Found('a', 'memory://a.mcap', 1), tmp_path),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_path_is_read_in_place(tmp_path):
     with local_copy(Found('a', str(tmp_path / 'a'), 1), None) as path:
         assert path == tmp_path / 'a'

@@ -14,6 +14,8 @@ import pytest
 import quick_model
 from bags import SECOND, START_NS, text_message, write, write_mcap
 from drives import comparable, described, frames
+from mcap.writer import CompressionType
+from rosbags.rosbag2 import Reader
 
 from clip_dinoiser_ros.bag.recording import BagError
 from clip_dinoiser_ros.fleet import command, worker
@@ -104,6 +106,21 @@ def test_a_damaged_recording_in_slices(quickly, make, tmp_path, picture, capsys)
     assert comparable(tmp_path / 'out/drive.mcap') == comparable(tmp_path / 'bag.mcap')
     assert record.damage
     assert all(line in said for line in record.damage)
+
+
+def test_damage_of_what_is_not_read(make, tmp_path, picture):
+    """Slices tell of what the whole does."""
+    talk = [('/talk', START_NS + 3600 * SECOND, text_message('t' * 999))] * 60
+    plain = {'compression': CompressionType.NONE, 'chunk_size': 20_000}
+    source = write_mcap(tmp_path / 'drive.mcap', [*frames(picture, 6), *talk], **plain)
+    content = source.read_bytes()
+    middle = len(content) - 30_000
+    source.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    for options, count in ((), 0), (('--copy',), 1):
+        _, sliced = in_slices(make('--slice-gb', 1e-6, *options), find(source))
+        whole = make(*options).run(Unit('whole', find(source)), 'whole')
+        assert sliced.damage == whole.damage
+        assert len(whole.damage) == count
 
 
 def test_the_plan_is_kept(make, drive, tmp_path, monkeypatch):
@@ -197,9 +214,26 @@ def test_killed_between_record_and_output(make, drive, tmp_path, monkeypatch, mo
         with pytest.raises(KeyboardInterrupt):
             make().run(Unit('whole', find(drive)), RUN)
     record = make().run(Unit('whole', find(drive)), RUN)
-    assert record.damage == expected.damage
+    assert (record.damage, record.classes) == (expected.damage, expected.classes)
     assert record.sha256 == worker.digest_of(tmp_path / 'out/drive.mcap', 64)
     assert not (tmp_path / 'out/drive.mcap.partial').exists()
+
+
+@pytest.mark.parametrize('damage', ['cut', 'gone'])
+def test_a_complete_output_is_read_back_again(make, drive, tmp_path, monkeypatch, damage):
+    """It may have been damaged since its actor was killed."""
+    unit = Unit('whole', find(drive))
+    expected = make().run(unit, 'before')
+    messages = comparable(tmp_path / 'out/drive.mcap')
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, 'write_record', None)  # so that the actor dies there
+        with pytest.raises(TypeError):
+            make().run(unit, RUN)
+    complete = tmp_path / 'out/drive.mcap.partial/drive/drive.mcap'
+    os.truncate(complete, complete.stat().st_size // 2) if damage == 'cut' else complete.unlink()
+    record = make().run(unit, RUN)
+    assert (record.frames, record.classes) == (expected.frames, expected.classes)
+    assert comparable(tmp_path / 'out/drive.mcap') == messages
 
 
 def test_behind_a_url(quickly, make, tmp_path, picture):
@@ -238,6 +272,24 @@ def test_the_figures_of_the_classes(make, tmp_path, picture):
         assert figures['confidence'] == pytest.approx(
             picture[..., 1][labels == index].mean() / 255, abs=0.003
         )
+
+
+@pytest.mark.parametrize('options', [(), ('--confidence-encoding', '32FC1')], ids=str)
+def test_figures_are_of_the_segmented_cameras(make, tmp_path, picture, options):
+    """Labels that were in the recording are copied and not counted."""
+    first = write(tmp_path / 'drive', frames(picture, 3))
+    expected = make().run(Unit('whole', find(first)), RUN)
+    with Reader(tmp_path / 'out/drive.mcap') as made:
+        older = [
+            (c.topic.replace('/camera/', '/rear/'), time_ns, (c.msgtype, data))
+            for c, time_ns, data in made.messages()
+            if not c.topic.endswith('/vocabulary')
+        ]
+    both = write(tmp_path / 'both', [*frames(picture, 3), *older])
+    record = make('--copy', *options).run(Unit('whole', find(both)), RUN)
+    assert record.classes.keys() == {'camera'}
+    for name, figures in expected.classes['camera'].items():
+        assert record.classes['camera'][name] == pytest.approx(figures, abs=1 / 255)
 
 
 def test_digests_of_a_model(make, golden_files, tmp_path):
