@@ -122,6 +122,12 @@ def test_prompts_and_thresholds_compile_nothing(segmenter, monkeypatch):
 
 
 @pytest.mark.long
+def test_threads_are_not_pinned(segmenter):
+    """Two processes with one thread each would share the first core."""
+    compiled = segmenter.pipeline.backbone._any_size.get_compiled_model()
+    assert compiled.get_property('ENABLE_CPU_PINNING') is False
+
+
 def test_two_threads_at_once(segmenter, golden_prompts):
     vocabulary = segmenter.encode(golden_prompts)
     image = golden('image_170x215_plain')['image']

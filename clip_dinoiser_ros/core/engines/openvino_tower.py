@@ -64,6 +64,7 @@ class OpenVinoTower(Backbone):
             self._options['INFERENCE_PRECISION_HINT'] = _HINTS[precision]
         if device == 'CPU':
             self._options['INFERENCE_NUM_THREADS'] = torch.get_num_threads()
+            self._options['ENABLE_CPU_PINNING'] = False  # else all processes use the first cores
         self._one_size = device.startswith('NPU') if one_size is None else one_size
         self._requests: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._lock = threading.Lock()
