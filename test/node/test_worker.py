@@ -1,9 +1,12 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the worker says of frames that it cannot use."""
+"""What the worker says of frames: of those that it cannot use, and the figures of the others."""
 
 from types import SimpleNamespace
+
+from clip_dinoiser_ros.msg import FrameInfo
+from std_msgs.msg import Header
 
 from clip_dinoiser_ros.node import worker as module
 from clip_dinoiser_ros.node.frames import FrameSlots, ReceivedFrame
@@ -59,3 +62,94 @@ def test_a_worker_that_fails_ends_the_process_and_says_why():
     worker.start()
     assert worker.stop(10.0)
     assert told == ["the thread that segments failed: KeyError: 'settings'"]
+
+
+def worker_of(publishers, told, processor=None):
+    """A worker without a thread; it tells `told` what it logs."""
+    return Worker(
+        processor=processor,
+        slots=FrameSlots(list(publishers)),
+        publishers=publishers,
+        active=None,
+        health=Health(list(publishers), lambda: 0.0),
+        logger=SimpleNamespace(error=told.append),
+        ends=told.append,
+    )
+
+
+def test_a_cloud_that_cannot_be_published_costs_no_other():
+    told, published = [], []
+
+    def fail():
+        raise RuntimeError('no depth')
+
+    worker = worker_of(
+        {
+            'front': SimpleNamespace(publish_clouds=fail),
+            'rear': SimpleNamespace(publish_clouds=lambda: published.append('rear')),
+        },
+        told,
+    )
+    worker._publish_clouds()
+    assert told == ['front: cloud not published: RuntimeError: no depth']
+    assert published == ['rear']
+
+
+def test_frames_that_fail_late_are_counted():
+    """One in the model, one while its outputs are published."""
+    told, refused = [], []
+
+    def publish(outputs):
+        raise ValueError('overlay too small')
+
+    processor = SimpleNamespace(
+        process=lambda frames, active: [MemoryError('model'), 'outputs'],
+        errors=SimpleNamespace(refuse=refused.append),
+    )
+    publishers = {name: SimpleNamespace(publish=publish) for name in ('front', 'rear')}
+    worker = worker_of(publishers, told, processor)
+    frames = [(ReceivedFrame(name, None, 0.0, 0.0), None) for name in publishers]
+    worker._process(frames, None)
+    assert told == [
+        'front: frame dropped (1 so far): MemoryError: model',
+        'rear: frame dropped (1 so far): not published in full: ValueError: overlay too small',
+    ]
+    assert [str(error) for error in refused] == ['overlay too small']
+    assert [worker._slots.count(name).rejected for name in publishers] == [1, 1]
+
+
+def test_the_figures_of_a_frame(monkeypatch):
+    times_s = iter([10.5, 10.75])
+    monkeypatch.setattr(module.time, 'monotonic', lambda: next(times_s))
+    sent = []
+    publisher = SimpleNamespace(publish=lambda outputs: None, publish_frame_info=sent.append)
+    worker = worker_of({'front': publisher}, [])
+    for _ in range(5):
+        worker._slots.put('front', 'message')
+    worker._slots.count('front', segmented=1, rejected=3)
+    outputs = SimpleNamespace(
+        header=Header(frame_id='lens'),
+        active=SimpleNamespace(version=7),
+        frame=SimpleNamespace(decode_ms=2.0),
+        segment_ms=30.0,
+        batch_size=4,
+    )
+    worker._publish(ReceivedFrame('front', None, arrived_s=10.0, taken_s=10.25), outputs)
+    assert sent == [
+        FrameInfo(
+            header=outputs.header,
+            vocabulary_version=7,
+            frames_received=5,
+            frames_segmented=2,
+            frames_replaced=4,
+            frames_rejected=3,
+            batch_size=4,
+            wait_ms=250.0,
+            decode_ms=2.0,
+            segment_ms=30.0,
+            publish_ms=250.0,
+            total_ms=750.0,
+        )
+    ]
+    stages = worker._health.stages.values()
+    assert (stages['wait_ms_median'], stages['total_ms_p95']) == ('250.0', '750.0')
