@@ -3,8 +3,10 @@
 
 """What the worker says of frames: of those that it cannot use, and the figures of the others."""
 
+import threading
 from types import SimpleNamespace
 
+import numpy as np
 from clip_dinoiser_ros.msg import FrameInfo
 from std_msgs.msg import Header
 
@@ -153,3 +155,83 @@ def test_the_figures_of_a_frame(monkeypatch):
     ]
     stages = worker._health.stages.values()
     assert (stages['wait_ms_median'], stages['total_ms_p95']) == ('250.0', '750.0')
+
+
+def active_of(version, min_confidence=0.0):
+    settings = SimpleNamespace(min_confidence=min_confidence, max_rates=dict)
+    return SimpleNamespace(version=version, settings=settings)
+
+
+def test_a_vocabulary_is_announced_before_its_frames_and_frames_of_a_size_go_together(monkeypatch):
+    """It changes while the worker waits for the frames."""
+    events, now = [], [active_of(1)]
+    sizes = {'front': (8, 8, 3), 'left': (4, 4, 3), 'rear': (8, 8, 3)}
+    frames = [
+        ReceivedFrame(name, SimpleNamespace(header=None, size=size), 0.0, 0.0)
+        for name, size in sizes.items()
+    ]
+    turns = iter([frames, None])
+
+    def take(max_rates):
+        events.append('take')
+        now[0] = active_of(2)
+        return next(turns)
+
+    def process(decoded, active):
+        events.append((active.version, [frame.camera for frame in decoded]))
+        return [ValueError('not looked at')] * len(decoded)
+
+    publisher = SimpleNamespace(
+        announce=lambda active: events.append(f'announce {active.version}'),
+        publish_clouds=lambda: None,
+        expect=lambda header: None,
+        wants_features=lambda: False,
+    )
+    monkeypatch.setattr(module, 'decode', lambda message, limits: np.zeros(message.size, np.uint8))
+    worker = worker_of(dict.fromkeys(sizes, publisher), [], SimpleNamespace(process=process))
+    worker._active = lambda: now[0]
+    monkeypatch.setattr(worker._slots, 'take', take)
+    worker._serve()
+    assert events == [
+        *['announce 1'] * 3,
+        'take',
+        *['announce 2'] * 3,
+        (2, ['left']),
+        (2, ['front', 'rear']),
+        'take',
+    ]
+
+
+def test_to_stop_is_to_wait_for_the_frame_in_work(monkeypatch):
+    began, goes_on = threading.Event(), threading.Event()
+
+    def process(decoded, active):
+        began.set()
+        goes_on.wait(60.0)
+        return [ValueError('not looked at')]
+
+    publisher = SimpleNamespace(
+        announce=lambda active: None,
+        publish_clouds=lambda: None,
+        expect=lambda header: None,
+        wants_features=lambda: False,
+    )
+    monkeypatch.setattr(module, 'decode', lambda message, limits: np.zeros((4, 4, 3), np.uint8))
+    worker = worker_of({'front': publisher}, [], SimpleNamespace(process=process))
+    worker._active = lambda: active_of(1)
+    worker.start()
+    worker._slots.put('front', SimpleNamespace(header=None))
+    assert began.wait(60.0)
+    assert not worker.stop(0.0)
+    goes_on.set()
+    assert worker.stop(60.0)  # though no frame comes any more
+
+
+def test_what_a_vocabulary_message_has_is_announced_once():
+    told = []
+    publisher = SimpleNamespace(announce=told.append)
+    worker = worker_of({'front': publisher}, [])
+    states = [active_of(1), active_of(1), active_of(1, 0.5), active_of(2, 0.5)]
+    for active in states:
+        worker._announce(active)
+    assert told == [states[0], states[2], states[3]]
