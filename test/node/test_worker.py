@@ -16,30 +16,47 @@ from clip_dinoiser_ros.node.health import Health
 from clip_dinoiser_ros.node.worker import Worker
 
 
+def worker_of(publishers, told, processor=None, active=None, **options):
+    """A worker that tells `told` what it logs and why it ends."""
+    options.setdefault('slots', FrameSlots(list(publishers)))
+    options.setdefault('health', Health(list(publishers), lambda: 0.0))
+    return Worker(
+        processor=processor,
+        publishers=publishers,
+        active=active,
+        logger=SimpleNamespace(error=told.append),
+        ends=told.append,
+        **options,
+    )
+
+
+def publisher_of(announced):
+    """Publishers of a camera of which nobody wants anything else."""
+    return SimpleNamespace(
+        announce=announced,
+        publish_clouds=lambda: None,
+        expect=lambda header: None,
+        wants_features=lambda: False,
+    )
+
+
 def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch):
     now = 50.0
     monkeypatch.setattr(module.time, 'monotonic', lambda: now)
     said = []
-    slots = FrameSlots(['front', 'rear'], clock=lambda: now)
-    health = Health(['front', 'rear'], lambda: now)
-    worker = Worker(
-        processor=None,
-        slots=slots,
-        publishers={},
-        active=None,
-        health=health,
-        logger=SimpleNamespace(error=said.append),
-        ends=said.append,
-    )
+    cameras = ('front', 'rear')
+    slots = FrameSlots(cameras, clock=lambda: now)
+    health = Health(cameras, lambda: now)
+    worker = worker_of({}, said, slots=slots, health=health)
     for step in range(30):
         now = 50.0 + step / 10
-        for camera in ('front', 'rear'):
+        for camera in cameras:
             worker._reject(ReceivedFrame(camera, None, now, now), f'fault {step}')
     assert slots.count('front').rejected == slots.count('rear').rejected == 30
     assert said == [
         f'{camera}: frame dropped ({step + 1} so far): fault {step}'
         for step in (0, 10, 20)
-        for camera in ('front', 'rear')
+        for camera in cameras
     ]
 
 
@@ -50,33 +67,10 @@ def test_a_worker_that_fails_ends_the_process_and_says_why():
         raise KeyError('settings')
 
     told = []
-    logger = SimpleNamespace(error=told.append)
-    health = Health(['front'], lambda: 0.0)
-    worker = Worker(
-        processor=None,
-        slots=FrameSlots(['front']),
-        publishers={},
-        active=active,
-        health=health,
-        logger=logger,
-        ends=told.append,
-    )
+    worker = worker_of({'front': None}, told, active=active)
     worker.start()
     assert worker.stop(10.0)
     assert told == ["the thread that segments failed: KeyError: 'settings'"]
-
-
-def worker_of(publishers, told, processor=None):
-    """A worker without a thread; it tells `told` what it logs."""
-    return Worker(
-        processor=processor,
-        slots=FrameSlots(list(publishers)),
-        publishers=publishers,
-        active=None,
-        health=Health(list(publishers), lambda: 0.0),
-        logger=SimpleNamespace(error=told.append),
-        ends=told.append,
-    )
 
 
 def test_a_cloud_that_cannot_be_published_costs_no_other():
@@ -210,15 +204,9 @@ def test_to_stop_is_to_wait_for_the_frame_in_work(monkeypatch):
         goes_on.wait(60.0)
         return [ValueError('not looked at')]
 
-    publisher = SimpleNamespace(
-        announce=lambda active: None,
-        publish_clouds=lambda: None,
-        expect=lambda header: None,
-        wants_features=lambda: False,
-    )
     monkeypatch.setattr(module, 'decode', lambda message, limits: np.zeros((4, 4, 3), np.uint8))
-    worker = worker_of({'front': publisher}, [], SimpleNamespace(process=process))
-    worker._active = lambda: active_of(1)
+    publishers = {'front': publisher_of(lambda active: None)}
+    worker = worker_of(publishers, [], SimpleNamespace(process=process), lambda: active_of(1))
     worker.start()
     worker._slots.put('front', SimpleNamespace(header=None))
     assert began.wait(60.0)
