@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clip_dinoiser_ros import Segmenter, cli
-from clip_dinoiser_ros.benchmark import questions, report
+from clip_dinoiser_ros.benchmark import command, questions, report
 from clip_dinoiser_ros.benchmark.arithmetic import authors_gflop, needed_gflop
 from clip_dinoiser_ros.benchmark.limits import Limits
 from clip_dinoiser_ros.benchmark.measuring import BenchmarkRow
@@ -186,3 +186,19 @@ def test_questions_are_timed(monkeypatch):
     times_ms = time_questions((240, 320), 20, 2, lambda: next(ticks))
     assert set(times_ms.values()) == {1000.0}
     assert asked == [(False, 2), (True, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ('options', 'quantized'),
+    [(('--precisions', 'bf16', 'fp32'), False), (('--precision', 'int8'), True)],
+)
+def test_only_the_start_in_int8_reads_a_quantized_tower(monkeypatch, options, quantized):
+    """With another precision it is refused."""
+    started = []
+    for name in ('measure_start', 'measure_node_start'):
+        monkeypatch.setattr(command, name, lambda given, _: started.append(given) or {})
+    words = ('benchmark', '--model', 'demo', '--only-start', '--quantized', 'tower', *options)
+    assert cli.main([*words]) == 0
+    told = [{name.removeprefix('--') for name in given} for given in started]  # options, parameters
+    assert told
+    assert all(('quantized' in names) == quantized for names in told)
