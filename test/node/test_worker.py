@@ -3,17 +3,19 @@
 
 """What the worker says of frames: of those that it cannot use, and the figures of the others."""
 
+import queue
 import threading
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from clip_dinoiser_ros.msg import FrameInfo
 from std_msgs.msg import Header
 
 from clip_dinoiser_ros.node import worker as module
 from clip_dinoiser_ros.node.frames import FrameSlots, ReceivedFrame
-from clip_dinoiser_ros.node.health import Health
-from clip_dinoiser_ros.node.worker import Worker
+from clip_dinoiser_ros.node.health import Health, Source
+from clip_dinoiser_ros.node.worker import Limits, Worker
 
 
 def worker_of(publishers, told, processor=None, active=None, **options):
@@ -40,6 +42,13 @@ def publisher_of(announced):
     )
 
 
+def state_of(worker, camera):
+    """State and reason of a camera in the diagnostics."""
+    counts, source = worker._slots.count(camera), Source('image', 1)
+    values = worker._health.cameras[camera].status(0.0, counts, source, stale_after_s=1.0).values
+    return values['state'], values['reason']
+
+
 def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch):
     now = 50.0
     monkeypatch.setattr(module.time, 'monotonic', lambda: now)
@@ -53,6 +62,8 @@ def test_bad_frames_are_all_counted_and_named_at_most_once_a_second(monkeypatch)
         for camera in cameras:
             worker._reject(ReceivedFrame(camera, None, now, now), f'fault {step}')
     assert slots.count('front').rejected == slots.count('rear').rejected == 30
+    health.cameras['front'].arrived(now)
+    assert state_of(worker, 'front') == ('rejected', 'fault 29')
     assert said == [
         f'{camera}: frame dropped ({step + 1} so far): fault {step}'
         for step in (0, 10, 20)
@@ -123,6 +134,8 @@ def test_the_figures_of_a_frame(monkeypatch):
     for _ in range(5):
         worker._slots.put('front', 'message')
     worker._slots.count('front', segmented=1, rejected=3)
+    worker._health.cameras['front'].arrived(0.0)
+    worker._health.cameras['front'].rejected('the frame before')
     outputs = SimpleNamespace(
         header=Header(frame_id='lens'),
         active=SimpleNamespace(version=7),
@@ -147,6 +160,7 @@ def test_the_figures_of_a_frame(monkeypatch):
             total_ms=750.0,
         )
     ]
+    assert state_of(worker, 'front')[0] == 'active'
     stages = worker._health.stages.values()
     assert (stages['wait_ms_median'], stages['total_ms_p95']) == ('250.0', '750.0')
 
@@ -159,7 +173,7 @@ def active_of(version, min_confidence=0.0):
 def test_a_vocabulary_is_announced_before_its_frames_and_frames_of_a_size_go_together(monkeypatch):
     """It changes while the worker waits for the frames."""
     events, now = [], [active_of(1)]
-    sizes = {'front': (8, 8, 3), 'left': (4, 4, 3), 'rear': (8, 8, 3)}
+    sizes = {'front': (8, 8, 3), 'left': (8, 4, 3), 'rear': (8, 8, 3)}
     frames = [
         ReceivedFrame(name, SimpleNamespace(header=None, size=size), 0.0, 0.0)
         for name, size in sizes.items()
@@ -177,7 +191,7 @@ def test_a_vocabulary_is_announced_before_its_frames_and_frames_of_a_size_go_tog
 
     publisher = SimpleNamespace(
         announce=lambda active: events.append(f'announce {active.version}'),
-        publish_clouds=lambda: None,
+        publish_clouds=lambda: events.append('clouds'),
         expect=lambda header: None,
         wants_features=lambda: False,
     )
@@ -189,11 +203,119 @@ def test_a_vocabulary_is_announced_before_its_frames_and_frames_of_a_size_go_tog
     assert events == [
         *['announce 1'] * 3,
         'take',
+        *['clouds'] * 3,
         *['announce 2'] * 3,
         (2, ['left']),
         (2, ['front', 'rear']),
         'take',
     ]
+
+
+def test_a_frame_is_expected_decoded_and_timed(monkeypatch):
+    """Its clouds may need an earlier depth image, so its header is told before it is decoded."""
+    times_s, events = iter([10.5, 10.75]), []
+    monkeypatch.setattr(module.time, 'monotonic', lambda: next(times_s))
+
+    def decode(message, limits):
+        events.append('decode')
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(module, 'decode', decode)
+    publisher = publisher_of(None)
+    publisher.expect = events.append
+    worker = worker_of({'front': publisher}, [])
+    frame = ReceivedFrame('front', SimpleNamespace(header='header'), 0.0, 0.0)
+    kept, decoded = worker._decode(frame)
+    assert events == ['header', 'decode']
+    assert (kept, decoded.camera, decoded.header) == (frame, 'front', 'header')
+    assert decoded.decode_ms == 250.0
+
+
+@pytest.mark.parametrize('heard', [False, True])
+@pytest.mark.parametrize('kept', [False, True])
+def test_features_are_kept_for_subscribers_and_for_services(monkeypatch, heard, kept):
+    monkeypatch.setattr(module, 'decode', lambda message, limits: np.zeros((4, 4, 3), np.uint8))
+    publisher = publisher_of(None)
+    publisher.wants_features = lambda: heard
+    worker = worker_of({'front': publisher}, [], seen=object() if kept else None)
+    frame = ReceivedFrame('front', SimpleNamespace(header=None), 0.0, 0.0)
+    assert worker._decode(frame)[1].with_features == (heard or kept)
+
+
+def test_services_get_a_frame_with_its_time_of_arrival():
+    kept = []
+    worker = worker_of(
+        {'front': None},
+        [],
+        SimpleNamespace(
+            process=lambda frames, active: ['outputs'], errors=SimpleNamespace(refuse=print)
+        ),
+        seen=SimpleNamespace(put=lambda outputs, arrived_s: kept.append((outputs, arrived_s))),
+    )
+    worker._process([(ReceivedFrame('front', None, arrived_s=3.0, taken_s=4.0), None)], None)
+    assert kept == [('outputs', 3.0)]
+
+
+def test_a_frame_that_cannot_be_decoded_costs_no_other(monkeypatch):
+    def decode(message, limits):
+        if message.damaged:
+            raise ValueError('cut off')
+        return np.zeros((4, 4, 3), np.uint8)
+
+    def process(decoded, active):
+        processed.extend(frame.camera for frame in decoded)
+        return [ValueError('not looked at')]
+
+    told, processed = [], []
+    cameras = {'front': True, 'rear': False}
+    frames = [
+        ReceivedFrame(name, SimpleNamespace(header=None, damaged=damaged), 0.0, 0.0)
+        for name, damaged in cameras.items()
+    ]
+    turns = iter([frames, None])
+    monkeypatch.setattr(module, 'decode', decode)
+    publisher = publisher_of(lambda active: None)
+    worker = worker_of(
+        dict.fromkeys(cameras, publisher),
+        told,
+        SimpleNamespace(process=process),
+        lambda: active_of(1),
+    )
+    monkeypatch.setattr(worker._slots, 'take', lambda max_rates: next(turns))
+    worker._serve()
+    assert processed == ['rear']
+    assert told[0] == 'front: frame dropped (1 so far): ValueError: cut off'
+    assert worker._slots.count('front').rejected == 1
+
+
+def test_a_model_that_hangs_is_noticed(monkeypatch):
+    told, goes_on = queue.Queue(), threading.Event()
+
+    def process(decoded, active):
+        goes_on.wait(60.0)
+        return [ValueError('not looked at')]
+
+    monkeypatch.setattr(module, 'decode', lambda message, limits: np.zeros((4, 4, 3), np.uint8))
+    worker = worker_of(
+        {'front': publisher_of(lambda active: None)},
+        SimpleNamespace(append=told.put),
+        SimpleNamespace(process=process),
+        lambda: active_of(1),
+        limits=Limits(inference_timeout_s=0.01),
+    )
+    worker.start()
+    worker._slots.put('front', SimpleNamespace(header=None))
+    reason = told.get(timeout=60.0)
+    assert reason == 'the model did not return within 0.01 s (inference_timeout_s)'
+    goes_on.set()
+    assert worker.stop(60.0)
+
+
+def test_the_watchdog_ends_with_the_worker():
+    worker = worker_of({}, [], active=lambda: active_of(1), limits=Limits(inference_timeout_s=60.0))
+    worker.start()
+    assert worker.stop(60.0)
+    assert not worker._watchdog._thread.is_alive()
 
 
 def test_to_stop_is_to_wait_for_the_frame_in_work(monkeypatch):
