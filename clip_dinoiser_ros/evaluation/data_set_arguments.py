@@ -16,6 +16,10 @@ from clip_dinoiser_ros.core.weights import DEMO_GAMMA
 from clip_dinoiser_ros.evaluation.journal import check_folder
 from clip_dinoiser_ros.evaluation.samples import DataError
 from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, TableRow
+from clip_dinoiser_ros.fleet.cluster_arguments import (
+    add_cluster_arguments,
+    check_cluster_arguments,
+)
 
 CUDA_BATCH = 16
 # arguments of --protocol node, and their defaults
@@ -37,6 +41,7 @@ def add_benchmark_arguments(parser: argparse.ArgumentParser) -> None:
         '--data', type=Path, required=True, metavar='DIR', help='folder of all data sets'
     )
     _add_shared_arguments(parser)
+    _add_cluster(parser)
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +70,7 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_node_arguments(parser)
     _add_shared_arguments(parser)
+    _add_cluster(parser)
 
 
 def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +190,16 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('several processes or machines, by Ray')
+    add_cluster_arguments(group, 'none: this process; with --address as many as fit')
+
+
+def on_cluster(args: argparse.Namespace) -> bool:
+    """Return whether actors of Ray evaluate."""
+    return bool(getattr(args, 'actors', None) or getattr(args, 'address', None))
+
+
 def check(args: argparse.Namespace) -> None:
     """Check the arguments before anything is read, and fill in --gamma.
 
@@ -195,6 +211,8 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise DataError(f'--{name} is {value}; must be at least {least}')
+    if args.what != 'bag':
+        check_cluster_arguments(args)
     args.gamma = arguments.gamma(args)
     limits = {'gamma': 0.99, 'delta': 1.0, 'denoising': 1.0, 'min_confidence': 1.0}
     for name, most in {**limits, 'smoothing': 0.99}.items():

@@ -9,7 +9,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,6 +91,11 @@ class FileSource:
             'images': self.total,
             'digest': hashlib.sha256(names.encode()).hexdigest()[:16],
         }
+
+    def part(self, first: int, last: int) -> FileSource:
+        """Return the images of the indices from `first` up to, but not including, `last`."""
+        part = replace(self._data, samples=self._data.samples[first:last])
+        return FileSource(part, self._workers, self._ahead)
 
     def items(self, first: int, prepare: Callable[[Rgb], Any]) -> Iterator[Item]:
         """Yield the images from index `first` on; see `Source`."""

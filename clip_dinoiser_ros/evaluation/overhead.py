@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from clip_dinoiser_ros.evaluation.folder import open_folder
 from clip_dinoiser_ros.evaluation.items import FileSource
 from clip_dinoiser_ros.evaluation.journal import Journal
 from clip_dinoiser_ros.evaluation.predictors import PaperPredictor
-from clip_dinoiser_ros.evaluation.running import evaluate
+from clip_dinoiser_ros.evaluation.running import evaluate, evaluated_images
 from clip_dinoiser_ros.evaluation.samples import DataSet
 from clip_dinoiser_ros.evaluation.segmenting import WindowSegmenter, resize
 from clip_dinoiser_ros.evaluation.table_models import TableRow
@@ -111,7 +112,9 @@ def _evaluation(predictor: PaperPredictor, data: DataSet) -> tuple[float, float]
     source = FileSource(data, WORKERS, WORKERS + READ_AHEAD)
     start = _now()
     with Journal(None, {}, len(CLASSES), resume=False) as journal:
-        evaluate(source, predictor, journal, len(CLASSES))
+        classes = len(CLASSES)
+        results = partial(evaluated_images, source, predictor, classes)
+        evaluate(results, source.total, journal, classes)
     end = _now()
     return end[0] - start[0], end[1] - start[1]
 

@@ -96,26 +96,23 @@ class Outcome:
 
 
 def evaluate(
-    source: Source,
-    predictor: Predictor,
+    results: Callable[[int], Iterator[Evaluated]],
+    total: int,
     journal: Journal,
     classes: int,
-    save: Callable[[str, Labels], None] | None = None,
     name: str = '',
 ) -> Outcome:
     """Evaluate all images that are not in the journal yet.
 
     Args:
-        source: The images.
-        predictor: The model.
+        results: Evaluates the images from an index on, in order; see `evaluated_images`.
+        total: Number of images.
         journal: Holds the results of earlier runs; each new image is appended.
         classes: K.
-        save: Called with the name and the predicted labels of each image.
         name: Text of the progress bar.
 
     Raises:
         DataError: No image could be evaluated.
-        ValueError: The device ran out of memory.
     """
     outcome = Outcome.empty(classes)
     first = 0
@@ -124,16 +121,11 @@ def evaluate(
         first += 1
     with (
         tqdm(
-            total=source.total,
-            initial=first,
-            desc=name,
-            unit='image',
-            disable=None,
-            file=sys.stderr,
+            total=total, initial=first, desc=name, unit='image', disable=None, file=sys.stderr
         ) as bar,
-        closing(source.items(first, predictor.prepare)) as items,  # type: ignore[type-var]
+        closing(results(first)) as found,  # type: ignore[type-var]
     ):
-        for number, evaluated in enumerate(_run(items, predictor, classes, save), first):
+        for number, evaluated in enumerate(found, first):
             journal.add(evaluated)
             outcome.add(number, evaluated)
             bar.set_postfix_str(f'mIoU {100 * outcome.counts.miou:.2f} %', refresh=False)
@@ -143,26 +135,40 @@ def evaluate(
     return outcome
 
 
-def _run(
-    items: Iterator[Item],
+def evaluated_images(
+    source: Source,
     predictor: Predictor,
     classes: int,
-    save: Callable[[str, Labels], None] | None,
+    save: Callable[[str, Labels], None] | None = None,
+    first: int = 0,
 ) -> Iterator[Evaluated]:
+    """Segment images one after another, and count the results.
+
+    Args:
+        source: The images.
+        predictor: The model.
+        classes: K.
+        save: Called with the name and the predicted labels of each image.
+        first: Index of the first image.
+
+    Raises:
+        ValueError: The device ran out of memory.
+    """
     start = time.perf_counter()
-    for group in in_groups(items, predictor.batch):
-        whole = [item for item in group if not item.damage]
-        found = iter(_predict(predictor, whole))
-        done = []
-        for item in group:
-            labels = item.damage or next(found)
-            if not isinstance(labels, str) and item.truth is not None and save is not None:
-                save(item.name, labels)
-            done.append(_count(item, labels, classes))
-        now = time.perf_counter()
-        share, start = (now - start) / len(group), now
-        for name, counts, edges, damage, odd in done:
-            yield Evaluated(name, counts, edges, damage, odd, share)
+    with closing(source.items(first, predictor.prepare)) as items:  # type: ignore[type-var]
+        for group in in_groups(items, predictor.batch):
+            whole = [item for item in group if not item.damage]
+            found = iter(_predict(predictor, whole))
+            done = []
+            for item in group:
+                labels = item.damage or next(found)
+                if not isinstance(labels, str) and item.truth is not None and save is not None:
+                    save(item.name, labels)
+                done.append(_count(item, labels, classes))
+            now = time.perf_counter()
+            share, start = (now - start) / len(group), now
+            for name, counts, edges, damage, odd in done:
+                yield Evaluated(name, counts, edges, damage, odd, share)
 
 
 def _predict(predictor: Predictor, items: Sequence[Item]) -> Sequence[Labels | str]:

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import fcntl
 import hashlib
 import json
-import math
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,13 @@ from clip_dinoiser_ros.bag.command import add_segmenting_arguments, check, commo
 from clip_dinoiser_ros.bag.output_files import refuse_link, refuse_overlap
 from clip_dinoiser_ros.bag.recording import BagError
 from clip_dinoiser_ros.core.vocabulary import join_prompts
+from clip_dinoiser_ros.fleet.cluster_arguments import (
+    add_cluster_arguments,
+    check_cluster_arguments,
+    check_least,
+    set_up_ray,
+    with_absolute_paths,
+)
 from clip_dinoiser_ros.fleet.records import FOLDER, Record, read_json, read_record, write_json
 from clip_dinoiser_ros.fleet.report import REPORTS, write_reports
 from clip_dinoiser_ros.fleet.slices import Slice, can_be_sliced
@@ -54,21 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--force', action='store_true', help='remove what an earlier run has made in OUT'
     )
     group = parser.add_argument_group('cluster')
-    group.add_argument(
-        '--address',
-        metavar='HOST:PORT',
-        help='head of the Ray cluster that this machine is part of (a new one, of this machine)',
-    )
-    group.add_argument(
-        '--actors', type=int, metavar='N', help='processes with a model (as many as fit)'
-    )
-    group.add_argument(
-        '--cpus', type=int, default=2, metavar='N', help='CPUs and threads of one (%(default)s)'
-    )
-    group.add_argument(
-        '--gpus', type=float, metavar='G', help='GPUs of one, such as 0.5 (1 if there are any)'
-    )
-    group.add_argument('--dashboard', action='store_true', help="start Ray's, on 127.0.0.1")
+    add_cluster_arguments(group, 'as many as fit')
     group.add_argument(
         '--scratch', type=Path, metavar='DIR', help='folder for copies of what is behind a URL'
     )
@@ -89,9 +79,8 @@ def run(args: argparse.Namespace) -> int:
     for place in (*sources, *(one.source for one in recordings)):
         if Path(place).exists():
             refuse_overlap(args.output, Path(place))
-    if find_spec('ray') is None:
-        raise BagError('fleet needs Ray: pip install ray, or the extra fleet of this package')
-    args = _absolute(args)
+    set_up_ray(args.address)
+    args = _for_actors(args)
     with _locked(args.output):
         outcome = Outcome(args, recordings)
         outcome.prepare()
@@ -106,25 +95,19 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     check(args)
     join_prompts(args.prompts, args.negative_prompts)
-    for name, least in (('actors', 1), ('cpus', 1), ('slice_gb', 0)):
-        value = getattr(args, name)
-        if value is not None and not least <= value < math.inf:
-            raise BagError(f'--{name.replace("_", "-")} is {value}; must be at least {least}')
-    if args.gpus is not None and not (0 <= args.gpus <= 1 or args.gpus.is_integer()):
-        raise BagError(f'--gpus is {args.gpus}; must be 0 to 1, or a whole number')
+    check_cluster_arguments(args)
+    check_least(args, slice_gb=0)
     if args.scratch is not None and not args.scratch.is_dir():
         raise BagError(f'--scratch {args.scratch}: not a folder; give one that exists on all nodes')
 
 
-def _absolute(args: argparse.Namespace) -> argparse.Namespace:
-    """Return the arguments as actors need them, which run in another folder."""
-    args = copy.copy(args)
+def _for_actors(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the arguments as actors need them."""
+    args = with_absolute_paths(
+        args, 'model', 'pretrained', 'heads', 'templates', 'quantized', 'scratch'
+    )
     args.output = args.output.absolute()
     args.slice_bytes = round(args.slice_gb * 1e9)
-    for name in ('model', 'pretrained', 'heads', 'templates', 'quantized', 'scratch'):
-        value = getattr(args, name)
-        if value and Path(value).exists():
-            setattr(args, name, type(value)(Path(value).absolute()))
     return args
 
 
@@ -307,11 +290,6 @@ def _remove_outputs(out: Path) -> None:
 
 def _work(args: argparse.Namespace, recordings: Sequence[Found], outcome: Outcome) -> None:
     """Let actors do all recordings."""
-    # Ray reads these when it is imported: no usage statistics; a cluster of its own on loopback,
-    # where it would otherwise listen on all addresses, whatever it is told
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-    if args.address is None:
-        os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
     import ray
 
     from clip_dinoiser_ros.fleet.cluster import check_nodes, cluster, resources
@@ -330,13 +308,12 @@ def _work(args: argparse.Namespace, recordings: Sequence[Found], outcome: Outcom
         actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus)
         say(f'{len(units)} recordings, {count} actors of {cpus} CPUs and {gpus:g} GPUs')
         with outcome.progress():
-            Dispatcher(
-                lambda: actor.remote(args, cpus),
-                count,
-                outcome.run_digest,
-                outcome.done,
-                outcome.failed,
-            ).do(units)
+            work = Dispatcher[Unit](
+                lambda: actor.remote(args, cpus), count, outcome.run_digest, outcome.failed
+            )
+            work.add(units)
+            for unit, result in work.results():
+                work.add(outcome.done(unit, result))
 
 
 def _is_large(args: argparse.Namespace, found: Found) -> bool:

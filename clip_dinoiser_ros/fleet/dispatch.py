@@ -5,25 +5,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from clip_dinoiser_ros.arguments import say
-from clip_dinoiser_ros.bag.recording import BagError
-from clip_dinoiser_ros.core.errors import one_line
-from clip_dinoiser_ros.fleet.worker import Unit, is_full
+from clip_dinoiser_ros.core.errors import is_full, one_line
+from clip_dinoiser_ros.fleet.cluster_arguments import ClusterError
 
 TRIES = 3
 _POLL_S = 1.0
 _FAILED_STARTS = 3  # in a row, for each actor
 
 
+class Piece(Protocol):
+    """A piece of work."""
+
+    @property
+    def size(self) -> int:
+        """How much work it is, compared with others."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """Name for the user."""
+        ...
+
+
+Unit = TypeVar('Unit', bound=Piece)
+
+
 @dataclass(eq=False)
-class Task:
+class Task(Generic[Unit]):
     """A unit.
 
     Attributes:
@@ -37,14 +53,13 @@ class Task:
     last: bool = False
 
 
-class Dispatcher:
+class Dispatcher(Generic[Unit]):
     """A number of actors, and the units that wait for them.
 
     Args:
-        make: Makes an actor of `Worker`.
+        make: Makes an actor. Its `start()` loads the model; `run(unit, digest)` does a unit.
         count: Number of actors.
-        run: Digest of settings and model; given what `Worker.start` returns.
-        done: Called with unit and result; returns further units.
+        run: Returns that digest, of settings and model; given what `start` returns.
         failed: Called with a unit that has failed `TRIES` times, and the reason.
     """
 
@@ -52,26 +67,28 @@ class Dispatcher:
         self,
         make: Callable[[], Any],
         count: int,
-        run: Callable[[dict[str, str]], str],
-        done: Callable[[Unit, Any], list[Unit]],
+        run: Callable[[dict[str, Any]], str],
         failed: Callable[[Unit, str], None],
     ) -> None:
         self._make, self._count, self._run = make, count, run
-        self._done, self._failed = done, failed
+        self._failed = failed
         self._digest = ''
-        self._waiting: list[Task] = []
+        self._waiting: list[Task[Unit]] = []
         self._idle: list[Any] = []
         self._starting: dict[Any, Any] = {}  # actor by the reference of its start
-        self._working: dict[Any, tuple[Any, Task]] = {}
+        self._working: dict[Any, tuple[Any, Task[Unit]]] = {}
         self._failed_starts = 0
 
-    def do(self, units: list[Unit]) -> None:
-        """Do all units.
+    def add(self, units: list[Unit]) -> None:
+        """Add units; also while `results` is in use."""
+        self._put([Task(unit) for unit in units])
+
+    def results(self) -> Iterator[tuple[Unit, Any]]:
+        """Yield each unit and its result, in the order in which they end.
 
         Raises:
-            BagError: No actor can start, or an actor has another model.
+            ClusterError: No actor can start, or an actor has another model.
         """
-        self._put([Task(unit) for unit in units])
         for _ in range(self._count):
             self._start_actor()
         while self._waiting or self._working:
@@ -82,9 +99,9 @@ class Dispatcher:
                 if reference in self._starting:
                     self._started(reference)
                 else:
-                    self._ended(reference)
+                    yield from self._ended(reference)
 
-    def _put(self, tasks: list[Task]) -> None:
+    def _put(self, tasks: list[Task[Unit]]) -> None:
         self._waiting += tasks
         self._waiting.sort(key=_turn)
 
@@ -102,7 +119,7 @@ class Dispatcher:
             expected = isinstance(cause, ValueError | OSError)  # such as weights that are missing
             never = not self._digest
             if (never and expected) or self._failed_starts > _FAILED_STARTS * self._count:
-                raise BagError(f'no actor can start: {one_line(cause, 300)}') from error
+                raise ClusterError(f'no actor can start: {one_line(cause, 300)}') from error
             say(f'an actor did not start: {one_line(cause, 300)}')
             ray.kill(actor)
             self._start_actor()
@@ -129,7 +146,7 @@ class Dispatcher:
                 named = actor.run.options(name=task.unit.text)  # as the dashboard shows it
                 self._working[named.remote(task.unit, self._digest)] = actor, task
 
-    def _ended(self, reference: Any) -> None:
+    def _ended(self, reference: Any) -> Iterator[tuple[Unit, Any]]:
         actor, task = self._working.pop(reference)
         try:
             result = ray.get(reference)
@@ -152,9 +169,9 @@ class Dispatcher:
                 self._put([task])
             return
         self._idle.append(actor)
-        self._put([Task(unit) for unit in self._done(task.unit, result)])
+        yield task.unit, result
 
 
-def _turn(task: Task) -> tuple[bool, int]:
+def _turn(task: Task[Any]) -> tuple[bool, int]:
     """The largest first; of those that found a disk full, the smallest."""
     return task.last, task.unit.size if task.last else -task.unit.size

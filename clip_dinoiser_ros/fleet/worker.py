@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import errno
-import platform
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from clip_dinoiser_ros import __version__
 from clip_dinoiser_ros.bag.command import (
     Chosen,
     Model,
@@ -34,6 +29,7 @@ from clip_dinoiser_ros.bag.drawings import damage_lines
 from clip_dinoiser_ros.bag.partial import InUseError, PartialBag
 from clip_dinoiser_ros.bag.recording import BagError, Recording
 from clip_dinoiser_ros.bag.segmenting import MAX_LISTED, SECOND, Progress
+from clip_dinoiser_ros.core.errors import is_full
 from clip_dinoiser_ros.core.manifest import MANIFEST
 from clip_dinoiser_ros.core.sources import authors_heads, is_heads_source
 from clip_dinoiser_ros.core.transfer import digest_of
@@ -77,20 +73,6 @@ class Unit:
     def text(self) -> str:
         """Name for the user."""
         return self.found.name + ('' if self.part is None else f', slice {self.part.number}')
-
-
-def software() -> dict[str, str]:
-    """Return what must be the same on every node."""
-    found = {'clip_dinoiser_ros': __version__, 'Python': platform.python_version()}
-    for name in ('torch', 'numpy'):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name).partition('+')[0]
-    return found
-
-
-def is_full(error: BaseException) -> bool:
-    """Return whether a disk has no room."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def model_digests(args: argparse.Namespace) -> dict[str, str]:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.core import weights
+from clip_dinoiser_ros.fleet import cluster_arguments
 
 # of an evaluation: all that does not depend on how fast it ran, and when
 CHANGING = ('images_per_second', 'finished')
@@ -315,6 +316,23 @@ def test_batches_and_workers_change_nothing(tmp_path, small_arguments):
     assert evaluate(VOC, tmp_path / 'b', small_arguments, '--batch', '3', '--workers', '1') == 0
     a, b = (result_of(tmp_path / name) for name in 'ab')
     assert np.abs(np.subtract(a['predicted'], b['predicted'])).sum() <= 2 * 20
+
+
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        (['--actors', '0'], '--actors is 0; must be at least 1'),
+        (['--actors', '2', '--cpus', '0'], '--cpus is 0; must be at least 1'),
+        (['--actors', '2', '--gpus', '1.5'], '--gpus is 1.5; must be 0 to 1, or a whole number'),
+        (['--actors', '2'], 'this needs Ray: pip install ray'),
+        (['--address', '127.0.0.1:1'], 'this needs Ray: pip install ray'),
+    ],
+)
+def test_actors_that_cannot_be(given, said, tmp_path, small_arguments, capsys, monkeypatch):
+    monkeypatch.setattr(cluster_arguments, 'find_spec', lambda name: None)
+    assert evaluate(VOC, tmp_path / 'out', small_arguments, *given) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.fixture(scope='module')

@@ -4,6 +4,7 @@
 """What an evaluation adds to the model's own time: what is measured, and the table; memory."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from clip_dinoiser_ros.evaluation import overhead
 from clip_dinoiser_ros.evaluation.items import FileSource
 from clip_dinoiser_ros.evaluation.journal import Journal
 from clip_dinoiser_ros.evaluation.overhead import Block, measure_overhead, table
-from clip_dinoiser_ros.evaluation.running import evaluate
+from clip_dinoiser_ros.evaluation.running import evaluate, evaluated_images
 
 
 @pytest.mark.long
@@ -80,7 +81,9 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     tracemalloc.start()
     try:
         with Journal(tmp_path / 'out', {}, classes, resume=False) as journal:
-            outcome = evaluate(FileSource(data, 2, 4), watching, journal, classes)
+            source = FileSource(data, 2, 4)
+            results = partial(evaluated_images, source, watching, classes)
+            outcome = evaluate(results, source.total, journal, classes)
     finally:
         tracemalloc.stop()
     assert outcome.images == len(watching.held) == 40

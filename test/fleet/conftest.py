@@ -34,3 +34,15 @@ def quickly(monkeypatch):
         return cli.main([verb, *map(str, words), *quick_model.ARGUMENTS])
 
     return run
+
+
+@pytest.fixture
+def three_nodes():
+    """A cluster of three nodes with one CPU each."""
+    from ray_nodes import NODE
+
+    ray_cluster = pytest.importorskip('ray.cluster_utils')
+    cluster = ray_cluster.Cluster(initialize_head=True, head_node_args=dict(NODE))
+    cluster.others = [cluster.add_node(**NODE) for _ in range(2)]
+    yield cluster
+    cluster.shutdown()

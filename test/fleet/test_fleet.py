@@ -14,14 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+from ray_nodes import NODE, actors_of, children, name_of  # before Ray
 
-# read when Ray is imported: loopback only, and patience on a busy machine
-os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
-os.environ['RAY_raylet_start_wait_time_s'] = '200'  # noqa: SIM112
-os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
-ray = pytest.importorskip('ray', reason='Ray is an extra: make test-fleet')
+pytest.importorskip('ray', reason='Ray is an extra: make test-fleet')
 
-# ruff: noqa: E402
 from bags import write, write_mcap
 from drives import comparable, frames
 
@@ -31,24 +27,7 @@ from clip_dinoiser_ros.fleet import command
 
 PROMPTS = ['--model', 'demo', '--short-side', '0', '--prompts', 'background', 'person', 'forklift']
 WORDS = [*PROMPTS, '--cpus', '1']
-NODE = {
-    'num_cpus': 1,
-    'object_store_memory': 80 * 2**20,
-    'node_ip_address': '127.0.0.1',
-    'include_dashboard': False,
-}
 PATIENCE_S = 500
-
-
-@pytest.fixture
-def three_nodes():
-    """A cluster of three nodes with one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args=dict(NODE))
-    cluster.others = [cluster.add_node(**NODE) for _ in range(2)]
-    yield cluster
-    cluster.shutdown()
 
 
 @pytest.fixture
@@ -86,28 +65,6 @@ def wait_for(condition, driver):
         assert driver.poll() is None, driver.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def children(pid):
-    found = []
-    with contextlib.suppress(OSError):
-        for task in Path(f'/proc/{pid}/task').iterdir():
-            found += [int(child) for child in (task / 'children').read_text().split()]
-    return [*found, *(below for child in found for below in children(child))]
-
-
-def name_of(pid):
-    try:
-        return Path(f'/proc/{pid}/cmdline').read_text().replace('\0', ' ')
-    except OSError:
-        return ''
-
-
-def actors_of(node):
-    """The processes of a node that have the model."""
-    raylet = node.all_processes['raylet'][0].process.pid
-    found = [pid for pid in children(raylet) if name_of(pid).startswith('ray::')]
-    return [pid for pid in found if 'IDLE' not in name_of(pid)]
 
 
 @pytest.fixture

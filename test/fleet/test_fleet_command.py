@@ -10,7 +10,7 @@ import pytest
 from bags import START_NS, text_message, write
 from drives import comparable, frames
 
-from clip_dinoiser_ros.fleet import command
+from clip_dinoiser_ros.fleet import cluster_arguments, command
 from clip_dinoiser_ros.fleet import worker as worker_module
 from clip_dinoiser_ros.fleet.worker import Unit, Worker
 
@@ -41,7 +41,7 @@ def _in_this_process(monkeypatch):
 
     monkeypatch.setattr(command, '_work', work)
     monkeypatch.setattr(worker_module, 'model_digests', digests)
-    monkeypatch.setattr(command, 'find_spec', lambda name: name)
+    monkeypatch.setattr(command, 'set_up_ray', lambda address: None)
 
 
 @pytest.fixture
@@ -171,9 +171,10 @@ def test_two_drivers(quickly, sources, tmp_path, capsys):
 
 
 def test_without_ray(quickly, sources, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, 'find_spec', lambda name: None)
+    monkeypatch.setattr(command, 'set_up_ray', cluster_arguments.set_up_ray)
+    monkeypatch.setattr(cluster_arguments, 'find_spec', lambda name: None)
     assert quickly('fleet', sources, tmp_path / 'out') == 1
-    assert 'fleet needs Ray' in capsys.readouterr().err
+    assert 'needs Ray: pip install ray' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 

@@ -35,7 +35,7 @@ def make(tmp_path, quickly):
         parser = argparse.ArgumentParser()
         command.add_arguments(parser)
         given = ['source', str(tmp_path / 'out'), *map(str, words), *quick_model.ARGUMENTS]
-        return Worker(command._absolute(parser.parse_args(given)), 1)
+        return Worker(command._for_actors(parser.parse_args(given)), 1)
 
     return make
 
