@@ -4,6 +4,7 @@
 """Start the segmentation node: ros2 launch clip_dinoiser_ros segment.launch.py."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -138,7 +139,13 @@ def _nodes(context):
 
 def _page(names, value):
     """Make the page of a node; a token that nobody knows yet is told once and outlives respawns."""
-    token, actions = value('web_token'), []
+    token, port, actions = value('web_token'), value('web_port'), []
+    # the page would refuse these as well, but be started again every few seconds
+    for name, given in (('web_token', token), (TOKEN, os.environ.get(TOKEN))):
+        if given and not re.fullmatch('[A-Za-z0-9]{16,}', given):
+            raise RuntimeError(f'{name}: give at least 16 letters and digits, and nothing else')
+    if port and not (port.isdecimal() and int(port) < 2**16):
+        raise RuntimeError(f'web_port: {port!r} is not a number up to 65535')
     if value('web_host') and not token and not os.environ.get(TOKEN):
         token = secrets.token_hex(16)
         actions = [LogInfo(msg=f'the address of the page ends in ?token={token}')]

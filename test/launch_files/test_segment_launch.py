@@ -146,6 +146,23 @@ def test_a_given_token_is_not_logged(monkeypatch):
     assert told(actions, context) == []
 
 
+@pytest.mark.parametrize('token', ['secret', 'a' * 15, 'a b' * 9, 'ä' * 16, 'a' * 16 + '!'])
+def test_a_token_that_the_page_would_refuse_again_and_again(monkeypatch, token):
+    monkeypatch.delenv(TOKEN, raising=False)
+    with pytest.raises(RuntimeError, match='web_token: give at least 16 letters') as refused:
+        page(web_token=token)
+    assert token not in str(refused.value)
+    monkeypatch.setenv(TOKEN, token)
+    with pytest.raises(RuntimeError, match=f'{TOKEN}: give at least 16 letters'):
+        page()
+
+
+@pytest.mark.parametrize('port', ['http', '-1', '65536', '8o'])
+def test_a_port_that_is_none(port):
+    with pytest.raises(RuntimeError, match=f"web_port: '{port}' is not a number up to 65535"):
+        page(web_port=port)
+
+
 def test_respawn():
     assert segment(respawn='false').respawn is False
     assert page(respawn='false').respawn is False
