@@ -218,8 +218,9 @@ def test_run(parameters, tmp_path):
 
 
 def test_replay(tmp_path):
-    if subprocess.run(['ros2', 'bag', '--help'], capture_output=True, timeout=TIMEOUT_S).returncode:
-        pytest.skip('there is no ros2 command here that knows bag')
+    command = ['ros2', 'bag', 'play', '--help']
+    if subprocess.run(command, capture_output=True, timeout=TIMEOUT_S).returncode:
+        pytest.skip('there is no ros2 command here that knows bag play')
     count = write_drive(tmp_path / 'drive.mcap', demo_drive(seconds=3.0, rate_hz=4.0))
     arguments = {'bag': tmp_path / 'drive.mcap', 'params_file': DEMO}
     words = [f'{name}:={value}' for name, value in arguments.items()]
