@@ -232,9 +232,9 @@ def test_a_cluster_of_its_own_is_reached_by_this_machine_only(tmp_path, picture,
     assert comparable(tmp_path / 'out/drive.mcap') == expected(source)
 
 
-@pytest.fixture
-def bucket(monkeypatch):
-    """A bucket of a server that speaks the protocol of S3, on this machine."""
+@contextlib.contextmanager
+def s3(monkeypatch):
+    """Files of a server that speaks the protocol of S3, on this machine."""
     s3fs = pytest.importorskip('s3fs', reason='needs s3fs and moto[server]')
     server = pytest.importorskip('moto.server', reason='needs s3fs and moto[server]')
     running = server.ThreadedMotoServer('127.0.0.1', 0)
@@ -248,13 +248,37 @@ def bucket(monkeypatch):
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    files = s3fs.S3FileSystem(skip_instance_cache=True)
-    files.mkdir('drives')
-    yield files
+    yield s3fs.S3FileSystem(skip_instance_cache=True)
     running.stop()
 
 
-def test_recordings_in_s3(bucket, tmp_path, picture, expected):
+@contextlib.contextmanager
+def gs(monkeypatch):
+    """Files of a server that speaks the protocol of Google Cloud Storage, on this machine."""
+    # what it asks Google over gRPC, the server does not know
+    monkeypatch.setenv('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
+    gcsfs = pytest.importorskip('gcsfs', reason='needs gcsfs and gcp-storage-emulator')
+    server = pytest.importorskip(
+        'gcp_storage_emulator.server', reason='needs gcsfs and gcp-storage-emulator'
+    )
+    running = server.create_server('127.0.0.1', 0, in_memory=True)
+    running.start()
+    host, port = running._api._httpd.socket.getsockname()
+    monkeypatch.setenv('STORAGE_EMULATOR_HOST', f'http://{host}:{port}')
+    yield gcsfs.GCSFileSystem(project='demo', token='anon', skip_instance_cache=True)
+    running.stop()
+
+
+@pytest.fixture(params=[s3, gs])
+def bucket(request, monkeypatch):
+    """The file system and the URL of a bucket."""
+    with request.param(monkeypatch) as files:
+        files.mkdir('drives')
+        yield files, f'{request.param.__name__}://drives'
+
+
+def test_recordings_in_a_bucket(bucket, tmp_path, picture, expected):
+    files, url = bucket
     folder, scratch = tmp_path / 'in', tmp_path / 'scratch'
     scratch.mkdir()
     local = {
@@ -263,17 +287,17 @@ def test_recordings_in_s3(bucket, tmp_path, picture, expected):
         'three': write_mcap(folder / 'three.mcap', frames(picture, 5, 2)),
     }
     for name, path in local.items():
-        bucket.put(str(path), f'drives/{name}{path.suffix}', recursive=path.is_dir())
-    bucket.pipe('drives/monday/', b'')  # as the web page of S3 marks a folder
-    words = ('s3://drives', tmp_path / 'out', '--scratch', scratch)
+        files.put(str(path), f'drives/{name}{path.suffix}', recursive=path.is_dir())
+    files.pipe('drives/monday/', b'')  # as the web page of S3 marks a folder
+    words = (url, tmp_path / 'out', '--scratch', scratch)
     code, said = end(start(*words))
     assert code == 0, said
     for name, path in local.items():
         assert comparable(tmp_path / f'out/{name}.mcap') == expected(path), name
     assert not list(scratch.iterdir())
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('out/**/*.mcap')}
-    bucket.put(str(local['three']), 'drives/four.mcap')
-    bucket.pipe('drives/bad.mcap', bytes(1000))
+    files.put(str(local['three']), 'drives/four.mcap')
+    files.pipe('drives/bad.mcap', bytes(1000))
     code, said = end(start(*words))
     assert code == command.FAILED
     assert 'failed: bad: ' in said
