@@ -75,7 +75,7 @@ class Evaluator:
         """Evaluate some images."""
         source, classes = self._source.part(part.first, part.last), len(self._model.names)
         save = save_labels(self._args.out / 'labels', classes) if self._args.save_labels else None
-        return list(evaluated_images(source, self._model.predictor, classes, save))
+        return list(evaluated_images(source, self._model.predictor, classes, save=save))
 
 
 def evaluate_on_actors(

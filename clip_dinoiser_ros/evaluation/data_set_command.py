@@ -83,7 +83,7 @@ def _evaluation(
         return partial(evaluate_on_actors, args, task.source.total, batch, inputs)
     classes = len(loaded.names)
     save = save_labels(args.out / 'labels', classes) if args.save_labels else None
-    return partial(evaluated_images, task.source, loaded.predictor, classes, save)
+    return partial(evaluated_images, task.source, loaded.predictor, classes, save=save)
 
 
 def _circumstances(device: torch.device) -> dict[str, Any]:

@@ -139,8 +139,8 @@ def evaluated_images(
     source: Source,
     predictor: Predictor,
     classes: int,
-    save: Callable[[str, Labels], None] | None = None,
     first: int = 0,
+    save: Callable[[str, Labels], None] | None = None,
 ) -> Iterator[Evaluated]:
     """Segment images one after another, and count the results.
 
@@ -148,8 +148,8 @@ def evaluated_images(
         source: The images.
         predictor: The model.
         classes: K.
-        save: Called with the name and the predicted labels of each image.
         first: Index of the first image.
+        save: Called with the name and the predicted labels of each image.
 
     Raises:
         ValueError: The device ran out of memory.

@@ -26,10 +26,10 @@ IMAGES = 24
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Labelled scenes; one image is damaged, another has no label image of its size."""
+    """Labelled scenes; one image is damaged."""
     folder = tmp_path_factory.mktemp('data')
     overhead._write_scenes(folder, IMAGES, 160, 120)
-    (folder / 'images/11.png').write_bytes(b'cut off')
+    (folder / 'images/11.jpg').write_bytes(b'cut off')
     return folder
 
 
