@@ -126,7 +126,7 @@ def evaluate_on_actors(
 
 
 def _in_order(results: Iterator[tuple[Part, list[Evaluated]]], first: int) -> Iterator[Evaluated]:
-    """Yield the results of the images in order, with the time that all actors together took."""
+    """Yield the results of the images in order, with the time of all actors, start included."""
     waiting: dict[int, list[Evaluated]] = {}
     start = time.perf_counter()
     for part, found in results:
