@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import urllib.error
+import urllib.parse
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import TypeVar
@@ -29,6 +30,7 @@ class TransferError(OSError):
 
 
 def persist(
+    url: str,
     action: Callable[[], _Result],
     progress: Callable[[], int] = lambda: 0,
     attempts: int = ATTEMPTS,
@@ -36,6 +38,7 @@ def persist(
     """Call a network operation again after temporary failures.
 
     Args:
+        url: Address that the operation opens; its host is named in the log.
         action: The operation; raises what urllib or the client of the hub raises.
         progress: Returns a number that grows with each attempt that makes progress.
         attempts: Give up after so many in a row without progress.
@@ -56,7 +59,8 @@ def persist(
             if failures == attempts or not _may_pass(error):
                 raise TransferError(reason) from error
             pause = PAUSE_S * 2 ** (failures - 1)
-            _log.warning('%s; trying again in %.0f s', reason, pause)
+            host = urllib.parse.urlsplit(url).hostname
+            _log.warning('%s: %s; trying again in %.0f s', host, reason, pause)
             time.sleep(pause)
 
 

@@ -108,7 +108,7 @@ def _ask_hub(repository: str, revision: str, name: str, attempts: int) -> Publis
 
     url = hf_hub_url(repository, name, revision=revision)
     try:
-        metadata = persist(lambda: get_hf_file_metadata(url), attempts=attempts)
+        metadata = persist(url, lambda: get_hf_file_metadata(url), attempts=attempts)
     except TransferError as error:
         raise TransferError(f'{url}: {error}') from error.__cause__
     if metadata.commit_hash != revision:

@@ -122,7 +122,7 @@ def _fill(file: BinaryIO, published: Published, target: Path) -> None:
     """Complete the download; restart once if the earlier part is unusable."""
     earlier = file.seek(0, 2)
     while True:
-        persist(lambda: _receive(file, published, target), lambda: file.seek(0, 2))
+        persist(published.url, lambda: _receive(file, published, target), lambda: file.seek(0, 2))
         file.flush()
         part = Path(file.name)
         found = digest_of(part, len(published.digest))
@@ -175,7 +175,7 @@ def reach(published: Published) -> Published:
         with _open(published, 0) as response:
             return replace(published, size=_total(response, 0, published))
 
-    return persist(ask, attempts=1)
+    return persist(published.url, ask, attempts=1)
 
 
 def _open(published: Published, have: int) -> HTTPResponse:
