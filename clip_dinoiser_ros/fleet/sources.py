@@ -135,9 +135,7 @@ def _recordings(files: Any, root: str) -> Iterator[tuple[str, int]]:
         if storage(Path(root)):
             yield root, files.size(root)
         return
-    for folder, _, entries in files.walk(root, detail=True):
-        if _LEFT_OUT.search(folder.removeprefix(root).lstrip('/')):
-            continue
+    for folder, entries in _folders(files, root):
         sizes = {
             name: entry['size']
             for name, entry in sorted(entries.items())
@@ -148,6 +146,21 @@ def _recordings(files: Any, root: str) -> Iterator[tuple[str, int]]:
         else:
             for name, size in sizes.items():
                 yield f'{folder}/{name}', size
+
+
+def _folders(files: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each folder at or below a path, and the entries of its files by name.
+
+    fsspec's own walk leaves out folders below the first that cannot be read, without a word.
+    """
+    try:
+        ((folder, below, entries),) = files.walk(root, maxdepth=1, detail=True, on_error='raise')
+    except Exception as error:  # storage libraries raise their own types
+        raise BagError(f'{root} cannot be read: {one_line(error, 300)}') from error
+    yield folder, entries
+    for name in sorted(below):
+        if not _LEFT_OUT.search(name):
+            yield from _folders(files, f'{folder}/{name}')
 
 
 def _is_one(folder: str, names: set[str]) -> bool:

@@ -5,6 +5,7 @@
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from clip_dinoiser_ros.bag.files import BagError
 from clip_dinoiser_ros.fleet.sources import Found, find_recordings, listed, local_copy
@@ -120,6 +121,25 @@ def test_a_server_that_does_not_answer(monkeypatch, source):
     monkeypatch.setattr(type(fsspec.filesystem('memory')), 'info', info)
     with pytest.raises(BagError, match=r'/fleet.* cannot be read: no route to the server'):
         find_recordings([source])
+
+
+@pytest.mark.parametrize('source', ['fleet', 'fleet/monday', 'fleet/mon*'])
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(monkeypatch, tmp_path, source):
+    folder = tmp_path / 'fleet/monday/locked'
+    folder.mkdir(parents=True)
+    (folder.parent / 'open.mcap').write_bytes(b'abc')
+    listed = LocalFileSystem.ls
+
+    def ls(self, path, **options):  # root can read everything
+        if path == str(folder):
+            raise PermissionError(13, 'Permission denied', path)
+        return listed(self, path, **options)
+
+    monkeypatch.setattr(LocalFileSystem, 'ls', ls)
+    with pytest.raises(BagError, match=r'monday/locked cannot be read: .*Permission denied'):
+        find_recordings([str(tmp_path / source)])
+    folder.rename(folder.with_name('.locked'))  # hidden folders are not looked at
+    assert [one.size for one in find_recordings([str(tmp_path / source)])] == [3]
 
 
 def test_a_server_that_does_not_answer_any_more(monkeypatch, tmp_path):
