@@ -63,7 +63,7 @@ test-rerun: setup  ## run the tests that need the Rerun SDK (170 MB, into build/
 
 fuzz: setup  ## fuzz all input from outside for FUZZ_SECONDS
 	@$(ENV) && $(call add,fuzz,python) && PYTHONPATH=test/fuzz:build/fuzz-site:$$PYTHONPATH \
-		python test/fuzz/drive.py --seconds $(FUZZ_SECONDS)
+		python test/fuzz/run_fuzz.py --seconds $(FUZZ_SECONDS)
 
 test-fleet: setup  ## run the tests of `clip-dinoiser fleet` with Ray; PYTEST_ARGS selects
 	@$(ENV) && $(call add,fleet,python) && PYTHONPATH=$$PYTHONPATH:$(CURDIR)/build/fleet-site \
@@ -71,7 +71,7 @@ test-fleet: setup  ## run the tests of `clip-dinoiser fleet` with Ray; PYTEST_AR
 
 soak: setup  ## run a node under changing load for SOAK_SECONDS; check memory and results
 	@$(ENV) && PYTHONPATH=test/soak:test/node:test:$$PYTHONPATH \
-		python test/soak/drive.py --seconds $(SOAK_SECONDS)
+		python test/soak/run_soak.py --seconds $(SOAK_SECONDS)
 
 lock:  ## update requirements/*.lock.txt after a change of the lists; LOCK_ARGS=--upgrade takes newer versions
 	@$(call add,uv,python3) && $(call add,tools,python3) \

@@ -96,13 +96,13 @@ def series(per_second, at_rest):
 )
 def test_growth_is_wrong_in_a_long_run(monkeypatch, per_second, at_rest, wrong):
     monkeypatch.syspath_prepend(SOAK.parent / 'node')
-    import drive
+    import run_soak
 
     soak = {'seconds': 600.0, 'samples': series(per_second, at_rest), 'faults': []}
-    found = drive.judge({'soak': soak, 'overload': []})
+    found = run_soak.judge({'soak': soak, 'overload': []})
     assert [fault.split(':')[0] for fault in found] == wrong
-    assert drive.judge({'soak': {**soak, 'seconds': 20.0}, 'overload': []}) == []
-    told = drive.judge({'soak': {**soak, 'faults': ['the node died']}, 'overload': []})
+    assert run_soak.judge({'soak': {**soak, 'seconds': 20.0}, 'overload': []}) == []
+    told = run_soak.judge({'soak': {**soak, 'faults': ['the node died']}, 'overload': []})
     assert told == ['the node died', *found]
 
 
@@ -127,7 +127,7 @@ def test_a_short_soak(tmp_path):
     """As `make soak` runs it; so short a run is not asked for slopes and ages."""
     paths = [str(SOAK), str(SOAK.parent / 'node'), str(SOAK.parent), os.environ['PYTHONPATH']]
     done = subprocess.run(
-        [sys.executable, SOAK / 'drive.py', '--seconds', str(SECONDS), '--output', tmp_path],
+        [sys.executable, SOAK / 'run_soak.py', '--seconds', str(SECONDS), '--output', tmp_path],
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
         capture_output=True,
         text=True,
