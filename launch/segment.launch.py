@@ -133,17 +133,16 @@ def _nodes(context):
         # the name of a logger
         ros_arguments=['--log-level', f'{".".join(names)}:={value("log_level")}'],
     )
-    page = _page(names, value)
-    return [node, *page] if value('web') == 'true' else [node]
+    return [node, *_page(names, value)] if value('web') == 'true' else [node]
 
 
 def _page(names, value):
     """Make the page of a node; a token that nobody knows yet is told once and outlives respawns."""
     token, port, actions = value('web_token'), value('web_port'), []
     # the page would refuse these as well, but be started again every few seconds
-    for name, given in (('web_token', token), (TOKEN, os.environ.get(TOKEN))):
-        if given and not re.fullmatch('[A-Za-z0-9]{16,}', given):
-            raise RuntimeError(f'{name}: give at least 16 letters and digits, and nothing else')
+    if not re.fullmatch('([A-Za-z0-9]{16,})?', token or os.environ.get(TOKEN, '')):
+        name = 'web_token' if token else TOKEN
+        raise RuntimeError(f'{name}: give at least 16 letters and digits, and nothing else')
     if port and not (port.isdecimal() and int(port) < 2**16):
         raise RuntimeError(f'web_port: {port!r} is not a number up to 65535')
     if value('web_host') and not token and not os.environ.get(TOKEN):

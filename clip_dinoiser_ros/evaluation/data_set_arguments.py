@@ -17,6 +17,7 @@ from clip_dinoiser_ros.evaluation.journal import check_folder
 from clip_dinoiser_ros.evaluation.samples import DataError
 from clip_dinoiser_ros.evaluation.table_models import BACKGROUNDS, METHODS, TableRow
 from clip_dinoiser_ros.fleet.cluster_arguments import (
+    CPUS,
     add_cluster_arguments,
     check_cluster_arguments,
 )
@@ -197,14 +198,14 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
 
 def on_cluster(args: argparse.Namespace) -> bool:
     """Return whether actors of Ray evaluate."""
-    return bool(getattr(args, 'actors', None) or getattr(args, 'address', None))
+    return args.what != 'bag' and not (args.actors is None and args.address is None)
 
 
 def check(args: argparse.Namespace) -> None:
     """Check the arguments before anything is read, and fill in --gamma.
 
     Raises:
-        DataError: An option that is not allowed.
+        DataError, ClusterError: An option that is not allowed.
         JournalError: Results would be overwritten, or there are none to continue.
     """
     for name, least in (('batch', 1), ('workers', 1), ('limit', 1)):
@@ -213,6 +214,8 @@ def check(args: argparse.Namespace) -> None:
             raise DataError(f'--{name} is {value}; must be at least {least}')
     if args.what != 'bag':
         check_cluster_arguments(args)
+        if not on_cluster(args) and (args.cpus != CPUS or args.gpus is not None or args.dashboard):
+            raise DataError('--cpus, --gpus and --dashboard need --actors N or --address HOST:PORT')
     args.gamma = arguments.gamma(args)
     limits = {'gamma': 0.99, 'delta': 1.0, 'denoising': 1.0, 'min_confidence': 1.0}
     for name, most in {**limits, 'smoothing': 0.99}.items():

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,6 +35,9 @@ from clip_dinoiser_ros.evaluation.tasks import Task, open_task
 from clip_dinoiser_ros.fleet.cluster_arguments import set_up_ray
 from clip_dinoiser_ros.training.record import versions
 
+if TYPE_CHECKING:  # Ray is an extra
+    from clip_dinoiser_ros.evaluation.actors import Actors
+
 MOST_SHOWN = 20  # images named in the summary
 
 
@@ -41,59 +45,81 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit code."""
     # cheap checks first; loading takes minutes
     check(args)
-    if on_cluster(args):
-        set_up_ray(args.address)
     task = open_task(args)
-    loaded = load_model(args, task)
-    names, row = loaded.names, loaded.row
-    chosen = {
-        **settings(args),
-        'method': row.method,
-        'background': row.background,
-        'precision': loaded.precision,
-        'prompts': list(task.prompts),
-    }
-    inputs = {'weights': loaded.weights, 'data': task.source.about}
-    results = _evaluation(args, task, loaded, inputs)
-    with Journal(args.out, {**chosen, **inputs}, len(names), args.resume) as journal:
-        try:
-            outcome = evaluate(results, task.source.total, journal, len(names), args.what)
-        except KeyboardInterrupt:
-            if args.out is not None:
-                say(f'stopped; the results so far are in {args.out}, --resume continues')
-            raise
-        about = {**inputs, 'settings': chosen, **_circumstances(loaded.device)}
-        content = result(outcome, names, row.method, row.background, about)
-        table = markdown(content, outcome.counts)
-        print(table)  # noqa: T201
-        if args.out is not None:
-            write(args.out, content, table)
-            _draw(args.out, outcome, names, task.source, loaded.predictor, content)
+    with _actors(args) as actors:
+        loaded = load_model(args, task)
+        chosen = {
+            **settings(args),
+            'method': loaded.row.method,
+            'background': loaded.row.background,
+            'precision': loaded.precision,
+            'prompts': list(task.prompts),
+        }
+        inputs = {'weights': loaded.weights, 'data': task.source.about}
+        classes = len(loaded.names)
+        with Journal(args.out, {**chosen, **inputs}, classes, args.resume) as journal:
+            try:
+                results = _results(args, task, loaded, actors)
+                outcome = evaluate(results, task.source.total, journal, classes, args.what)
+            except KeyboardInterrupt:
+                if args.out is not None:
+                    say(f'stopped; the results so far are in {args.out}, --resume continues')
+                raise
+            about = {**inputs, 'settings': chosen, **_circumstances(loaded)}
+            if actors is not None:
+                about |= actors.circumstances()
+            _write(args, task, loaded, outcome, about)
     return _sum_up(args, task, outcome)
 
 
-def _evaluation(
-    args: argparse.Namespace, task: Task, loaded: LoadedModel, inputs: Mapping[str, Any]
-) -> Callable[[int], Iterator[Evaluated]]:
-    """Return what evaluates the images from an index on: this process, or actors."""
-    if on_cluster(args):
-        from clip_dinoiser_ros.evaluation.actors import evaluate_on_actors
+@contextmanager
+def _actors(args: argparse.Namespace) -> Iterator[Actors | None]:
+    """Start or join a cluster if the arguments say so; else None."""
+    if not on_cluster(args):
+        yield None
+        return
+    set_up_ray(args.address)
+    from clip_dinoiser_ros.evaluation.actors import actors_of
 
-        batch = loaded.predictor.batch
-        return partial(evaluate_on_actors, args, task.source.total, batch, inputs)
+    with actors_of(args) as actors:
+        yield actors
+
+
+def _results(
+    args: argparse.Namespace, task: Task, loaded: LoadedModel, actors: Actors | None
+) -> Callable[[int], Iterator[Evaluated]]:
+    """Return what evaluates the images from an index on."""
+    if actors is not None:
+        return partial(actors.evaluate, task, loaded)
     classes = len(loaded.names)
     save = save_labels(args.out / 'labels', classes) if args.save_labels else None
     return partial(evaluated_images, task.source, loaded.predictor, classes, save=save)
 
 
-def _circumstances(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
+def _circumstances(loaded: LoadedModel) -> dict[str, Any]:
     return {
-        'device': name,
+        'device': loaded.device_name,
         'threads': torch.get_num_threads(),
         'finished': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'versions': {'python': platform.python_version(), **versions()},
     }
+
+
+def _write(
+    args: argparse.Namespace,
+    task: Task,
+    loaded: LoadedModel,
+    outcome: Outcome,
+    about: Mapping[str, Any],
+) -> None:
+    """Print the table, and write all files."""
+    row = loaded.row
+    content = result(outcome, loaded.names, row.method, row.background, about)
+    table = markdown(content, outcome.counts)
+    print(table)  # noqa: T201
+    if args.out is not None:
+        write(args.out, content, table)
+        _draw(args.out, outcome, loaded.names, task.source, loaded.predictor, content)
 
 
 def _draw(

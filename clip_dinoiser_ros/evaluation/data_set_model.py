@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import platform
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,13 @@ class LoadedModel:
     weights: dict[str, str]
     device: torch.device
     precision: Precision
+
+    @property
+    def device_name(self) -> str:
+        """Name of the GPU, or the architecture of the CPU."""
+        if self.device.type == 'cuda':
+            return torch.cuda.get_device_name(self.device)
+        return platform.machine()
 
 
 def load_model(args: argparse.Namespace, task: Task) -> LoadedModel:

@@ -53,7 +53,7 @@ def open_folder(
     names = [prompt.name for prompt in parse_prompts(prompts)]
     samples = _pair(images, labels, label_suffix)
     return DataSet(
-        name=images.name,
+        name=images.absolute().name,
         prompts=tuple(prompts),
         background=names.index(background) if background in names else None,
         filtered=background in names,

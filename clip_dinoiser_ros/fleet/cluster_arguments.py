@@ -9,9 +9,12 @@ import argparse
 import copy
 import math
 import os
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+CPUS = 2  # of an actor
 
 
 class ClusterError(ValueError):
@@ -32,7 +35,7 @@ def add_cluster_arguments(group: Any, actors: str) -> None:
     )
     group.add_argument('--actors', type=int, metavar='N', help=f'processes with a model ({actors})')
     group.add_argument(
-        '--cpus', type=int, default=2, metavar='N', help='CPUs and threads of one (%(default)s)'
+        '--cpus', type=int, default=CPUS, metavar='N', help='CPUs and threads of one (%(default)s)'
     )
     group.add_argument(
         '--gpus', type=float, metavar='G', help='GPUs of one, such as 0.5 (1 if there are any)'
@@ -43,7 +46,9 @@ def add_cluster_arguments(group: Any, actors: str) -> None:
 def check_cluster_arguments(args: argparse.Namespace) -> None:
     """Check them; raises ClusterError."""
     check_least(args, actors=1, cpus=1)
-    if args.gpus is not None and not (0 <= args.gpus <= 1 or args.gpus.is_integer()):
+    if args.gpus is not None and not (
+        0 <= args.gpus <= 1 or (args.gpus > 1 and args.gpus.is_integer())
+    ):
         raise ClusterError(f'--gpus is {args.gpus}; must be 0 to 1, or a whole number')
 
 
@@ -55,18 +60,22 @@ def check_least(args: argparse.Namespace, **least: float) -> None:
             raise ClusterError(f'--{name.replace("_", "-")} is {given}; must be at least {value}')
 
 
-def with_absolute_paths(args: argparse.Namespace, *names: str) -> argparse.Namespace:
+def with_absolute_paths(
+    args: argparse.Namespace, files: Iterable[str], folders: Iterable[str]
+) -> argparse.Namespace:
     """Return a copy for actors, which run in another folder.
 
     Args:
         args: Of the command.
-        names: Arguments that may be paths; what is no file or folder here stays as it is.
+        files: Arguments that may name a file; other values stay as they are.
+        folders: Arguments that may name a folder.
     """
     args = copy.copy(args)
-    for name in names:
-        value = getattr(args, name, None)
-        if value and Path(value).exists():
-            setattr(args, name, type(value)(Path(value).absolute()))
+    for names, is_there in ((files, Path.is_file), (folders, Path.is_dir)):
+        for name in names:
+            value = getattr(args, name, None)
+            if value and is_there(Path(value)):
+                setattr(args, name, type(value)(Path(value).absolute()))
     return args
 
 

@@ -103,9 +103,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _for_actors(args: argparse.Namespace) -> argparse.Namespace:
     """Return the arguments as actors need them."""
-    args = with_absolute_paths(
-        args, 'model', 'pretrained', 'heads', 'templates', 'quantized', 'scratch'
-    )
+    files = ('model', 'pretrained', 'heads', 'templates')
+    args = with_absolute_paths(args, files, ('quantized', 'scratch'))
     args.output = args.output.absolute()
     args.slice_bytes = round(args.slice_gb * 1e9)
     return args

@@ -87,7 +87,8 @@ class Dispatcher(Generic[Unit]):
         """Yield each unit and its result, in the order in which they end.
 
         Raises:
-            ClusterError: No actor can start, or an actor has another model.
+            ClusterError: No actor can start.
+            ValueError: Whatever `run` and `failed` raise.
         """
         for _ in range(self._count):
             self._start_actor()
@@ -102,8 +103,8 @@ class Dispatcher(Generic[Unit]):
                     yield from self._ended(reference)
 
     def _put(self, tasks: list[Task[Unit]]) -> None:
-        self._waiting += tasks
-        self._waiting.sort(key=_turn)
+        # of equal ones the newest first: whoever takes results in order waits for it
+        self._waiting = sorted([*tasks, *self._waiting], key=_turn)
 
     def _start_actor(self) -> None:
         actor = self._make()

@@ -22,7 +22,8 @@ from clip_dinoiser_ros.bag.files import METADATA, BagError, storage
 from clip_dinoiser_ros.core.errors import one_line
 
 _LIST = '.txt'
-_LEFT_OUT = re.compile(r'(^|/)(\.|[^/]*\.partial(/|$))')  # hidden, or unfinished outputs
+# hidden, unfinished outputs, or of the file system
+_LEFT_OUT = re.compile(r'(^|/)(\.|[^/]*\.partial(/|$)|lost\+found(/|$))')
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,10 @@ def _folders(files: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         ((folder, below, entries),) = files.walk(root, maxdepth=1, detail=True, on_error='raise')
     except Exception as error:  # storage libraries raise their own types
-        raise BagError(f'{root} cannot be read: {one_line(error, 300)}') from error
+        raise BagError(
+            f'{root} cannot be read: {one_line(error, 300)}; make it readable, or list the '
+            'recordings without it in a .txt file'
+        ) from error
     yield folder, entries
     for name in sorted(below):
         if not _LEFT_OUT.search(name):

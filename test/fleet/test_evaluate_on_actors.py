@@ -19,8 +19,9 @@ import torch
 
 from clip_dinoiser_ros.cli import main
 from clip_dinoiser_ros.evaluation import actors, overhead
+from clip_dinoiser_ros.fleet.dispatch import Dispatcher
 
-CHANGING = ('images_per_second', 'finished', 'threads')  # of a result
+CHANGING = ('images_per_second', 'finished', 'threads', 'actors')  # of a result
 IMAGES = 24
 
 
@@ -34,7 +35,8 @@ def data(tmp_path_factory):
 
 
 def evaluate(data, out, *more):
-    folders = ('--images', data / 'images', '--labels', data / 'labels')
+    labels = os.path.relpath(data / 'labels')  # actors run in another folder
+    folders = ('--images', data / 'images', '--labels', labels)
     words = (*folders, '--classes', data / 'classes.csv', '--out', out, '--model', 'demo', *more)
     return main(['evaluate', 'folder', *map(str, words)])
 
@@ -62,29 +64,31 @@ def expected(data, tmp_path_factory):
 
 
 @pytest.mark.timeout(600)
-def test_an_actor_and_a_node_die(three_nodes, data, expected, tmp_path, monkeypatch):
+def test_an_actor_and_a_node_die(three_nodes, data, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(actors, 'IMAGES', 2)
     out = tmp_path / 'out'
     journal = out / 'images.jsonl'
 
     def attack():
-        victims = (three_nodes.others[0], three_nodes.others[1])
-        for node, images in zip(victims, (2, 10), strict=True):
+        for node, images in zip(three_nodes.others, (2, 10), strict=True):
             while not journal.exists() or journal.read_bytes().count(b'\n') <= images:
                 time.sleep(0.02)
-            killed.append(images)
+            pids = actors_of(node)
+            attacked.append(len(pids))
             if images == 2:
-                for pid in actors_of(node):
+                for pid in pids:
                     os.kill(pid, signal.SIGKILL)
             else:
                 three_nodes.remove_node(node, allow_graceful=False)
 
-    killed = []
+    attacked = []
     attacker = threading.Thread(target=attack, daemon=True)
     attacker.start()
     words = ('--save-labels', '--address', three_nodes.address, '--cpus', '1')
     assert evaluate(data, out, *words) == 3
-    assert killed == [2, 10]
+    assert len(attacked) == 2
+    assert all(attacked)
+    assert 'is tried again: ' in capsys.readouterr().err
     assert found(out) == expected
 
 
@@ -107,12 +111,34 @@ def test_resumed_on_a_cluster_of_its_own(data, expected, tmp_path, capsys):
 
 @pytest.mark.timeout(600)
 def test_an_actor_with_other_images(three_nodes, data, tmp_path, monkeypatch, capsys):
-    checked = actors.evaluate_on_actors
-
-    def other(args, total, batch, inputs, first):
-        return checked(args, total, batch, {**inputs, 'data': {'digest': 'another'}}, first)
-
-    monkeypatch.setattr(actors, 'evaluate_on_actors', other)
+    ours = actors._inputs
+    monkeypatch.setattr(actors, '_inputs', lambda *given: {**ours(*given), 'images': 'others'})
     words = ('--address', three_nodes.address, '--cpus', '1')
     assert evaluate(data, tmp_path / 'out', *words) == 1
-    assert "this process has {'weights'" in capsys.readouterr().err
+    assert 'an actor has other images: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--address', '127.0.0.1:1'], 'the Ray cluster at 127.0.0.1:1 cannot be joined'),
+        (['--address', ''], 'the Ray cluster at  cannot be joined: give HOST:PORT'),
+        (['--actors', '1', '--cpus', '999'], 'an actor needs 999 CPUs'),
+    ],
+)
+def test_results_stay_when_the_cluster_cannot_be_used(data, tmp_path, capsys, words, said):
+    earlier = tmp_path / 'images.jsonl'
+    earlier.write_text('earlier')
+    assert evaluate(data, tmp_path, *words, '--force') == 1
+    assert said in capsys.readouterr().err
+    assert earlier.read_text() == 'earlier'
+
+
+def test_a_part_that_is_tried_again_comes_next():
+    """Results are written in order, so all others would wait for it."""
+    dispatcher = Dispatcher(None, 0, None, None)
+    dispatcher.add([actors.Part(first, first + 4) for first in (0, 4, 8)])
+    first, *_ = dispatcher._waiting
+    dispatcher._waiting.remove(first)
+    dispatcher._put([first])
+    assert [task.unit.first for task in dispatcher._waiting] == [0, 4, 8]

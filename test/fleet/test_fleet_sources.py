@@ -138,8 +138,12 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(monkeypatch,
     monkeypatch.setattr(LocalFileSystem, 'ls', ls)
     with pytest.raises(BagError, match=r'monday/locked cannot be read: .*Permission denied'):
         find_recordings([str(tmp_path / source)])
-    folder.rename(folder.with_name('.locked'))  # hidden folders are not looked at
-    assert [one.size for one in find_recordings([str(tmp_path / source)])] == [3]
+    folder.rmdir()
+    for name in ('.hidden', 'lost+found'):  # not looked at
+        folder = folder.with_name(name)
+        folder.mkdir()
+        (folder / 'recording.mcap').write_bytes(b'abcd')
+        assert [one.size for one in find_recordings([str(tmp_path / source)])] == [3]
 
 
 def test_a_server_that_does_not_answer_any_more(monkeypatch, tmp_path):

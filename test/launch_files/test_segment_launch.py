@@ -155,6 +155,9 @@ def test_a_token_that_the_page_would_refuse_again_and_again(monkeypatch, token):
     monkeypatch.setenv(TOKEN, token)
     with pytest.raises(RuntimeError, match=f'{TOKEN}: give at least 16 letters'):
         page()
+    assert page(web_token='a' * 16).environment == {TOKEN: 'a' * 16}
+    unfold('segment.launch.py')  # without a page, its token and port do not matter
+    unfold('segment.launch.py', web_port='http')
 
 
 @pytest.mark.parametrize('port', ['http', '-1', '65536', '8o'])
@@ -213,7 +216,7 @@ def test_every_argument_is_used(monkeypatch):
         return perform(self, context)
 
     monkeypatch.setattr(LaunchConfiguration, 'perform', record)
-    assert set(declared()) == used
+    assert set(declared(web='true')) == used
 
 
 @pytest.mark.usefixtures('ros2_bag')
