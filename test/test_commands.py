@@ -343,14 +343,19 @@ def script(block: Block) -> str:
 
 
 def fresh_environment(home: Path) -> dict[str, str]:
-    """Return the environment of these tests without what `scripts/env.sh` has put into it."""
+    """Return the environment of these tests without what `scripts/env.sh` has put into it.
+
+    A workspace of another clone may be on the path as well.
+    """
     environment = {**os.environ, 'HOME': str(home), 'PYTHONUNBUFFERED': '1'}
     for name in ('PYTHONSAFEPATH', '_ROS_WHEELS_BOOTSTRAP_COMPLETE'):
         environment.pop(name, None)
     ours = [str(ROOT / 'install'), environment.pop('VIRTUAL_ENV', sys.prefix)]
+    known = ('clip-dinoiser', 'clip_dinoiser_ros', 'segmentation_node')
     for name in [name for name in environment if name.endswith('PATH')]:
         entries = environment[name].split(os.pathsep)
         entries = [e for e in entries if not any(e == o or e.startswith(f'{o}/') for o in ours)]
+        entries = [e for e in entries if not any(Path(e, one).exists() for one in known)]
         environment[name] = os.pathsep.join(entries)
         if not environment[name]:
             del environment[name]
