@@ -9,7 +9,6 @@ import argparse
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,13 @@ import torch
 
 from clip_dinoiser_ros.arguments import say
 from clip_dinoiser_ros.core.transfer import digest_of
-from clip_dinoiser_ros.evaluation.data_set_model import LoadedModel, load_model
+from clip_dinoiser_ros.evaluation.data_set_model import LoadedModel, evaluate_here, load_model
 from clip_dinoiser_ros.evaluation.items import FileSource
 from clip_dinoiser_ros.evaluation.journal import FILE as JOURNAL
 from clip_dinoiser_ros.evaluation.journal import Evaluated
-from clip_dinoiser_ros.evaluation.running import evaluated_images, save_labels
 from clip_dinoiser_ros.evaluation.samples import DataError
 from clip_dinoiser_ros.evaluation.tasks import Task, open_task
-from clip_dinoiser_ros.fleet.cluster import check_nodes, cluster, resources
+from clip_dinoiser_ros.fleet.cluster import check_nodes, resources
 from clip_dinoiser_ros.fleet.cluster_arguments import with_absolute_paths
 from clip_dinoiser_ros.fleet.dispatch import Dispatcher
 
@@ -96,13 +94,13 @@ class Evaluator:
 
     def run(self, part: Part, _: str) -> list[Evaluated]:
         """Evaluate some images."""
-        source, classes = self._source.part(part.first, part.last), len(self._model.names)
-        save = save_labels(self._args.out / 'labels', classes) if self._args.save_labels else None
-        return list(evaluated_images(source, self._model.predictor, classes, save=save))
+        return list(
+            evaluate_here(self._args, self._source.part(part.first, part.last), self._model)
+        )
 
 
 class Actors:
-    """Actors of a cluster.
+    """Actors of the cluster that this process has joined.
 
     Args:
         args: Of the command.
@@ -148,10 +146,7 @@ class Actors:
             ValueError: A node does not see the outputs, an actor has other weights or images, or
                 some images cannot be evaluated on three actors.
         """
-        args, inputs = (
-            with_absolute_paths(self._args, (), ('out',)),
-            _inputs(self._args, task, model),
-        )
+        args, inputs = self._args, _inputs(self._args, task, model)
         if args.address is not None and args.save_labels:
             check_nodes(args.out, JOURNAL)
         batch, total = model.predictor.batch, task.source.total
@@ -203,17 +198,3 @@ def _compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
                 f'an actor has other {what}: {there[what]}; this process has {value}; every node '
                 'needs the same files under the same paths'
             )
-
-
-@contextmanager
-def actors_of(args: argparse.Namespace) -> Iterator[Actors]:
-    """Start or join a cluster.
-
-    Args:
-        args: Of the command.
-
-    Raises:
-        ClusterError: It cannot be used, or a node does not see the data set.
-    """
-    with cluster(args.address, args.dashboard):
-        yield Actors(args)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
@@ -19,17 +19,15 @@ import torch
 from clip_dinoiser_ros.arguments import DAMAGED, say
 from clip_dinoiser_ros.evaluation import page
 from clip_dinoiser_ros.evaluation.data_set_arguments import check, on_cluster, settings
-from clip_dinoiser_ros.evaluation.data_set_model import LoadedModel, load_model
+from clip_dinoiser_ros.evaluation.data_set_model import LoadedModel, evaluate_here, load_model
 from clip_dinoiser_ros.evaluation.items import Source
-from clip_dinoiser_ros.evaluation.journal import Evaluated, Journal
+from clip_dinoiser_ros.evaluation.journal import Journal
 from clip_dinoiser_ros.evaluation.outcome import markdown, result, shown, write
 from clip_dinoiser_ros.evaluation.running import (
     Outcome,
     Predictor,
     evaluate,
-    evaluated_images,
     predict_again,
-    save_labels,
 )
 from clip_dinoiser_ros.evaluation.tasks import Task, open_task
 from clip_dinoiser_ros.fleet.cluster_arguments import set_up_ray
@@ -59,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         classes = len(loaded.names)
         with Journal(args.out, {**chosen, **inputs}, classes, args.resume) as journal:
             try:
-                results = _results(args, task, loaded, actors)
+                results = partial(evaluate_here, args, task.source, loaded)
+                if actors is not None:
+                    results = partial(actors.evaluate, task, loaded)
                 outcome = evaluate(results, task.source.total, journal, classes, args.what)
             except KeyboardInterrupt:
                 if args.out is not None:
@@ -79,21 +79,11 @@ def _actors(args: argparse.Namespace) -> Iterator[Actors | None]:
         yield None
         return
     set_up_ray(args.address)
-    from clip_dinoiser_ros.evaluation.actors import actors_of
+    from clip_dinoiser_ros.evaluation.actors import Actors
+    from clip_dinoiser_ros.fleet.cluster import cluster
 
-    with actors_of(args) as actors:
-        yield actors
-
-
-def _results(
-    args: argparse.Namespace, task: Task, loaded: LoadedModel, actors: Actors | None
-) -> Callable[[int], Iterator[Evaluated]]:
-    """Return what evaluates the images from an index on."""
-    if actors is not None:
-        return partial(actors.evaluate, task, loaded)
-    classes = len(loaded.names)
-    save = save_labels(args.out / 'labels', classes) if args.save_labels else None
-    return partial(evaluated_images, task.source, loaded.predictor, classes, save=save)
+    with cluster(args.address, args.dashboard):
+        yield Actors(args)
 
 
 def _circumstances(loaded: LoadedModel) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 # Copyright 2026 clip_dinoiser_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-"""The model of an evaluation, from the arguments of the command."""
+"""The model of an evaluation, from the arguments of the command, and what it makes of images."""
 
 from __future__ import annotations
 
 import argparse
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,10 @@ from clip_dinoiser_ros.core.segmenter import Precision, find_device, find_precis
 from clip_dinoiser_ros.core.vocabulary import Vocabulary
 from clip_dinoiser_ros.evaluation import loading
 from clip_dinoiser_ros.evaluation.data_set_arguments import CUDA_BATCH, protocol
+from clip_dinoiser_ros.evaluation.items import Source
+from clip_dinoiser_ros.evaluation.journal import Evaluated
 from clip_dinoiser_ros.evaluation.predictors import NodePredictor, PaperPredictor
-from clip_dinoiser_ros.evaluation.running import Predictor
+from clip_dinoiser_ros.evaluation.running import Predictor, evaluated_images, save_labels
 from clip_dinoiser_ros.evaluation.samples import DataError
 from clip_dinoiser_ros.evaluation.segmenting import WindowSegmenter
 from clip_dinoiser_ros.evaluation.table_models import Background, TableRow
@@ -78,6 +81,15 @@ def load_model(args: argparse.Namespace, task: Task) -> LoadedModel:
     predictor, vocabulary = _predictor(args, task, row, read, files, batch)
     names = [prompt.name for prompt in vocabulary.prompts[: len(task.prompts)]]
     return LoadedModel(predictor, row, names, read.digests, device, precision)
+
+
+def evaluate_here(
+    args: argparse.Namespace, source: Source, loaded: LoadedModel, first: int = 0
+) -> Iterator[Evaluated]:
+    """Evaluate the images from an index on in this process; see `evaluated_images`."""
+    classes = len(loaded.names)
+    save = save_labels(args.out / 'labels', classes) if args.save_labels else None
+    return evaluated_images(source, loaded.predictor, classes, first, save)
 
 
 def _find_row(args: argparse.Namespace, task: Task) -> TableRow:
