@@ -9,8 +9,10 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -155,23 +157,26 @@ def evaluated_images(
         ValueError: The device ran out of memory.
     """
     start = time.perf_counter()
-    with closing(source.items(first, predictor.prepare)) as items:  # type: ignore[type-var]
-        for group in in_groups(items, predictor.batch):
-            whole = [item for item in group if not item.damage]
-            found = iter(_predict(predictor, whole))
-            done = []
-            for item in group:
-                labels = item.damage or next(found)
-                if not isinstance(labels, str) and item.truth is not None and save is not None:
-                    save(item.name, labels)
-                done.append(_count(item, labels, classes))
+    with (
+        closing(source.items(first, predictor.prepare)) as items,  # type: ignore[type-var]
+        ThreadPoolExecutor(1) as pool,
+    ):
+        counting = (
+            pool.submit(_count_group, group, _predict(predictor, group), classes, save)
+            for group in in_groups(items, predictor.batch)
+        )
+        # the next group is predicted before the result of this one is needed
+        for counted, _ in pairwise(chain(counting, [None])):
+            assert counted is not None
+            results = counted.result()
             now = time.perf_counter()
-            share, start = (now - start) / len(group), now
-            for name, counts, edges, damage, odd in done:
-                yield Evaluated(name, counts, edges, damage, odd, share)
+            share, start = (now - start) / len(results), now
+            yield from (replace(result, seconds=share) for result in results)
 
 
-def _predict(predictor: Predictor, items: Sequence[Item]) -> Sequence[Labels | str]:
+def _predict(predictor: Predictor, group: Sequence[Item]) -> Sequence[Labels | str]:
+    """Segment the images of a group that are whole."""
+    items = [item for item in group if not item.damage]
     try:
         return predictor.predict(items) if items else []
     except RuntimeError as error:
@@ -182,15 +187,27 @@ def _predict(predictor: Predictor, items: Sequence[Item]) -> Sequence[Labels | s
         raise
 
 
-def _count(
-    item: Item, labels: Labels | str, classes: int
-) -> tuple[str, Counts | None, dict[int, Counts], str, str]:
-    if isinstance(labels, str):
-        return item.name, None, {}, labels, ''
-    if item.truth is None:
-        return item.name, None, {}, '', ''
-    counts = Counts.of(item.truth, labels, classes)
-    return item.name, counts, count_near_edges(item.truth, labels, classes), '', item.odd
+def _count_group(
+    group: Sequence[Item],
+    found: Sequence[Labels | str],
+    classes: int,
+    save: Callable[[str, Labels], None] | None,
+) -> list[Evaluated]:
+    """Count and save the labels of a group; `found` are those of its whole images."""
+    predicted, done = iter(found), []
+    for item in group:
+        labels = item.damage or next(predicted)
+        if isinstance(labels, str):
+            done.append(Evaluated(item.name, damage=labels))
+        elif item.truth is None:
+            done.append(Evaluated(item.name))
+        else:
+            if save is not None:
+                save(item.name, labels)
+            counts = Counts.of(item.truth, labels, classes)
+            edges = count_near_edges(item.truth, labels, classes)
+            done.append(Evaluated(item.name, counts, edges, odd=item.odd))
+    return done
 
 
 def predict_again(

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +30,7 @@ BAND_ELEMENTS = 1 << 28  # float32 elements at once on a GPU: few large products
 MARGIN = 1e-5  # relative tolerance; more than the rounding errors of sums of products
 
 Span = tuple[int, int]  # first pixel, and one past the last
+Indices = npt.NDArray[np.int64]
 
 
 def resized_size(height: int, width: int) -> tuple[int, int]:
@@ -135,18 +138,22 @@ def find_labels(
     Returns:
         int64 (H, W), on the device of the probabilities.
     """
-    rows, columns = matrices(probabilities, resized, size, placed)
-    wide = probabilities @ columns.T  # (K, sum of h, W)
-    labels = torch.empty(size, dtype=torch.int64, device=wide.device)
-    if wide.device.type == 'cpu':
+    side_rows, side_columns = _sides(probabilities, resized, size, placed)
+    columns = side_matrix(*side_columns).to(probabilities.device)
+    if probabilities.device.type == 'cpu':
+        labels = np.empty(size, np.int64)
         with _one_thread():
-            for start in range(0, size[0], BAND):
-                _label_band(labels[start : start + BAND], rows[start : start + BAND], wide)
-        return labels
+            wide = probabilities @ columns.T  # (K, sum of h, W)
+            for start, used, band in _bands(*side_rows):
+                _label_band(labels[start : start + BAND], band, wide[:, used])
+        return torch.from_numpy(labels)
+    rows = side_matrix(*side_rows).to(probabilities.device)
+    wide = probabilities @ columns.T
+    found = torch.empty(size, dtype=torch.int64, device=wide.device)
     height = max(1, BAND_ELEMENTS // (len(wide) * size[1]))
     for start in range(0, size[0], height):
-        labels[start : start + height] = _winners(rows[start : start + height] @ wide)
-    return labels
+        found[start : start + height] = _winners(rows[start : start + height] @ wide)
+    return found
 
 
 @contextmanager
@@ -161,32 +168,76 @@ def _one_thread() -> Iterator[None]:
 
 
 def _winners(merged: Tensor) -> Tensor:
-    """Return the class of every pixel, int64 (H, W), from merged probabilities (K, H, W)."""
+    """Return the index of the winner, int64 (...), from merged probabilities (K, ...)."""
     return merged.softmax(dim=0).max(dim=0).indices  # the first of equal ones
 
 
-def _label_band(labels: Tensor, band: Tensor, wide: Tensor) -> None:
-    """Compute `_winners(band @ wide)`, but only with classes that can win.
+@lru_cache(maxsize=64)
+def _bands(
+    length: int, patches: tuple[int, ...], target: int
+) -> list[tuple[int, slice | Tensor, Tensor]]:
+    """Cut a `side_matrix` into bands of pixels.
+
+    Returns:
+        First pixel, patches that the band depends on, and its part of the matrix.
+    """
+    rows, cut = side_matrix(length, patches, target), []
+    for start in range(0, len(rows), BAND):
+        used = _span(rows[start : start + BAND])
+        cut.append((start, used, rows[start : start + BAND, used].contiguous()))
+    return cut
+
+
+def _label_band(labels: Indices, band: Tensor, lines: Tensor) -> None:
+    """Compute `_winners(band @ lines)`, but only with classes that can win.
 
     A pixel is a weighted mean over rows of patches. So no class exceeds its maximum over these
-    rows, and the winner reaches at least the largest of all classes' minima.
+    rows, and the winner reaches at least the largest of all classes' minima. Softmax keeps the
+    order of values that differ by more than a rounding error, so only nearly equal ones need it.
+
+    Arrays of flags are numpy's, which handles them several times faster than torch.
 
     Args:
         labels: int64 (rows, W); the result is written to it.
-        band: (rows, sum of h).
-        wide: (K, sum of h, W).
+        band: (rows, h).
+        lines: (K, h, W).
     """
-    used = _span(band)
-    band, lines = band[:, used], wide[:, used]
-    bound = lines.amin(dim=1).amax(dim=0)  # (W,)
-    bound -= MARGIN * (1 + bound.abs())
-    ahead = lines.amax(dim=1) - bound  # (K, W)
-    classes = (ahead.amax(dim=1) >= 0).nonzero()[:, 0]
-    possible = ahead[classes] >= 0
-    labels[:] = classes[possible.to(torch.uint8).argmax(dim=0)]
-    contested = (possible.sum(dim=0) > 1).nonzero()[:, 0]
-    if len(contested):
-        labels[:, contested] = classes[_winners(band @ lines[classes][:, :, contested])]
+    bound = _just_below(lines.amin(dim=1).amax(dim=0))  # (W,)
+    possible = lines.amax(dim=1).numpy() >= bound.numpy()  # (K, W)
+    classes = np.flatnonzero(possible.any(axis=1))
+    labels[:], count = _sum_flagged(classes, possible[classes])
+    contested = np.flatnonzero(count > 1)
+    if not len(contested):
+        return
+    picked = lines[torch.from_numpy(classes)].index_select(2, torch.from_numpy(contested))
+    merged = (band @ picked).flatten(1)  # (classes, pixels)
+    near = merged.numpy() >= _just_below(merged.amax(dim=0)).numpy()
+    winners, count = _sum_flagged(classes, near)
+    equal = np.flatnonzero(count > 1)
+    if len(equal):
+        winners[equal] = classes[_winners(merged[:, torch.from_numpy(equal)])]
+    labels[:, contested] = winners.reshape(len(labels), -1)
+
+
+def _just_below(values: Tensor) -> Tensor:
+    return values - MARGIN * (1 + values.abs())
+
+
+def _sum_flagged(classes: Indices, flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Sum the classes that are flagged for each pixel, and count them.
+
+    Where one class is flagged, the sum is this class.
+
+    Args:
+        classes: int64 (k,).
+        flags: (k, n).
+
+    Returns:
+        Sum and number, (2, n).
+    """
+    terms = np.stack([classes, np.ones_like(classes)]).astype(np.float32)
+    sums = torch.from_numpy(terms) @ torch.from_numpy(flags.astype(np.float32))
+    return sums.numpy()
 
 
 def _span(band: Tensor) -> slice | Tensor:
@@ -196,15 +247,13 @@ def _span(band: Tensor) -> slice | Tensor:
     return slice(first, last + 1) if last - first < len(used) else used
 
 
-def matrices(
+def _sides(
     probabilities: Tensor, resized: tuple[int, int], size: tuple[int, int], placed: WindowGrid
-) -> tuple[Tensor, Tensor]:
-    """Return the matrices of both sides; arguments as for `find_labels`."""
-    made = []
+) -> list[tuple[int, tuple[int, ...], int]]:
+    """Return the arguments of `side_matrix` for rows and columns; takes those of `find_labels`."""
+    sides = []
     for axis, windows in enumerate((placed.rows, placed.columns)):
-        count = probabilities.shape[1 + axis]
         # windows along one side have the same length, so the same number of patches
-        patches = (count // len(windows),) * len(windows)
-        matrix = side_matrix(resized[axis], patches, size[axis])
-        made.append(matrix.to(probabilities.device))
-    return made[0], made[1]
+        patches = (probabilities.shape[1 + axis] // len(windows),) * len(windows)
+        sides.append((resized[axis], patches, size[axis]))
+    return sides

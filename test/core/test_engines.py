@@ -73,6 +73,39 @@ def test_a_size_by_itself_as_an_npu_needs_it(golden_clip):
     assert len(tower._requests) == tower_module.MAX_SIZES
 
 
+def test_bf16_weights_take_half_the_memory(golden_clip, monkeypatch):
+    """OpenVINO keeps them in bfloat16, and computes what it does with those in float32."""
+    tower_module = pytest.importorskip('clip_dinoiser_ros.core.engines.openvino_tower')
+    visual = golden_clip[0].visual
+    tower = tower_module.OpenVinoTower(copy.deepcopy(visual), precision='bf16')
+    if not tower._has_bf16():
+        pytest.skip('this processor has no bf16')
+    graph = tower._any_size.get_compiled_model().get_runtime_model()
+    kept = [
+        node.get_element_type().to_string()
+        for node in graph.get_ops()
+        if node.get_rt_info()['layerType'].astype(str) == 'Const' and len(node.shape) == 2
+    ]
+    blocks = len(visual.transformer.resblocks)
+    assert sorted(kept) == ['bf16'] * 4 * blocks + ['f32']  # the last projection
+
+    monkeypatch.setattr(tower_module, '_round_linear_layers', lambda visual: None)
+    wide = tower_module.OpenVinoTower(copy.deepcopy(visual), precision='bf16')
+    images = torch.randn(1, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(tower(images).maskclip, wide(images).maskclip, atol=0, rtol=0)
+
+
+def test_a_model_replaces_the_blocks(golden_clip):
+    tower_module = pytest.importorskip('clip_dinoiser_ros.core.engines.openvino_tower')
+    visual = copy.deepcopy(golden_clip[0].visual)
+    images = torch.randn(1, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+    expected = Backbone(golden_clip[0].visual)(images).maskclip
+    model = tower_module.build(golden_clip[0].visual)
+    tower = tower_module.OpenVinoTower(visual, precision='fp32', model=model)
+    assert not hasattr(visual, 'transformer'), 'its weights are kept'
+    torch.testing.assert_close(tower(images).maskclip, expected, atol=2e-5, rtol=1e-4)
+
+
 def test_layers_that_other_towers_have(golden_clip):
     tower_module = pytest.importorskip('clip_dinoiser_ros.core.engines.openvino_tower')
     from open_clip.transformer import LayerScale, QuickGELU

@@ -3,6 +3,7 @@
 
 """What an evaluation adds to the model's own time: what is measured, and the table; memory."""
 
+import threading
 import tracemalloc
 from functools import partial
 
@@ -90,3 +91,33 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     bytes_of_image = 160 * 120 * 3
     # up to seven images are read ahead; 30 that stay would be 30 more
     assert max(watching.held[10:]) - max(watching.held[:10]) < 5 * bytes_of_image
+
+
+def test_an_image_is_counted_while_the_next_one_is_segmented(tmp_path):
+    source = FileSource(overhead._write_scenes(tmp_path, 3, 160, 120), 1, 1)
+    next_begun = threading.Event()
+
+    class Noting(Watching):
+        def predict(self, items):
+            if self.held:
+                next_begun.set()
+            return super().predict(items)
+
+    def save(name, labels):
+        assert next_begun.wait(60), 'counting has to end before the next image is segmented'
+
+    found = evaluated_images(source, Noting(), len(overhead.CLASSES), save=save)
+    assert [evaluated.name for evaluated in found] == ['0', '1', '2']
+
+
+def test_labels_that_cannot_be_saved_end_the_evaluation(tmp_path):
+    source = FileSource(overhead._write_scenes(tmp_path, 3, 160, 120), 1, 1)
+
+    def save(name, labels):
+        if name == '1':
+            raise OSError('no space left')
+
+    found = evaluated_images(source, Watching(), len(overhead.CLASSES), save=save)
+    assert next(found).name == '0'
+    with pytest.raises(OSError, match='no space left'):
+        next(found)

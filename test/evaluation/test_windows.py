@@ -171,7 +171,10 @@ def test_classes_left_out_on_a_cpu_cannot_win(classes, seed, sharpness):
     generator = torch.Generator().manual_seed(seed)
     scores = sharpness * torch.randn(classes, 56, 56, generator=generator)
     probabilities, placed = scores.softmax(dim=0), window_grid(600, 500)
-    rows, columns = windows.matrices(probabilities, (600, 500), (90, 70), placed)
+    rows, columns = (
+        windows.side_matrix(*side)
+        for side in windows._sides(probabilities, (600, 500), (90, 70), placed)
+    )
     everywhere = windows._winners(rows @ (probabilities @ columns.T))
     found = find_labels(probabilities, (600, 500), (90, 70), placed)
     assert (found == everywhere).float().mean() > 0.999  # rounding may decide the others
