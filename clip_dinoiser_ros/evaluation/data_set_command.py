@@ -139,9 +139,12 @@ def _draw(
 def _sum_up(args: argparse.Namespace, task: Task, outcome: Outcome) -> int:
     """Print what went wrong; return the exit code."""
     damage = task.source.damage
+    unknown = 'images have unknown labels'
+    if getattr(args, 'classes', None):  # one's own images
+        unknown += ' (a row of --classes without a prompt ignores a value)'
     for what, lines in (
         ('images were left out', outcome.left_out),
-        ('images have unknown labels', outcome.odd),
+        (unknown, outcome.odd),
         ('parts of the recording could not be read', damage),
     ):
         if lines:

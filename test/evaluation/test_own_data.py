@@ -174,6 +174,20 @@ def test_a_table_that_cannot_be_used_is_refused(content, said, folder, tmp_path)
         open_folder(folder / 'images', folder / 'labels', tmp_path / 'classes.csv')
 
 
+def test_how_to_ignore_unknown_labels_is_said_and_right(folder, tmp_path, capsys):
+    classes = tmp_path / 'classes.csv'
+    rows = (folder / 'classes.csv').read_text().splitlines()
+    classes.write_text('\n'.join(rows[:-1]) + '\n')
+    given = [*arguments(folder, tmp_path / 'out'), '--classes', str(classes)]
+    assert main(given) == 3
+    hint = 'images have unknown labels (a row of --classes without a prompt ignores a value):'
+    assert hint in capsys.readouterr().err
+    without_prompt = rows[-1].split(',')[0] + ',\n'
+    classes.write_text('\n'.join(rows[:-1]) + '\n' + without_prompt)
+    assert main([*given, '--force']) == 0
+    assert 'unknown labels' not in capsys.readouterr().err
+
+
 def test_an_odd_folder_is_refused(folder, tmp_path):
     classes = folder / 'classes.csv'
     with pytest.raises(DataError, match='no is missing'):
