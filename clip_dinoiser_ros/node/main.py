@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
@@ -58,7 +59,9 @@ def main(args: list[str] | None = None) -> int:
     finally:
         if node is not None and node.stop(STOP_TIMEOUT_S):
             node.destroy_node()
+            node = None
         rclpy.try_shutdown()
+        gc.collect()  # DDS deletes its shared memory only when nothing of the node is left
         signal.setitimer(signal.ITIMER_REAL, 0)  # Python removes its own handlers at exit
     return 0
 

@@ -3,8 +3,10 @@
 
 """States, start, end."""
 
+import re
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +70,17 @@ def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path,
         node.wait_for_log('active; waiting')
         assert node.end(number) == 0
         assert 'Traceback' not in node.log
+
+
+def test_an_ended_node_leaves_no_shared_memory(parameters, tmp_path):
+    """Fast DDS has a segment of half a MiB for each process, until its last entity is deleted."""
+    with NodeProcess(parameters, tmp_path) as process:
+        process.wait_for_log('active; waiting for images')
+        maps = Path(f'/proc/{process.process.pid}/maps').read_text()
+        segments = {Path(path) for path in re.findall(r'/dev/shm/fast[a-z]+_[0-9a-f]{16}\b', maps)}
+        assert segments
+        assert process.end(signal.SIGTERM) == 0
+    assert not [path for path in segments if path.exists()]
 
 
 @pytest.mark.parametrize(
