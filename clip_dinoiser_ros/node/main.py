@@ -93,20 +93,20 @@ def _stop_on_signals(stop: threading.Event, end: Callable[[], None]) -> None:
 
 def _run(node: SegmentationNode, stop: threading.Event) -> None:
     """Start the node, configure it if `autostart` is set, and serve it."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    if node.get_parameter('autostart').value:
-        _wait_after_failures(node, executor, stop)
-        if (
-            not stop.is_set()
-            and current_state(node) == 'unconfigured'
-            and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            and not stop.is_set()
-        ):
-            node.trigger_activate()
-    _serve(node, executor, stop, STEADY_S)
-    node.kept.last()
-    _serve(node, executor, stop)
+    with SingleThreadedExecutor() as executor:
+        executor.add_node(node)
+        if node.get_parameter('autostart').value:
+            _wait_after_failures(node, executor, stop)
+            if (
+                not stop.is_set()
+                and current_state(node) == 'unconfigured'
+                and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+                and not stop.is_set()
+            ):
+                node.trigger_activate()
+        _serve(node, executor, stop, STEADY_S)
+        node.kept.last()
+        _serve(node, executor, stop)
 
 
 def _wait_after_failures(

@@ -3,6 +3,7 @@
 
 """States, start, end."""
 
+import os
 import re
 import signal
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from golden_data import golden
 from harness import InstalledNode, NodeProcess, Peer, array
+from rclpy.executors import Executor
 
 
 def test_managed_by_hand(parameters, tmp_path, golden_segmenter, golden_prompts):
@@ -70,6 +72,26 @@ def test_signals_end_it_while_it_loads_and_while_it_serves(parameters, tmp_path,
         node.wait_for_log('active; waiting')
         assert node.end(number) == 0
         assert 'Traceback' not in node.log
+
+
+def tell_open_executors():
+    """Write when an executor is collected that was not shut down: Python may print a traceback."""
+    collected = Executor.__del__
+
+    def collect(self):
+        if not self._is_shutdown:
+            os.write(1, b'an executor was not shut down\n')
+        collected(self)
+
+    Executor.__del__ = collect
+
+
+def test_an_ended_node_leaves_no_executor(parameters, tmp_path):
+    with NodeProcess(parameters, tmp_path, prepare=tell_open_executors) as process:
+        process.wait_for_log('active; waiting for images')
+        assert process.end() == 0
+        assert 'not shut down' not in process.log
+        assert 'Traceback' not in process.log
 
 
 def test_an_ended_node_leaves_no_shared_memory(parameters, tmp_path):
