@@ -20,6 +20,7 @@ from openvino import opset13 as op
 from torch import Tensor, nn
 
 from clip_dinoiser_ros.core.backbone import INNER_BLOCK, Backbone, DenseFeatures
+from clip_dinoiser_ros.core.engines.choice import cpu_has_bf16
 
 MAX_SIZES = 8  # compiled for one size each, where a device wants that; the longest unused goes
 _HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
@@ -57,12 +58,12 @@ class OpenVinoTower(Backbone):
         super().__init__(visual)
         self._dtype = dtype
         self._device = device
-        self._core = openvino.Core()
         if model is not None:
             del visual.transformer  # replaced by the model; in float32 it has 330 MiB in ViT-B/16
-        elif device == 'CPU' and precision == 'bf16' and self._has_bf16():
+        elif device == 'CPU' and precision == 'bf16' and cpu_has_bf16():
             _round_linear_layers(visual)
         self._model = model or build(visual)
+        self._core = openvino.Core()
         self._options: dict[str, Any] = {
             'PERFORMANCE_HINT': 'LATENCY',
         }
@@ -105,9 +106,6 @@ class OpenVinoTower(Backbone):
                 self._requests.popitem(last=False)
         self._requests.move_to_end((h, w))
         return self._requests[h, w]
-
-    def _has_bf16(self) -> bool:
-        return 'BF16' in self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
     def _compile(self, model: openvino.Model) -> Any:
         return self._core.compile_model(model, self._device, self._options).create_infer_request()
