@@ -44,15 +44,12 @@ class EmbeddingCache:
 
     Args:
         folder: Made when the first embedding is written.
-        model: The text tower; the names of the files depend on its names, shapes and values.
-
-    Attributes:
-        fingerprint: Of the model, see `fingerprint`.
+        model: Names the text tower; see `fingerprint`.
     """
 
-    def __init__(self, folder: Path, model: nn.Module) -> None:
+    def __init__(self, folder: Path, model: bytes) -> None:
         self._folder = folder
-        self.fingerprint = fingerprint(model)  # while it is on the CPU
+        self._model = model
         self._failed = False
         self._counted = False
 
@@ -95,7 +92,7 @@ class EmbeddingCache:
 
     def _key(self, text: str, sentences: Iterable[str]) -> bytes:
         """Return the file name of an embedding: a digest of weights, text and sentences."""
-        key = hashlib.sha256(self.fingerprint)
+        key = hashlib.sha256(self._model)
         for part in (text, *sentences):
             encoded = part.encode()
             key.update(b'%d:' % len(encoded) + encoded)

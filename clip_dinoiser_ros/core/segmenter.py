@@ -52,8 +52,8 @@ class Segmenter:
 
     Args:
         clip: OpenCLIP model with a ViT image tower. It is modified: moved to the device, its image
-            tower converted to the precision, and on a GPU its text tower to float16 unless the
-            precision is fp32.
+            tower converted to the precision, and its text tower to float16 unless the precision is
+            fp32.
         heads: `obj_proj.weight/bias` and `bkg_decoder.weight/bias`; see `load_heads`.
         tokenizer: `open_clip.get_tokenizer(...)` of that model.
         device: 'auto' (CUDA if available), 'cpu', 'cuda', 'cuda:1', ...; 'intel-gpu' or
@@ -108,7 +108,7 @@ class Segmenter:
         chosen = _engine_for(method, engine, place, self.precision)
         check_quantized(self.precision, quantized)
         cuda = self.device.type == 'cuda'
-        half = cuda and self.precision != 'fp32'
+        half = self.precision != 'fp32'
         self._text = TextEncoder(clip, tokenizer, cache, half)  # before it leaves the CPU
         visual: Any = clip.to(self.device).visual
         backbone = Backbone(visual, keys)

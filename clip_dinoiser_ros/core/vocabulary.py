@@ -160,7 +160,7 @@ class TextEncoder:
         half: Use float16; see `TextTower.halve`.
 
     Attributes:
-        digest: SHA-256 of the text tower in its precision, in hexadecimal.
+        digest: SHA-256 of the text tower as it was given, in hexadecimal.
     """
 
     def __init__(
@@ -172,12 +172,14 @@ class TextEncoder:
     ) -> None:
         self._tokenizer = tokenizer
         self._tower = TextTower(clip, getattr(tokenizer, 'eot_token_id', -1))
+        weights = fingerprint(clip)
+        self.digest = weights.hex()
         if half:
             self._tower.halve()
+            weights += b' in float16'
         self._limit: int = getattr(getattr(clip, 'text', clip), 'context_length', 77)
         self._known: dict[tuple[str, str], Tensor] = {}
-        self._disk = EmbeddingCache(cache, clip) if cache is not None else None
-        self.digest = (self._disk.fingerprint if self._disk else fingerprint(clip)).hex()
+        self._disk = EmbeddingCache(cache, weights) if cache is not None else None
 
     def encode(
         self,

@@ -27,7 +27,7 @@ def model():
 
 @pytest.fixture
 def cache(tmp_path, model):
-    return EmbeddingCache(tmp_path / 'embeddings', model)
+    return EmbeddingCache(tmp_path / 'embeddings', fingerprint(model))
 
 
 def files(cache):
@@ -37,30 +37,37 @@ def files(cache):
 def test_entries_are_shared_by_processes_of_the_same_model(cache, model):
     assert cache.get('dog', ['a dog']) is None
     cache.put('dog', ['a dog'], VALUES)
-    again = EmbeddingCache(cache._folder, copy.deepcopy(model))
+    again = EmbeddingCache(cache._folder, fingerprint(copy.deepcopy(model)))
     np.testing.assert_array_equal(again.get('dog', ['a dog']), VALUES)
     assert again.get('dog', ['a photo of a dog']) is None
     assert again.get('cat', ['a dog']) is None
     assert again.get('', ['dog', 'a dog']) is None  # parts are kept apart in the name
     with torch.no_grad():
         model[0].weight[2, 1] += 1e-6
-    assert EmbeddingCache(cache._folder, model).get('dog', ['a dog']) is None
+    assert EmbeddingCache(cache._folder, fingerprint(model)).get('dog', ['a dog']) is None
 
 
-def test_the_weights_are_read_once_before_they_go_to_a_device(cache, model):
-    cache.put('dog', ['a dog'], VALUES)
-    with torch.no_grad():
-        model[0].weight.fill_(float('nan'))
-    np.testing.assert_array_equal(cache.get('dog', ['a dog']), VALUES)
-
-
-def test_the_digest_is_that_of_the_start_with_and_without_a_cache(golden_clip, tmp_path):
+@pytest.mark.parametrize('half', [False, True])
+def test_the_digest_is_that_of_the_weights_as_they_were_given(golden_clip, tmp_path, half):
     clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
-    encoders = [TextEncoder(clip, tokenizer, cache) for cache in (None, tmp_path)]
     expected = fingerprint(clip).hex()
-    clip.half()
-    assert fingerprint(clip).hex() != expected
-    assert [encoder.digest for encoder in encoders] == [expected] * 2
+    for cache in (None, tmp_path):
+        encoder = TextEncoder(copy.deepcopy(clip), tokenizer, cache, half)
+        encoder.encode(['dog'])
+        assert encoder.digest == expected
+    assert fingerprint(copy.deepcopy(clip).half()).hex() != expected
+
+
+def test_float16_and_float32_do_not_share_embeddings(golden_clip, tmp_path):
+    clip, tokenizer = golden_clip
+    found = []
+    for half in (False, True, False, True):
+        encoder = TextEncoder(copy.deepcopy(clip), tokenizer, tmp_path, half)
+        found.append(encoder.encode(['dog']).embeddings)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])
+    assert not torch.equal(found[0], found[1])
 
 
 def test_the_image_tower_has_nothing_to_do_with_it(golden_clip):
@@ -103,11 +110,10 @@ def test_a_file_under_anothers_name_is_not_trusted(cache):
 @pytest.mark.long
 def test_two_processes_write_at_once(tmp_path):
     code = (
-        'import numpy as np, sys, torch\n'
+        'import numpy as np, sys\n'
         'from pathlib import Path\n'
         'from clip_dinoiser_ros.core.embedding_cache import EmbeddingCache\n'
-        'torch.manual_seed(0)\n'
-        'cache = EmbeddingCache(Path(sys.argv[1]), torch.nn.Linear(2, 2))\n'
+        "cache = EmbeddingCache(Path(sys.argv[1]), b'model')\n"
         'for turn in range(300):\n'
         "    cache.put('dog', [], np.full(1000, int(sys.argv[2]), np.float32))\n"
         "    values = cache.get('dog', [])\n"
@@ -119,9 +125,9 @@ def test_two_processes_write_at_once(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1  # nothing half written is left
 
 
-def test_a_disk_that_fails_costs_one_warning(tmp_path, model, caplog):
+def test_a_disk_that_fails_costs_one_warning(tmp_path, caplog):
     (tmp_path / 'file').write_bytes(b'')
-    cache = EmbeddingCache(tmp_path / 'file' / 'folder', model)
+    cache = EmbeddingCache(tmp_path / 'file' / 'folder', b'model')
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             cache.put('dog', ['a dog'], VALUES)
@@ -134,7 +140,7 @@ def test_the_folder_does_not_grow_for_ever(cache, model, monkeypatch):
     monkeypatch.setattr(module, 'MAX_FILES', 10)
     for number in range(12):
         cache.put(f'word {number}', [], VALUES)
-    EmbeddingCache(cache._folder, model).put('last', [], VALUES)
+    EmbeddingCache(cache._folder, fingerprint(model)).put('last', [], VALUES)
     assert len(files(cache)) <= 10
     assert cache.get('last', []) is not None
 

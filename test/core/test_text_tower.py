@@ -46,7 +46,16 @@ def test_equals_openclips_own_tower(golden_clip, tokens):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_half_precision_agrees_with_float32(golden_clip, tokens, caplog):
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """A stand-in: the arithmetic of a GPU, in float16, on a CPU."""
+    monkeypatch.setattr(TextTower, '_ready', lambda self, part: part)
+
+
+@pytest.mark.parametrize('arithmetic', ['on a CPU', 'on a GPU'])
+def test_half_precision_agrees_with_float32(golden_clip, tokens, caplog, request, arithmetic):
+    if arithmetic == 'on a GPU':
+        request.getfixturevalue('as_on_a_gpu')
     clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
     tower = TextTower(clip, tokenizer.eot_token_id)
     with torch.inference_mode():
@@ -62,6 +71,19 @@ def test_half_precision_agrees_with_float32(golden_clip, tokens, caplog):
     assert not caplog.records
 
 
+def test_on_a_cpu_only_the_weights_are_float16(golden_clip, tokens):
+    clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
+    rounded = copy.deepcopy(clip)
+    for parameter in rounded.parameters():
+        parameter.data = parameter.data.half().float()
+    tower = TextTower(clip, tokenizer.eot_token_id)
+    tower.halve()
+    with torch.inference_mode():
+        found, expected = tower(tokens), TextTower(rounded, tokenizer.eot_token_id)(tokens)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.usefixtures('as_on_a_gpu')
 def test_numbers_too_large_for_float16_cost_one_warning(golden_clip, tokens, caplog):
     clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
     clip.transformer.resblocks[0].mlp.c_fc.bias.data.fill_(4e4)
