@@ -182,6 +182,16 @@ def test_lower_precision_agrees_where_the_answer_is_clear(golden_clip, golden_he
     assert segmenter.precision == 'bf16'
 
 
+@pytest.mark.parametrize(('precision', 'dtype'), [('fp32', torch.float32), ('bf16', torch.float16)])
+def test_the_text_tower_is_float16_unless_fp32_is_asked_for(
+    golden_clip, golden_heads, precision, dtype
+):
+    clip, tokenizer = copy.deepcopy(golden_clip[0]), golden_clip[1]
+    Segmenter(clip, golden_heads, tokenizer, precision=precision)
+    assert clip.token_embedding.weight.dtype == dtype
+    assert clip.text_projection.dtype == dtype
+
+
 def test_device_and_precision(golden_clip, golden_heads, monkeypatch):
     for device in ('gpu', 'meta', 'cuda:99'):
         with pytest.raises(ValueError, match=f"device '{device}'"):
